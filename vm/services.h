@@ -1,0 +1,49 @@
+/* services.h - what a running program may ask of the world; the host fills it, a test passes fakes.
+ * Every function may be NULL: the statement then ends in XS_E_UNSUPPORTED. */
+#ifndef VM_SERVICES_H
+#define VM_SERVICES_H
+
+#include "core/const.h"
+#include "vm/value.h"
+
+typedef struct Fiber Fiber;
+typedef struct Db Db; /* stdlib/db/db.h: connections of this worker */
+
+typedef struct PublishReq {
+    Text channel, event; /* event ptr NULL = none */
+    Text data_json;      /* the body, serialised once */
+    Text auth_table;     /* with auth_id: only connections of this identity; len 0 = everyone */
+    Text auth_id_json;   /* id as JSON: 7 or "uuid" */
+} PublishReq;
+
+typedef struct Services {
+    void *ctx;
+    int64_t (*now_ms)(void *ctx);
+    bool (*random)(void *ctx, void *out, size_t n);
+    /** One JSON line for debug.log. */
+    void (*log)(void *ctx, Fiber *fiber, Text json);
+    /** Publish to a realtime channel; never blocks. false: err set (bad name, too large). */
+    bool (*publish)(void *ctx, const PublishReq *req, xs_error *err);
+    /** $env.NAME; ptr NULL = not configured. */
+    Text (*env)(void *ctx, Text name);
+    /** Compile an expression at run time (to_expr, bracket paths): a PROC_EXPR image, or err. */
+    bool (*compile_expr)(void *ctx, Arena *a, Text source, void *bundle_image_out, xs_error *err);
+    /** Sign a login token. out gets the token text. */
+    bool (*make_token)(void *ctx, Text table, Value id, Value extras, int64_t ttl_s, Buf *out, xs_error *err);
+    Db *db;
+} Services;
+
+/* Facts of the request a fiber runs for; all borrowed for the fiber's life, NULL members read as null. */
+typedef struct RunContext {
+    const Const *auth;    /* {"id":…, extras…} or NULL */
+    Text auth_table;
+    Text channel;         /* $channel, ptr NULL = null */
+    Text tenant, branch, datasource, base_url;
+    Text method, uri, querystring, remote_ip, auth_token, host;
+    int remote_port;
+    const Const *headers; /* Title-Case object */
+    const Const *raw_input;
+    void *request;        /* host's request, for util.set_header */
+} RunContext;
+
+#endif

@@ -1,0 +1,78 @@
+/* vm.h - loaded programs and running fibers.
+ * A Program is immutable and shared by all workers; a Fiber belongs to the thread that runs it. */
+#ifndef VM_VM_H
+#define VM_VM_H
+
+#include "core/bundle.h"
+#include "vm/native.h"
+
+typedef struct Program Program; /* counted, immutable, thread-safe */
+
+/* How the loader finds natives and the binder; stdlib/registry.c fills it. */
+typedef struct NativeTable {
+    FilterFn (*filter)(Text name, const void **row);       /* NULL = unknown */
+    StatementFn (*statement)(Text name, const void **row);
+    /** Coerce and check ninputs raw values in place by the procedure's schema (list of FIELD). */
+    bool (*bind)(Heap *h, const Services *s, const Const *inputs, Value *regs, uint32_t ninputs, xs_error *err,
+                 Value *payload);
+    void (*site_free)(Text statement, void *site_data);
+} NativeTable;
+
+/**
+ * Load an image: constants become immortal values, code is verified, natives are bound by name.
+ * The image and its arena bytes must outlive the program (take ownership with program_own).
+ * Errors: XS_E_BAD_BUNDLE (verifier), XS_E_UNKNOWN_FILTER, XS_E_NOMEM.
+ */
+XS_MUST_CHECK Program *program_load(const BundleImage *image, const NativeTable *natives, xs_error *err);
+/** Decode and load bytes; copies them. */
+XS_MUST_CHECK Program *program_open(Text bytes, const NativeTable *natives, xs_error *err);
+Program *program_ref(Program *p);
+void program_unref(Program *p);
+const Const *program_meta(const Program *p);
+uint32_t program_proc_count(const Program *p);
+const ProcImage *program_proc(const Program *p, uint32_t index);
+/** Index of a function by name, or UINT32_MAX. */
+uint32_t program_find(const Program *p, ProcKind kind, Text name);
+/** Every site: for stdlib to prepare queries. */
+uint32_t program_site_count(const Program *p);
+const SiteImage *program_site(const Program *p, uint32_t index);
+void program_disasm(const Program *p, Buf *out);
+
+typedef struct Limits {
+    uint64_t steps;      /* instructions; 0 = none */
+    size_t heap_bytes;   /* 0 = none */
+    uint32_t depth;      /* frames; 0 = 1000 */
+    int64_t deadline_ms; /* of services->now_ms; 0 = none */
+} Limits;
+extern const Limits limits_default;
+
+typedef enum FiberState { FIBER_READY, FIBER_DONE, FIBER_ERROR, FIBER_PARKED } FiberState;
+
+/** A fiber for one call. services and run are borrowed for its life. NULL when out of memory. */
+Fiber *fiber_new(Program *p, const Services *services, const RunContext *run, const Limits *limits);
+void fiber_free(Fiber *f); /* frees its heap whole; every value of it dies */
+Heap *fiber_heap(Fiber *f);
+const Services *fiber_services(Fiber *f);
+const RunContext *fiber_run_context(Fiber *f);
+Program *fiber_program(Fiber *f);
+/** Begin a procedure with an input object (consumed; V_NULL = none). Then fiber_run. */
+XS_MUST_CHECK bool fiber_call(Fiber *f, uint32_t proc, Value input, xs_error *err);
+/** Run until it ends or parks. */
+FiberState fiber_run(Fiber *f);
+/** Continue a parked fiber: the native's result (consumed), or an error when err->code is not XS_OK.
+ * Does not run; call fiber_run. */
+void fiber_resume(Fiber *f, Value result, const xs_error *err, Value payload);
+Value fiber_result(const Fiber *f); /* borrowed, FIBER_DONE */
+/** FIBER_ERROR: code, position, message; *name = thrown name or the wire code; *payload borrowed or V_UNSET.
+ * XS_E_STOPPED means debug.stop, its value is the payload. */
+const xs_error *fiber_error(const Fiber *f, Text *name, Value *payload);
+/** {"code","message","payload"} of the error, as sent on the wire. */
+void fiber_write_error(const Fiber *f, Buf *out);
+/** A slot natives may use for state of the whole request (open transaction, held events); freed by free_fn. */
+void *fiber_slot(const Fiber *f);
+void fiber_set_slot(Fiber *f, void *ptr, void (*free_fn)(void *));
+/** Opaque pointer of the one who drives the fiber (the worker's job). */
+void fiber_set_owner(Fiber *f, void *owner);
+void *fiber_owner(const Fiber *f);
+
+#endif
