@@ -1,0 +1,46 @@
+/* xs/event.h - one encoded event, shared by every subscriber and thread. Immutable once posted, counted. */
+#ifndef XS_EVENT_H
+#define XS_EVENT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct xs_str {
+    const char *ptr;
+    size_t len;
+} xs_str;
+
+/* Wire formats; a frame is encoded at most once per format, by the first thread that needs it. */
+typedef enum xs_wire_format {
+    XS_WIRE_WS_TEXT,   /* RFC 6455 text frame header + JSON */
+    XS_WIRE_SSE_CHUNK, /* chunk size + id: + data: + JSON + blank line + CRLF */
+    XS_WIRE_LP_ITEM,   /* the JSON itself */
+    XS_WIRE_COUNT
+} xs_wire_format;
+
+typedef struct xs_wire {
+    size_t len;
+    char bytes[]; /* contiguous, constant */
+} xs_wire;
+
+enum {
+    XS_FRAME_STORED = 1,    /* numbered: seq and off are set */
+    XS_FRAME_AUTH_ONLY = 2, /* authenticated connections only */
+    XS_FRAME_TARGET_ID = 4, /* one identity only */
+    XS_FRAME_TARGET_SOCK = 8,
+    XS_FRAME_EXCLUDE = 16
+};
+
+typedef struct xs_frame {
+    _Atomic uint32_t refs;
+    uint32_t flags;
+    uint64_t seq, off; /* 0 when not numbered */
+    uint64_t epoch;    /* of the space */
+    int64_t ts;        /* epoch milliseconds */
+    xs_str json;       /* the one rendering of its layer; stored behind the struct */
+    _Atomic(xs_wire *) wire[XS_WIRE_COUNT];
+} xs_frame;
+
+#endif
