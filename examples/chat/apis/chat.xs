@@ -1,0 +1,4 @@
+api_group "chat" {
+  canonical = "chat"
+  description = "Login, rooms and messages"
+}

@@ -1,0 +1,11 @@
+table room {
+  schema {
+    int id
+    text name filters=trim|min:1|max:80
+  }
+
+  index = [
+    {type: "primary", field: [{name: "id"}]}
+    {type: "btree|unique", field: [{name: "name"}]}
+  ]
+}

@@ -1,0 +1,16 @@
+// People who may log in. The example has no passwords: a name is enough to try it.
+table user {
+  auth = true
+
+  schema {
+    int id
+    timestamp created_at?=now
+    text name filters=trim|min:1|max:40
+    text role?="member"
+  }
+
+  index = [
+    {type: "primary", field: [{name: "id"}]}
+    {type: "btree|unique", field: [{name: "name"}]}
+  ]
+}

@@ -1,0 +1,4 @@
+workspace chat {
+  description = "Rooms, messages and presence"
+  realtime = {canonical: "chat"}
+}

@@ -1,0 +1,4 @@
+workspace dashboard {
+  description = "Orders and a live dashboard"
+  realtime = {canonical: "dashboard"}
+}

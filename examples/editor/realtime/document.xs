@@ -1,0 +1,6 @@
+realtime_channel "document:*" {
+  active = true
+  public_messaging = {active: true, auth: true}
+  private_messaging = {active: false, auth: false}
+  settings = {anonymous_clients: false, nested_channels: false, message_history: 0, auth_channel: false, presence: false}
+}

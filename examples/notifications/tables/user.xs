@@ -1,0 +1,16 @@
+table user {
+  auth = true
+
+  schema {
+    int id
+    text name filters=trim|min:1|max:40
+    enum role?="member" {
+      values = ["member", "admin"]
+    }
+  }
+
+  index = [
+    {type: "primary", field: [{name: "id"}]}
+    {type: "btree|unique", field: [{name: "name"}]}
+  ]
+}
