@@ -20,7 +20,7 @@ void *map_get(const Map *m, Text key);
 /** Insert or replace; false when out of memory. */
 XS_MUST_CHECK bool map_put(Map *m, Text key, void *value);
 /** Remove and return the value, NULL when absent. */
-void *map_remove(Map *m, Text key);
+void *map_take(Map *m, Text key); /* not map_remove: vm/value.h has that name */
 /** Iterate: `i` starts at 0; returns the next used slot or NULL. Order is unspecified. */
 MapSlot *map_next(const Map *m, size_t *i);
 
