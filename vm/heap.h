@@ -6,11 +6,15 @@
 #include "vm/value.h"
 
 Heap *heap_new(size_t max_bytes); /* 0 = no cap; NULL when out of memory */
-void heap_free(Heap *h);          /* frees every object at once (handles' free functions run first) */
+void heap_free(Heap *h); /* frees every object at once (handles' free functions run first) */
 XS_MUST_CHECK void *heap_alloc(Heap *h, size_t size); /* NULL: heap_error() says why */
 XS_MUST_CHECK void *heap_realloc(Heap *h, void *p, size_t old_size, size_t size);
 void heap_release(Heap *h, void *p, size_t size);
-size_t heap_bytes(const Heap *h);
+size_t heap_bytes(const Heap *h); /* in live objects, rounded to their size classes */
+size_t heap_good_size(
+    size_t size); /* what an allocation of size really gets: room to grow for free */
 xs_code heap_error(const Heap *h); /* XS_OK, XS_E_MEMORY (cap) or XS_E_NOMEM */
+/** Fill err from heap_error() and return false. */
+bool heap_fail(const Heap *h, xs_error *err);
 
 #endif

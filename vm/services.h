@@ -29,21 +29,23 @@ typedef struct Services {
     /** Compile an expression at run time (to_expr, bracket paths): a PROC_EXPR image, or err. */
     bool (*compile_expr)(void *ctx, Arena *a, Text source, void *bundle_image_out, xs_error *err);
     /** Sign a login token. out gets the token text. */
-    bool (*make_token)(void *ctx, Text table, Value id, Value extras, int64_t ttl_s, Buf *out, xs_error *err);
+    bool (*make_token)(void *ctx, Text table, Value id, Value extras, int64_t ttl_s, Buf *out,
+                       xs_error *err);
     Db *db;
 } Services;
 
-/* Facts of the request a fiber runs for; all borrowed for the fiber's life, NULL members read as null. */
+/* Facts of the request a fiber runs for; all borrowed for the fiber's life, NULL members read as
+ * null. */
 typedef struct RunContext {
-    const Const *auth;    /* {"id":…, extras…} or NULL */
+    const Const *auth; /* {"id":…, extras…} or NULL */
     Text auth_table;
-    Text channel;         /* $channel, ptr NULL = null */
+    Text channel; /* $channel, ptr NULL = null */
     Text tenant, branch, datasource, base_url;
     Text method, uri, querystring, remote_ip, auth_token, host;
     int remote_port;
     const Const *headers; /* Title-Case object */
     const Const *raw_input;
-    void *request;        /* host's request, for util.set_header */
+    void *request; /* host's request, for util.set_header */
 } RunContext;
 
 #endif

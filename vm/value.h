@@ -1,5 +1,5 @@
-/* value.h - 16-byte tagged values of one request heap. Value semantics by reference count and copy on
- * write. Thread: the fiber's. Specification: filters.md §1. */
+/* value.h - 16-byte tagged values of one request heap. Value semantics by reference count and copy
+ * on write. Thread: the fiber's. Specification: filters.md §1. */
 #ifndef VM_VALUE_H
 #define VM_VALUE_H
 
@@ -63,18 +63,19 @@ typedef struct MapEntry {
 
 struct MapObj {
     Obj head;
-    uint32_t count;       /* live entries */
-    uint32_t used, cap;   /* entries[0..used), insertion order, with holes */
+    uint32_t count;     /* live entries */
+    uint32_t used, cap; /* entries[0..used), insertion order, with holes */
     MapEntry *entries;
-    uint32_t *index;      /* hash index over entries, NULL while small (≤ 8) */
+    uint32_t *index; /* hash index over entries, NULL while small (≤ 8) */
     uint32_t index_cap;
+    uint32_t seed; /* of the index: slots cannot be guessed from the keys alone */
 };
 
 typedef struct Heap Heap;
 
 struct HandleObj {
     Obj head;
-    const char *type;                     /* static name: "iterator", "error", "file" */
+    const char *type;                       /* static name: "iterator", "error", "file" */
     void (*free)(Heap *h, HandleObj *self); /* called at count 0; may be NULL */
     void *ptr;
     int64_t n;
@@ -142,26 +143,30 @@ static inline bool val_unique(Value v)
     return v.obj->refs == 1;
 }
 
-/* ---- making: a fresh value with one owner; V_UNSET with the heap's memory error set when it is out ---- */
+/* ---- making: a fresh value with one owner; V_UNSET with the heap's memory error set when it is
+ * out ---- */
 Value text_new(Heap *h, Text t);
-Value text_new_raw(Heap *h, size_t len);        /* uninitialised data to be filled by the caller */
+Value text_new_raw(Heap *h, size_t len); /* uninitialised data to be filled by the caller */
 Value list_new(Heap *h, uint32_t cap);
 Value map_new(Heap *h, uint32_t cap);
 Value handle_new(Heap *h, const char *type, void *ptr, void (*free_fn)(Heap *, HandleObj *));
 
-/* ---- changing: *v must be V_LIST / V_MAP / V_TEXT. Copies first when shared. `item`/`value` are consumed,
- * also on failure. false = memory (the heap remembers the error) ---- */
+/* ---- changing: *v must be V_LIST / V_MAP / V_TEXT. Copies first when shared. `item`/`value` are
+ * consumed, also on failure. false = memory (the heap remembers the error). An item or value that
+ * is V_UNSET counts as one that could not be made: false, so that list_push(h, &v, text_new(…))
+ * needs one check. ---- */
 XS_MUST_CHECK bool list_push(Heap *h, Value *v, Value item);
 XS_MUST_CHECK bool list_unshift(Heap *h, Value *v, Value item);
 XS_MUST_CHECK bool list_set(Heap *h, Value *v, uint32_t index, Value item); /* index ≤ len */
 XS_MUST_CHECK bool list_remove(Heap *h, Value *v, uint32_t index);
-Value list_pop(Heap *h, Value *v);   /* owned; null when empty; V_UNSET on memory */
+Value list_pop(Heap *h, Value *v); /* owned; null when empty; V_UNSET on memory */
 Value list_shift(Heap *h, Value *v);
 XS_MUST_CHECK bool list_reserve(Heap *h, Value *v, uint32_t cap);
 XS_MUST_CHECK bool list_cut(Heap *h, Value *v, uint32_t from, uint32_t count); /* keep that slice */
-XS_MUST_CHECK bool map_set(Heap *h, Value *v, Value key_text, Value value);  /* key: V_TEXT, consumed */
+XS_MUST_CHECK bool map_set(Heap *h, Value *v, Value key_text,
+                           Value value); /* key: V_TEXT, consumed */
 XS_MUST_CHECK bool map_set_text(Heap *h, Value *v, Text key, Value value);
-bool map_remove(Heap *h, Value *v, Text key); /* true when it was there */
+bool map_remove(Heap *h, Value *v, Text key);                 /* true when it was there */
 XS_MUST_CHECK bool text_append(Heap *h, Value *v, Text more); /* amortised, in place when unique */
 XS_MUST_CHECK bool val_make_unique(Heap *h, Value *v);
 

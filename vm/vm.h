@@ -10,11 +10,11 @@ typedef struct Program Program; /* counted, immutable, thread-safe */
 
 /* How the loader finds natives and the binder; stdlib/registry.c fills it. */
 typedef struct NativeTable {
-    FilterFn (*filter)(Text name, const void **row);       /* NULL = unknown */
+    FilterFn (*filter)(Text name, const void **row); /* NULL = unknown */
     StatementFn (*statement)(Text name, const void **row);
     /** Coerce and check ninputs raw values in place by the procedure's schema (list of FIELD). */
-    bool (*bind)(Heap *h, const Services *s, const Const *inputs, Value *regs, uint32_t ninputs, xs_error *err,
-                 Value *payload);
+    bool (*bind)(Heap *h, const Services *s, const Const *inputs, Value *regs, uint32_t ninputs,
+                 xs_error *err, Value *payload);
     void (*site_free)(Text statement, void *site_data);
 } NativeTable;
 
@@ -23,7 +23,10 @@ typedef struct NativeTable {
  * The image and its arena bytes must outlive the program (take ownership with program_own).
  * Errors: XS_E_BAD_BUNDLE (verifier), XS_E_UNKNOWN_FILTER, XS_E_NOMEM.
  */
-XS_MUST_CHECK Program *program_load(const BundleImage *image, const NativeTable *natives, xs_error *err);
+XS_MUST_CHECK Program *program_load(const BundleImage *image, const NativeTable *natives,
+                                    xs_error *err);
+/** Give the arena that holds the image to the program; *a is empty after. Call at most once. */
+void program_own(Program *p, Arena *a);
 /** Decode and load bytes; copies them. */
 XS_MUST_CHECK Program *program_open(Text bytes, const NativeTable *natives, xs_error *err);
 Program *program_ref(Program *p);
@@ -59,16 +62,19 @@ Program *fiber_program(Fiber *f);
 XS_MUST_CHECK bool fiber_call(Fiber *f, uint32_t proc, Value input, xs_error *err);
 /** Run until it ends or parks. */
 FiberState fiber_run(Fiber *f);
-/** Continue a parked fiber: the native's result (consumed), or an error when err->code is not XS_OK.
- * Does not run; call fiber_run. */
+/** Continue a parked fiber: the native's result (consumed), or an error when err->code is not
+ * XS_OK. Does not run; call fiber_run. */
 void fiber_resume(Fiber *f, Value result, const xs_error *err, Value payload);
 Value fiber_result(const Fiber *f); /* borrowed, FIBER_DONE */
-/** FIBER_ERROR: code, position, message; *name = thrown name or the wire code; *payload borrowed or V_UNSET.
- * XS_E_STOPPED means debug.stop, its value is the payload. */
+/** FIBER_ERROR: code, position, message; *name = thrown name or the wire code; *payload borrowed or
+ * V_UNSET. XS_E_STOPPED means debug.stop, its value is the payload. */
 const xs_error *fiber_error(const Fiber *f, Text *name, Value *payload);
+/** The whole message of the error; xs_error cuts it at 239 bytes. Borrowed. */
+Text fiber_error_message(const Fiber *f);
 /** {"code","message","payload"} of the error, as sent on the wire. */
 void fiber_write_error(const Fiber *f, Buf *out);
-/** A slot natives may use for state of the whole request (open transaction, held events); freed by free_fn. */
+/** A slot natives may use for state of the whole request (open transaction, held events); freed by
+ * free_fn. */
 void *fiber_slot(const Fiber *f);
 void fiber_set_slot(Fiber *f, void *ptr, void (*free_fn)(void *));
 /** Opaque pointer of the one who drives the fiber (the worker's job). */
