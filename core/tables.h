@@ -33,7 +33,7 @@ typedef struct FilterInfo {
 
 typedef enum OperandSpec { OPR_NONE, OPR_NAME, OPR_VAR, OPR_EXPR, OPR_NAME_VERB } OperandSpec;
 typedef enum ResultSpec { R_NONE, R_OPT, R_WANT } ResultSpec;
-enum { SF_TEST = 1, SF_COMPILED = 2, SF_QUERY = 4, SF_MUTATES = 8 };
+enum { SF_TEST = 1, SF_COMPILED = 2, SF_QUERY = 4, SF_MUTATES = 8, SF_INTERNAL = 16 /* no keyword */ };
 
 typedef struct ClauseSpec {
     Text name;       /* first spelling */
