@@ -1,0 +1,142 @@
+/* durability.c - kill -9 under writes: every message that the server acknowledged must be in the database file
+ * afterwards, under the id it was acknowledged with. Several rounds on one file, so that each round also starts
+ * from what a killed process left behind. usage: durability XS APP */
+#include <pthread.h>
+#include <sqlite3.h>
+
+#include "tests/common/server.h"
+
+enum { ROUNDS = 3, WRITERS = 8, ROUND_MS = 700, MAX_ACKED = 200000 };
+
+typedef struct Acked {
+    long id;
+    int round, writer, number;
+} Acked;
+
+static Acked acked[MAX_ACKED];
+static size_t nacked;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+typedef struct Writer {
+    pthread_t thread;
+    int port, round, index;
+    const char *token;
+} Writer;
+
+static void *write_until_killed(void *arg)
+{
+    const Writer *w = (const Writer *)arg;
+    int64_t deadline = clock_ms() + 60000;
+    for (int number = 0; clock_ms() < deadline; number++) {
+        char body[64];
+        snprintf(body, sizeof body, "{\"content\":\"%d/%d/%d\"}", w->round, w->index, number);
+        char *reply;
+        int status = http_request(w->port, "POST", "/api:chat/rooms/1/messages", w->token, body, &reply);
+        const char *id = reply ? strstr(reply, "\"id\":") : NULL;
+        if (status == 200 && id) {
+            pthread_mutex_lock(&lock);
+            if (nacked < MAX_ACKED)
+                acked[nacked++] = (Acked){strtol(id + 5, NULL, 10), w->round, w->index, number};
+            pthread_mutex_unlock(&lock);
+        }
+        free(reply);
+        if (status != 200)
+            break;
+    }
+    return NULL;
+}
+
+static char *member_text(const char *json, const char *name)
+{
+    const char *at = json ? strstr(json, name) : NULL;
+    at = at ? strchr(at + strlen(name), ':') : NULL;
+    at = at ? strchr(at, '"') : NULL;
+    const char *end = at ? strchr(at + 1, '"') : NULL;
+    return end ? strndup(at + 1, (size_t)(end - at - 1)) : NULL;
+}
+
+static bool run_round(char **argv, int round)
+{
+    Server server;
+    if (!server_start(&server, argv)) {
+        fputs("the server did not start\n", stderr);
+        return false;
+    }
+    char *reply;
+    int status = http_request(server.port, "POST", "/api:chat/login", NULL, "{\"name\":\"ann\"}", &reply);
+    char *token = member_text(reply, "\"authToken\"");
+    free(reply);
+    if (status == 200 && token) {
+        status = http_request(server.port, "POST", "/api:chat/rooms", token, "{\"name\":\"lobby\"}", &reply);
+        free(reply);
+    }
+    bool ok = status == 200 && token;
+    Writer writers[WRITERS];
+    for (int i = 0; ok && i < WRITERS; i++) {
+        writers[i] = (Writer){.port = server.port, .round = round, .index = i, .token = token};
+        pthread_create(&writers[i].thread, NULL, write_until_killed, &writers[i]);
+    }
+    poll(NULL, 0, ROUND_MS);
+    server_stop(&server, SIGKILL, 5000);
+    for (int i = 0; ok && i < WRITERS; i++)
+        pthread_join(writers[i].thread, NULL);
+    if (!ok)
+        fprintf(stderr, "round %d: login answered %d\n", round, status);
+    free(token);
+    return ok;
+}
+
+static size_t count_lost(const char *file)
+{
+    sqlite3 *db;
+    sqlite3_stmt *find;
+    if (sqlite3_open_v2(file, &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK ||
+        sqlite3_prepare_v2(db, "SELECT content FROM message WHERE id = ?", -1, &find, NULL) != SQLITE_OK) {
+        fprintf(stderr, "%s: %s\n", file, sqlite3_errmsg(db));
+        return SIZE_MAX;
+    }
+    size_t lost = 0;
+    for (size_t i = 0; i < nacked; i++) {
+        char want[64];
+        snprintf(want, sizeof want, "%d/%d/%d", acked[i].round, acked[i].writer, acked[i].number);
+        sqlite3_bind_int64(find, 1, acked[i].id);
+        const char *found = sqlite3_step(find) == SQLITE_ROW ? (const char *)sqlite3_column_text(find, 0) : NULL;
+        if (!found || strcmp(found, want) != 0) {
+            fprintf(stderr, "message %ld was acknowledged as '%s' and is %s\n", acked[i].id, want,
+                    found ? found : "missing");
+            lost++;
+        }
+        sqlite3_reset(find);
+    }
+    sqlite3_finalize(find);
+    sqlite3_close(db);
+    return lost;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 3) {
+        fputs("usage: durability XS APP\n", stderr);
+        return 2;
+    }
+    char dir[] = "/tmp/xs-durability-XXXXXX";
+    if (!mkdtemp(dir))
+        return 1;
+    char file[64], wal[80], shm[80], key[80];
+    snprintf(file, sizeof file, "%s/chat.db", dir);
+    snprintf(wal, sizeof wal, "%s-wal", file);
+    snprintf(shm, sizeof shm, "%s-shm", file);
+    snprintf(key, sizeof key, "%s.key", file);
+    char *args[] = {argv[1], "serve", argv[2], "--listen", "127.0.0.1:0", "--db", file, NULL};
+    bool ok = true;
+    for (int round = 0; ok && round < ROUNDS; round++)
+        ok = run_round(args, round);
+    size_t lost = count_lost(file);
+    printf("%zu writes acknowledged in %d rounds, %zu lost\n", nacked, ROUNDS, lost);
+    unlink(file);
+    unlink(wal);
+    unlink(shm);
+    unlink(key);
+    rmdir(dir);
+    return ok && nacked > 0 && lost == 0 ? 0 : 1;
+}
