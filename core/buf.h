@@ -20,7 +20,7 @@ void buf_deinit(Buf *b);                        /* frees; b is BUF_INIT after */
 bool buf_reserve(Buf *b, size_t more);          /* room for `more` bytes behind len */
 bool buf_append_slow(Buf *b, const void *p, size_t n);
 void buf_printf(Buf *b, const char *fmt, ...) XS_PRINTF(2, 3);
-void buf_vprintf(Buf *b, const char *fmt, va_list ap);
+void buf_vprintf(Buf *b, const char *fmt, va_list ap) XS_PRINTF(2, 0);
 /** The bytes plus a NUL, ownership to the caller (mem_free); NULL when failed. */
 char *buf_take(Buf *b, size_t *len);
 
