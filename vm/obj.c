@@ -455,6 +455,13 @@ static uint32_t index_put(MapObj *m, uint32_t i)
     return looked;
 }
 
+void map_fill_index(MapObj *m)
+{
+    for (uint32_t i = 0; i < m->used; i++)
+        if (m->entries[i].key)
+            index_put(m, i);
+}
+
 static bool index_build(Heap *h, MapObj *m, uint32_t cap)
 {
     uint32_t *index = heap_alloc(h, (size_t)cap * sizeof *index);
@@ -465,9 +472,7 @@ static bool index_build(Heap *h, MapObj *m, uint32_t cap)
     m->index = index;
     m->index_cap = cap;
     m->seed = m->seed * 0x9E3779B1u + heap_shared(h)->seed;
-    for (uint32_t i = 0; i < m->used; i++)
-        if (m->entries[i].key)
-            index_put(m, i);
+    map_fill_index(m);
     return true;
 }
 
@@ -540,8 +545,7 @@ static void map_compact(MapObj *m)
     if (!m->index)
         return;
     memset(m->index, 0, (size_t)m->index_cap * sizeof *m->index);
-    for (uint32_t i = 0; i < m->used; i++)
-        index_put(m, i);
+    map_fill_index(m);
 }
 
 static bool map_room(Heap *h, MapObj *m)

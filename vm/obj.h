@@ -35,6 +35,9 @@ static inline bool map_entry_is(const MapObj *m, uint32_t i, const TextObj *key)
     return k == key || (k && k->len == key->len && memcmp(k->data, key->data, key->len) == 0);
 }
 
+/** Fill a zeroed index (index_cap a power of two > 2 * used) over the entries. For constants. */
+void map_fill_index(MapObj *m);
+
 /** Slot of an existing member of a unique map, or NULL. Valid until the map changes. */
 Value *map_slot(MapObj *m, Text key);
 

@@ -122,6 +122,12 @@ typedef struct PathText {
 
 typedef enum StepResult { STEP_END, STEP_NAME, STEP_INDEX, STEP_BAD } StepResult;
 
+static StepResult bad_step(xs_error *err)
+{
+    bad_path(err);
+    return STEP_BAD;
+}
+
 static Value unescape(Heap *h, Text quoted)
 {
     Value made = text_new_raw(h, quoted.len);
@@ -149,15 +155,17 @@ static StepResult quoted_step(PathText *p, Text *name, xs_error *err)
         end += t.ptr[end] == '\\' ? 2 : 1;
     }
     if (end >= t.len)
-        return bad_path(err) ? STEP_END : STEP_BAD;
+        return bad_step(err);
     *name = text_slice(t, 1, end);
     p->rest = text_slice(t, end + 1, t.len);
     if (!escapes)
         return STEP_NAME;
     val_unref(p->h, p->hold);
     p->hold = unescape(p->h, *name);
-    if (p->hold.kind == V_UNSET)
-        return heap_fail(p->h, err) ? STEP_END : STEP_BAD;
+    if (p->hold.kind == V_UNSET) {
+        heap_fail(p->h, err);
+        return STEP_BAD;
+    }
     *name = val_text_view(p->hold);
     return STEP_NAME;
 }
@@ -189,11 +197,11 @@ static StepResult bracket_step(PathText *p, Text *name, int64_t *index, xs_error
             return STEP_BAD;
         }
         if (!inside.len)
-            return bad_path(err) ? STEP_END : STEP_BAD;
+            return bad_step(err);
     }
     skip_blanks(p);
     if (!p->rest.len || p->rest.ptr[0] != ']')
-        return bad_path(err) ? STEP_END : STEP_BAD;
+        return bad_step(err);
     p->rest = text_slice(p->rest, 1, p->rest.len);
     return result;
 }
@@ -208,7 +216,7 @@ static StepResult next_step(PathText *p, Text *name, int64_t *index, xs_error *e
         return bracket_step(p, name, index, err);
     if (!first) {
         if (p->rest.ptr[0] != '.')
-            return bad_path(err) ? STEP_END : STEP_BAD;
+            return bad_step(err);
         p->rest = text_slice(p->rest, 1, p->rest.len);
     }
     size_t end = 0;
@@ -275,7 +283,11 @@ Value val_split_path(Heap *h, Text path, xs_error *err)
         Value key = kind == STEP_INDEX ? val_int(index) : text_new(h, name);
         bool short_enough = keys.list->len < PATH_MAX_STEPS;
         if (!list_push(h, &keys, key) || !short_enough) {
-            kind = (short_enough ? heap_fail(h, err) : bad_path(err)) ? STEP_END : STEP_BAD;
+            kind = STEP_BAD;
+            if (short_enough)
+                heap_fail(h, err);
+            else
+                bad_path(err);
             break;
         }
     }
@@ -337,14 +349,18 @@ static Value *member_slot(Heap *h, Value *v, Value key, xs_error *err)
 {
     char buf[NUM_TEXT_MAX];
     Text name;
-    if (!key_text(key, buf, &name))
-        return bad_path(err) ? v : NULL;
+    if (!key_text(key, buf, &name)) {
+        bad_path(err);
+        return NULL;
+    }
     Value *slot = val_make_unique(h, v) ? map_slot(v->map, name) : NULL;
     if (slot)
         return slot;
     Value name_value = key.kind == V_TEXT ? val_ref(key) : text_new(h, name);
-    if (!val_unique(*v) || !map_set(h, v, name_value, val_null()))
-        return out_of_memory(h, err) ? v : NULL;
+    if (!val_unique(*v) || !map_set(h, v, name_value, val_null())) {
+        heap_fail(h, err);
+        return NULL;
+    }
     return map_slot(v->map, name);
 }
 
