@@ -20,7 +20,8 @@ static void print_options(const char *usage, const char *about, const CliOption 
         fputs("\noptions:\n", stdout);
     for (const CliOption *o = options; o->name; o++) {
         char head[64];
-        snprintf(head, sizeof head, "%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+        snprintf(head, sizeof head, "%s%s%s", o->name, o->value ? " " : "",
+                 o->value ? o->value : "");
         printf("  %-24s %s\n", head, o->doc);
     }
     printf("  %-24s %s\n", "--help", "print this text");
@@ -47,7 +48,8 @@ static int unknown_option(const char *command, Text name, const CliOption *optio
     return cli_usage(command, "unknown option '" TEXT_FMT "'", TEXT_ARG(name));
 }
 
-int cli_options(int *argc, char **argv, const char *usage, const char *about, const CliOption *options)
+int cli_options(int *argc, char **argv, const char *usage, const char *about,
+                const CliOption *options)
 {
     int kept = 1;
     int n = *argc;
@@ -154,8 +156,8 @@ static bool load_bundle(Arena *arena, const char *path, BundleImage *out, xs_err
 }
 
 /* Sources of every path, in the order given. */
-static bool load_sources(Arena *arena, char *const *paths, int count, SourceFile **files, size_t *nfiles,
-                         xs_error *err)
+static bool load_sources(Arena *arena, char *const *paths, int count, SourceFile **files,
+                         size_t *nfiles, xs_error *err)
 {
     SourceFile *all = NULL;
     size_t total = 0;
@@ -179,7 +181,7 @@ static bool load_sources(Arena *arena, char *const *paths, int count, SourceFile
     return true;
 }
 
-static Text source_text(void *ctx, const char *file)
+Text cli_source_text(void *ctx, const char *file)
 {
     const SourceFile *files = *(const SourceFile **)ctx;
     for (; files->path.ptr; files++)
@@ -229,7 +231,7 @@ bool cli_load_image(Arena *arena, char *const *paths, int count, BundleImage *ou
     bool ok = compile_program(arena, files, nfiles, &options, &diags, out);
     diag_sort(&diags);
     Buf text = BUF_INIT;
-    diag_print(&diags, source_text, &files, cli_colour(stderr), &text);
+    diag_print(&diags, cli_source_text, &files, cli_colour(stderr), &text);
     fwrite(text.ptr, 1, text.len, stderr);
     buf_deinit(&text);
     if (!ok)

@@ -1,4 +1,5 @@
-/* cli.h - what the commands share: options, loading a program, printing errors. Main thread only. */
+/* cli.h - what the commands share: options, loading a program, printing errors. Main thread only.
+ */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 
@@ -18,19 +19,20 @@ typedef int (*CommandFn)(int argc, char **argv); /* argv[0] is the command's nam
 
 /* One option of a command; a table of them ends with name NULL. Exactly one target is set. */
 typedef struct CliOption {
-    const char *name;    /* "--json", or "-o" */
-    const char *value;   /* "FILE": takes a value; NULL = flag */
+    const char *name;  /* "--json", or "-o" */
+    const char *value; /* "FILE": takes a value; NULL = flag */
     const char *doc;
     bool *flag;
-    const char **text;   /* the value */
+    const char **text; /* the value */
 } CliOption;
 
 /**
- * Take the options out of argv; the rest stays, in order, argc updated. "--" ends options. --help prints
- * `usage`, `about` and the table to stdout.
+ * Take the options out of argv; the rest stays, in order, argc updated. "--" ends options. --help
+ * prints `usage`, `about` and the table to stdout.
  * @return -1 = go on, else the exit code to end with
  */
-int cli_options(int *argc, char **argv, const char *usage, const char *about, const CliOption *options);
+int cli_options(int *argc, char **argv, const char *usage, const char *about,
+                const CliOption *options);
 
 /** Print "xs NAME: message" and a pointer to --help on stderr; returns EXIT_USAGE. */
 int cli_usage(const char *command, const char *fmt, ...) XS_PRINTF(2, 3);
@@ -40,12 +42,15 @@ int cli_error(const xs_error *err);
 bool cli_colour(FILE *to); /* a terminal, and NO_COLOR is not set */
 
 /**
- * Load programs: folders and .xs files are compiled together, one .xsb is decoded. Diagnostics are printed on
- * stderr. The arena must outlive the image.
+ * Load programs: folders and .xs files are compiled together, one .xsb is decoded. Diagnostics are
+ * printed on stderr. The arena must outlive the image.
  */
 XS_MUST_CHECK bool cli_load_image(Arena *arena, char *const *paths, int count, BundleImage *out);
 /** Same, verified and bound. NULL: the error was printed. */
 XS_MUST_CHECK Program *cli_load_program(Arena *arena, char *const *paths, int count);
+
+/** DiagSource over a SourceFile array: ctx is the address of the pointer to its first entry. */
+Text cli_source_text(void *ctx, const char *file);
 
 /** Services.compile_expr: expressions that only exist at run time. */
 bool cli_compile_expr(void *ctx, Arena *arena, Text source, void *bundle_image_out, xs_error *err);

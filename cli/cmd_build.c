@@ -67,7 +67,8 @@ int cmd_build(int argc, char **argv)
         {0},
     };
     int done = cli_options(&argc, argv, "build DIR... -o FILE.xsb",
-                           "Compiles a program to a bundle. The same sources give the same bytes.", options);
+                           "Compiles a program to a bundle. The same sources give the same bytes.",
+                           options);
     if (done >= 0)
         return done;
     if (argc < 2)

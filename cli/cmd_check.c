@@ -9,24 +9,15 @@ typedef struct CheckOptions {
     const char *markdown;
 } CheckOptions;
 
-static Text source_text(void *ctx, const char *file)
-{
-    const SourceFile *files = *(const SourceFile **)ctx;
-    for (; files->path.ptr; files++)
-        if (text_eq(files->path, text_from(file)))
-            return files->text;
-    return (Text){0};
-}
-
-static void print_result(const DiagList *diags, const SourceFile *files, const CheckOptions *o, size_t nfiles,
-                         Buf *coverage)
+static void print_result(const DiagList *diags, const SourceFile *files, const CheckOptions *o,
+                         size_t nfiles, Buf *coverage)
 {
     Buf out = BUF_INIT;
     if (o->json) {
         buf_cstr(&out, "{\"ok\":");
         buf_cstr(&out, diags->errors ? "false" : "true");
-        buf_printf(&out, ",\"files\":%zu,\"errors\":%zu,\"warnings\":%zu,\"diagnostics\":", nfiles, diags->errors,
-                   diags->warnings);
+        buf_printf(&out, ",\"files\":%zu,\"errors\":%zu,\"warnings\":%zu,\"diagnostics\":", nfiles,
+                   diags->errors, diags->warnings);
         diag_json(diags, &out);
         if (o->coverage) {
             buf_cstr(&out, ",\"unsupported\":");
@@ -35,12 +26,13 @@ static void print_result(const DiagList *diags, const SourceFile *files, const C
         buf_cstr(&out, "}\n");
         fwrite(out.ptr, 1, out.len, stdout);
     } else {
-        diag_print(diags, source_text, &files, cli_colour(stderr), &out);
+        diag_print(diags, cli_source_text, &files, cli_colour(stderr), &out);
         fwrite(out.ptr, 1, out.len, stderr);
         if (o->coverage)
             fwrite(coverage->ptr, 1, coverage->len, stdout);
-        fprintf(stderr, "%zu file%s checked: %zu error%s, %zu warning%s\n", nfiles, nfiles == 1 ? "" : "s",
-                diags->errors, diags->errors == 1 ? "" : "s", diags->warnings, diags->warnings == 1 ? "" : "s");
+        fprintf(stderr, "%zu file%s checked: %zu error%s, %zu warning%s\n", nfiles,
+                nfiles == 1 ? "" : "s", diags->errors, diags->errors == 1 ? "" : "s",
+                diags->warnings, diags->warnings == 1 ? "" : "s");
     }
     buf_deinit(&out);
 }
@@ -86,7 +78,8 @@ static int check_program(const char *path, const CheckOptions *o)
     } else {
         DiagList diags;
         diag_init(&diags, &arena);
-        CompileOptions options = {.strict = o->strict, .allow_bare_statements = o->fragment,
+        CompileOptions options = {.strict = o->strict,
+                                  .allow_bare_statements = o->fragment,
                                   .program_name = text_from(path)};
         BundleImage image;
         bool ok = compile_program(&arena, files, nfiles, &options, &diags, &image);
@@ -106,16 +99,19 @@ int cmd_check(int argc, char **argv)
 {
     CheckOptions o = {0};
     const CliOption options[] = {
-        {"--json", NULL, "print one JSON object on stdout instead of text on stderr", &o.json, NULL},
+        {"--json", NULL, "print one JSON object on stdout instead of text on stderr", &o.json,
+         NULL},
         {"--strict", NULL, "report every extension of the language as an error", &o.strict, NULL},
         {"--fragment", NULL, "a file may hold bare statements", &o.fragment, NULL},
-        {"--coverage", NULL, "list statements and filters that this engine does not support yet", &o.coverage, NULL},
+        {"--coverage", NULL, "list statements and filters that this engine does not support yet",
+         &o.coverage, NULL},
         {"--markdown", "FILE", "check every xs block of a markdown file", NULL, &o.markdown},
         {0},
     };
-    int done = cli_options(&argc, argv, "check [OPTIONS] PATH...",
-                           "Compiles folders or files without running them and reports every mistake with its place.",
-                           options);
+    int done = cli_options(
+        &argc, argv, "check [OPTIONS] PATH...",
+        "Compiles folders or files without running them and reports every mistake with its place.",
+        options);
     if (done >= 0)
         return done;
     if (o.markdown)

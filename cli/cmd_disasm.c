@@ -4,8 +4,8 @@
 int cmd_disasm(int argc, char **argv)
 {
     const CliOption options[] = {{0}};
-    int done = cli_options(&argc, argv, "disasm PATH...", "Prints constants and instructions of a bundle or of sources.",
-                           options);
+    int done = cli_options(&argc, argv, "disasm PATH...",
+                           "Prints constants and instructions of a bundle or of sources.", options);
     if (done >= 0)
         return done;
     if (argc < 2)

@@ -32,7 +32,8 @@ static bool random_bytes(void *ctx, void *out, size_t n)
     return true;
 }
 
-static const Services services = {.now_ms = now_ms, .random = random_bytes, .compile_expr = cli_compile_expr};
+static const Services services = {
+    .now_ms = now_ms, .random = random_bytes, .compile_expr = cli_compile_expr};
 
 static bool outcome_error(Outcome *o, const xs_error *err)
 {
@@ -119,9 +120,11 @@ static bool expectation_met(Arena *arena, Text expected, const Outcome *o)
     return want && got && json_equal(want, got);
 }
 
-static void print_row_failure(const char *path, size_t line, Text source, Text expected, const Outcome *o)
+static void print_row_failure(const char *path, size_t line, Text source, Text expected,
+                              const Outcome *o)
 {
-    printf("%s:%zu: " TEXT_FMT "\n    expected " TEXT_FMT "\n", path, line, TEXT_ARG(source), TEXT_ARG(expected));
+    printf("%s:%zu: " TEXT_FMT "\n    expected " TEXT_FMT "\n", path, line, TEXT_ARG(source),
+           TEXT_ARG(expected));
     if (o->ok)
         printf("    found    " TEXT_FMT "\n", TEXT_ARG(o->json));
     else
@@ -182,11 +185,13 @@ int cmd_eval(int argc, char **argv)
 {
     const char *tsv = NULL;
     const CliOption options[] = {
-        {"--tsv", "FILE", "rows of expression TAB expected JSON or error:NAME; prints failures and counts", NULL, &tsv},
+        {"--tsv", "FILE",
+         "rows of expression TAB expected JSON or error:NAME; prints failures and counts", NULL,
+         &tsv},
         {0},
     };
-    int done = cli_options(&argc, argv, "eval EXPR | --tsv FILE", "Evaluates an expression and prints its value as JSON.",
-                           options);
+    int done = cli_options(&argc, argv, "eval EXPR | --tsv FILE",
+                           "Evaluates an expression and prints its value as JSON.", options);
     if (done >= 0)
         return done;
     if (sodium_init() < 0)

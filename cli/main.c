@@ -18,10 +18,12 @@ static const Command commands[] = {
 
 static void print_help(FILE *to)
 {
-    fputs("xs runs XanoScript programs on your own machine.\n\nusage: xs COMMAND [ARGUMENTS]\n\n", to);
+    fputs("xs runs XanoScript programs on your own machine.\n\nusage: xs COMMAND [ARGUMENTS]\n\n",
+          to);
     for (size_t i = 0; i < COUNT_OF(commands); i++)
         fprintf(to, "  %-11s %-24s %s\n", commands[i].name, commands[i].args, commands[i].doc);
-    fputs("\nxs COMMAND --help tells more. Exit codes: 0 ok, 1 the program or a check failed, 2 wrong usage.\n",
+    fputs("\nxs COMMAND --help tells more. Exit codes: 0 ok, 1 the program or a check failed, 2 "
+          "wrong usage.\n",
           to);
 }
 
@@ -51,7 +53,8 @@ int cmd_completion(int argc, char **argv)
           "    elif [ \"${cur#-}\" != \"$cur\" ]; then\n"
           "        COMPREPLY=($(compgen -W \"$(xs \"${COMP_WORDS[1]}\" --help |\n"
           "            grep -o -e '--[a-z][a-z0-9-]*')\" -- \"$cur\"))\n"
-          "    else\n        COMPREPLY=($(compgen -f -- \"$cur\"))\n    fi\n}\ncomplete -o filenames -F _xs xs\n",
+          "    else\n        COMPREPLY=($(compgen -f -- \"$cur\"))\n    fi\n}\ncomplete -o "
+          "filenames -F _xs xs\n",
           stdout);
     return EXIT_OK;
 }

@@ -1,5 +1,5 @@
-/* server.h - for test programs: start `xs serve` as a child on a free loopback port, talk HTTP to it, end it.
- * Blocking, header-only, single-threaded per call; every wait is bounded. */
+/* server.h - for test programs: start `xs serve` as a child on a free loopback port, talk HTTP to
+ * it, end it. Blocking, header-only, single-threaded per call; every wait is bounded. */
 #ifndef TESTS_COMMON_SERVER_H
 #define TESTS_COMMON_SERVER_H
 
@@ -77,7 +77,8 @@ static inline bool server_start(Server *s, char *const *argv)
     return false;
 }
 
-/* Send a signal and wait; the exit code, 128 + signal when killed, -1 when it had to be killed after wait_ms. */
+/* Send a signal and wait; the exit code, 128 + signal when killed, -1 when it had to be killed
+ * after wait_ms. */
 static inline int server_stop(Server *s, int signal_number, int wait_ms)
 {
     kill(s->pid, signal_number);
@@ -129,8 +130,8 @@ static inline bool send_all(int fd, const char *p, size_t n)
  * @param reply  gets the body, malloc'ed and NUL-terminated, NULL on failure
  * @return the status, or 0 when no complete answer came
  */
-static inline int http_request(int port, const char *method, const char *path, const char *token, const char *body,
-                               char **reply)
+static inline int http_request(int port, const char *method, const char *path, const char *token,
+                               const char *body, char **reply)
 {
     *reply = NULL;
     int fd = http_connect(port);
@@ -139,11 +140,12 @@ static inline int http_request(int port, const char *method, const char *path, c
     size_t body_len = body ? strlen(body) : 0;
     size_t cap = 512 + strlen(path) + (token ? strlen(token) : 0);
     char *head = (char *)malloc(cap);
-    int n = snprintf(head, cap,
-                     "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s%s%sContent-Type: "
-                     "application/json\r\nContent-Length: %zu\r\n\r\n",
-                     method, path, token ? "Authorization: Bearer " : "", token ? token : "", token ? "\r\n" : "",
-                     body_len);
+    int n =
+        snprintf(head, cap,
+                 "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s%s%sContent-Type: "
+                 "application/json\r\nContent-Length: %zu\r\n\r\n",
+                 method, path, token ? "Authorization: Bearer " : "", token ? token : "",
+                 token ? "\r\n" : "", body_len);
     bool ok = send_all(fd, head, (size_t)n) && (!body_len || send_all(fd, body, body_len));
     free(head);
     char *text = (char *)malloc(HTTP_BODY_MAX + 1);

@@ -1,5 +1,5 @@
-/* fuzz_bundle.c - any bytes as a bundle: refused, or accepted and then run without harm. The checksum is repaired
- * first, so that the decoder behind it is reached. */
+/* fuzz_bundle.c - any bytes as a bundle: refused, or accepted and then run without harm. The
+ * checksum is repaired first, so that the decoder behind it is reached. */
 #include <stdlib.h>
 
 #include "core/bundle.h"

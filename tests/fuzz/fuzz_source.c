@@ -1,4 +1,5 @@
-/* fuzz_source.c - any bytes as source: the compiler reports, and what it accepts loads and runs within limits. */
+/* fuzz_source.c - any bytes as source: the compiler reports, and what it accepts loads and runs
+ * within limits. */
 #include "core/tables.h"
 #include "frontend/compile.h"
 #include "stdlib/registry.h"
@@ -13,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     arena_init(&arena, 64 << 20);
     DiagList diags;
     diag_init(&diags, &arena);
-    SourceFile files[2] = {{TEXT("fuzz.xs"), arena_text(&arena, (Text){(const char *)data, size})}, {{0}, {0}}};
+    SourceFile files[2] = {{TEXT("fuzz.xs"), arena_text(&arena, (Text){(const char *)data, size})},
+                           {{0}, {0}}};
     CompileOptions options = {.allow_bare_statements = size % 2 == 1, .program_name = TEXT("fuzz")};
     BundleImage image;
     if (files[0].text.ptr && compile_program(&arena, files, 1, &options, &diags, &image)) {

@@ -1,8 +1,9 @@
-/* durability.c - kill -9 under writes: every message that the server acknowledged must be in the database file
- * afterwards, under the id it was acknowledged with. Several rounds on one file, so that each round also starts
- * from what a killed process left behind. usage: durability XS APP */
+/* durability.c - kill -9 under writes: every message that the server acknowledged must be in the
+ * database file afterwards, under the id it was acknowledged with. Several rounds on one file, so
+ * that each round also starts from what a killed process left behind. usage: durability XS APP */
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdint.h>
 
 #include "tests/common/server.h"
 
@@ -31,7 +32,8 @@ static void *write_until_killed(void *arg)
         char body[64];
         snprintf(body, sizeof body, "{\"content\":\"%d/%d/%d\"}", w->round, w->index, number);
         char *reply;
-        int status = http_request(w->port, "POST", "/api:chat/rooms/1/messages", w->token, body, &reply);
+        int status =
+            http_request(w->port, "POST", "/api:chat/rooms/1/messages", w->token, body, &reply);
         const char *id = reply ? strstr(reply, "\"id\":") : NULL;
         if (status == 200 && id) {
             pthread_mutex_lock(&lock);
@@ -63,11 +65,13 @@ static bool run_round(char **argv, int round)
         return false;
     }
     char *reply;
-    int status = http_request(server.port, "POST", "/api:chat/login", NULL, "{\"name\":\"ann\"}", &reply);
+    int status =
+        http_request(server.port, "POST", "/api:chat/login", NULL, "{\"name\":\"ann\"}", &reply);
     char *token = member_text(reply, "\"authToken\"");
     free(reply);
     if (status == 200 && token) {
-        status = http_request(server.port, "POST", "/api:chat/rooms", token, "{\"name\":\"lobby\"}", &reply);
+        status = http_request(server.port, "POST", "/api:chat/rooms", token, "{\"name\":\"lobby\"}",
+                              &reply);
         free(reply);
     }
     bool ok = status == 200 && token;
@@ -91,7 +95,8 @@ static size_t count_lost(const char *file)
     sqlite3 *db;
     sqlite3_stmt *find;
     if (sqlite3_open_v2(file, &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK ||
-        sqlite3_prepare_v2(db, "SELECT content FROM message WHERE id = ?", -1, &find, NULL) != SQLITE_OK) {
+        sqlite3_prepare_v2(db, "SELECT content FROM message WHERE id = ?", -1, &find, NULL) !=
+            SQLITE_OK) {
         fprintf(stderr, "%s: %s\n", file, sqlite3_errmsg(db));
         return SIZE_MAX;
     }
@@ -100,7 +105,8 @@ static size_t count_lost(const char *file)
         char want[64];
         snprintf(want, sizeof want, "%d/%d/%d", acked[i].round, acked[i].writer, acked[i].number);
         sqlite3_bind_int64(find, 1, acked[i].id);
-        const char *found = sqlite3_step(find) == SQLITE_ROW ? (const char *)sqlite3_column_text(find, 0) : NULL;
+        const char *found =
+            sqlite3_step(find) == SQLITE_ROW ? (const char *)sqlite3_column_text(find, 0) : NULL;
         if (!found || strcmp(found, want) != 0) {
             fprintf(stderr, "message %ld was acknowledged as '%s' and is %s\n", acked[i].id, want,
                     found ? found : "missing");
@@ -127,7 +133,9 @@ int main(int argc, char **argv)
     snprintf(wal, sizeof wal, "%s-wal", file);
     snprintf(shm, sizeof shm, "%s-shm", file);
     snprintf(key, sizeof key, "%s.key", file);
-    char *args[] = {argv[1], "serve", argv[2], "--listen", "127.0.0.1:0", "--db", file, NULL};
+    char serve[] = "serve", listen_flag[] = "--listen", address[] = "127.0.0.1:0",
+         db_flag[] = "--db";
+    char *args[] = {argv[1], serve, argv[2], listen_flag, address, db_flag, file, NULL};
     bool ok = true;
     for (int round = 0; ok && round < ROUNDS; round++)
         ok = run_round(args, round);
