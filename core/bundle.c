@@ -8,7 +8,7 @@
 
 #include "core/text.h"
 
-enum { MAX_CONST_DEPTH = 64, BODY_PARTS = 5, PROC_PARTS = 12 };
+enum { MAX_CONST_DEPTH = 64, TRUSTED_CAP = 64, BODY_PARTS = 5, PROC_PARTS = 12 };
 enum { AT_VERSION = 8, AT_FLAGS = 10, AT_RESERVED = 12, AT_LENGTH = 16, AT_CHECKSUM = 24 };
 
 static const unsigned char magic[8] = {0x89, 'X', 'S', 'B', '\r', '\n', 0x1A, '\n'};
@@ -400,7 +400,9 @@ static const Const *read_items(Reader *r, const PackHead *h, unsigned depth)
         malformed(r, "a constant is nested too deeply");
         return NULL;
     }
-    Const *c = list ? const_list(r->arena, (size_t)h->n) : const_map(r->arena, (size_t)h->n);
+    /* Grows with what is really there: nested counts may each claim all bytes that are left. */
+    size_t cap = h->n < TRUSTED_CAP ? (size_t)h->n : TRUSTED_CAP;
+    Const *c = list ? const_list(r->arena, cap) : const_map(r->arena, cap);
     if (!checked(r, c))
         return NULL;
     for (uint64_t i = 0; i < h->n; i++) {
@@ -410,10 +412,10 @@ static const Const *read_items(Reader *r, const PackHead *h, unsigned depth)
         const Const *value = read_const(r, depth + 1);
         if (!value)
             return NULL;
-        if (list)
-            c->items[c->count++] = value;
-        else
-            c->pairs[c->count++] = (ConstPair){key, value};
+        if (!(list ? const_push(r->arena, c, value) : const_append(r->arena, c, key, value))) {
+            no_memory(r);
+            return NULL;
+        }
     }
     return c;
 }

@@ -132,14 +132,19 @@ bool const_set(Arena *a, Const *map, Text key, const Const *value)
         same->value = value;
         return true;
     }
+    Text copy = arena_text(a, key);
+    return copy.ptr && const_append(a, map, copy, value);
+}
+
+bool const_append(Arena *a, Const *map, Text key, const Const *value)
+{
+    if (!map || !value)
+        return false;
     ConstPair *pairs = with_room(a, map->pairs, map->count, sizeof *pairs);
     if (!pairs)
         return false;
     map->pairs = pairs;
-    Text copy = arena_text(a, key);
-    if (!copy.ptr)
-        return false;
-    pairs[map->count++] = (ConstPair){copy, value};
+    pairs[map->count++] = (ConstPair){key, value};
     return true;
 }
 

@@ -378,8 +378,7 @@ static xs_pos position_of(const JsonReader *r)
 /* One open list or map of json_parse. */
 typedef struct Level {
     Const *node;
-    Text key;   /* of the value to come, in a map */
-    size_t cap; /* of a map's pairs */
+    Text key; /* of the value to come, in a map */
 } Level;
 
 /* Maps are filled without looking for equal keys; the last of each wins here, at the place of the
@@ -410,24 +409,6 @@ static bool drop_duplicates(Const *map)
     }
     map->count = kept;
     map_deinit(&seen);
-    return true;
-}
-
-static bool add_pair(Arena *a, Level *level, const Const *value)
-{
-    Const *map = level->node;
-    if (map->count ==
-        level->cap) { /* grow through const_map, whose pairs const_set can extend later */
-        size_t cap = level->cap ? level->cap * 2 : 4;
-        Const *grown = const_map(a, cap);
-        if (!grown)
-            return false;
-        if (map->count)
-            memcpy(grown->pairs, map->pairs, map->count * sizeof *map->pairs);
-        map->pairs = grown->pairs;
-        level->cap = cap;
-    }
-    map->pairs[map->count++] = (ConstPair){level->key, value};
     return true;
 }
 
@@ -481,7 +462,7 @@ static bool build(Arena *a, JsonReader *r, const Const **out)
         } else {
             Level *top = &levels[depth - 1];
             bool ok = top->node->kind == C_LIST ? const_push(a, top->node, value)
-                                                : add_pair(a, top, value);
+                                                : const_append(a, top->node, top->key, value);
             if (!ok)
                 return false;
         }
