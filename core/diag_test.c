@@ -1,0 +1,103 @@
+/* diag_test.c - order, printing and JSON of diagnostics. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/diag.h"
+
+static const char source_text[] = "function \"a\" {\n\t\xC3\xA9 $x|lenght\r\n}\n";
+
+static Text source(void *ctx, const char *file)
+{
+    (void)ctx;
+    return strcmp(file, "a.xs") == 0 ? TEXT("") : text_from(source_text);
+}
+
+static void prints(void **state)
+{
+    (void)state;
+    Arena a;
+    Buf out = BUF_INIT;
+    DiagList d;
+    arena_init(&a, 0);
+    diag_init(&d, &a);
+    xs_pos pos = {"b.xs", 2, 7, 6};
+    diag_add(&d, SEV_ERROR, "unknown-filter", pos, TEXT("did you mean 'length'?"),
+             "unknown filter '%s'", "lenght");
+    diag_add(&d, SEV_ERROR, "unknown-filter", pos, (Text){0}, "dropped: same id and place");
+    diag_add(&d, SEV_WARNING, "unused", (xs_pos){"b.xs", 1, 10, 0}, (Text){0}, "unused");
+    diag_add(&d, SEV_WARNING, "empty", (xs_pos){"a.xs", 3, 1, 0}, (Text){0}, "no such line");
+    diag_add(&d, SEV_ERROR, "project", XS_NO_POS, (Text){0}, "no position");
+    diag_sort(&d);
+    assert_int_equal(d.errors, 2);
+    assert_int_equal(d.warnings, 2);
+    diag_print(&d, source, NULL, false, &out);
+    buf_char(&out, '\0');
+    assert_string_equal(out.ptr, "error: no position [project]\n"
+                                 "a.xs:3:1: warning: no such line [empty]\n"
+                                 "  \n"
+                                 "  ^\n"
+                                 "b.xs:1:10: warning: unused [unused]\n"
+                                 "  function \"a\" {\n"
+                                 "           ^\n"
+                                 "b.xs:2:7: error: unknown filter 'lenght' [unknown-filter]\n"
+                                 "  \t\xC3\xA9 $x|lenght\n"
+                                 "  \t     ^~~~~~\n"
+                                 "  hint: did you mean 'length'?\n");
+    out.len = 0;
+    diag_json(&d, &out);
+    buf_char(&out, '\0');
+    assert_non_null(strstr(out.ptr, "{\"file\":\"b.xs\",\"line\":2,\"column\":7,\"length\":6,"
+                                    "\"severity\":\"error\",\"id\":\"unknown-filter\","
+                                    "\"message\":\"unknown filter 'lenght'\","
+                                    "\"hint\":\"did you mean 'length'?\"}"));
+    assert_non_null(strstr(out.ptr, "[{\"file\":null,\"line\":0"));
+    out.len = 0;
+    diag_print(&d, source, NULL, true, &out);
+    buf_char(&out, '\0');
+    assert_non_null(strstr(out.ptr, "\x1b[31m"));
+    buf_deinit(&out);
+    arena_deinit(&a);
+}
+
+static Text long_line(void *ctx, const char *file)
+{
+    (void)file;
+    return *(Text *)ctx;
+}
+
+/* Long lines are cut, control characters hidden, floods counted. */
+static void survives_hostile_sources(void **state)
+{
+    (void)state;
+    Arena a;
+    Buf out = BUF_INIT, line = BUF_INIT;
+    DiagList d;
+    arena_init(&a, 0);
+    diag_init(&d, &a);
+    for (int i = 0; i < 20000; i++)
+        buf_cstr(&line, i % 7 ? "x" : "\x1b");
+    Text text = buf_view(&line);
+    for (uint32_t i = 0; i < 3000; i++)
+        diag_add(&d, SEV_ERROR, "bad", (xs_pos){"f.xs", 1, i * 10 + 1, 50000}, (Text){0}, "bad");
+    diag_sort(&d);
+    diag_print(&d, long_line, &text, false, &out);
+    assert_int_equal(d.errors, 3000);
+    assert_in_range(out.len, 1000, 1500000);
+    assert_null(memchr(out.ptr, 0x1b, out.len));
+    buf_deinit(&out);
+    buf_deinit(&line);
+    arena_deinit(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(prints),
+        cmocka_unit_test(survives_hostile_sources),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
