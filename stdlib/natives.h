@@ -16,7 +16,7 @@
 #undef EX
 #undef native_todo
 
-#define native_todo op_todo
+#define native_todo                                                     op_todo
 #define STATEMENT(name, op, operand, clauses, result, flags, tier, doc) NativeResult op(Call *c);
 #define STATEMENT_ALIAS(name, of)
 #include "core/lang/statements.def"
