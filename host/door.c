@@ -1,0 +1,301 @@
+/* door.c - accept, peek, hand over. While a head is incomplete the receive low-water mark is raised
+ * to one byte more than seen: a level-triggered loop would spin otherwise. Source: realtime.md
+ * §12.3. */
+#include "host/door.h"
+
+#include <errno.h>
+#include <event2/listener.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "core/buf.h"
+#include "core/mem.h"
+#include "core/num.h"
+#include "core/text.h"
+
+enum { BACKLOG = 1024, PAUSE_MS = 50 };
+
+typedef struct Visitor {
+    struct Visitor *next, *prev;
+    Door *door;
+    struct event *readable;
+    int fd;
+    socklen_t addr_len;
+    struct sockaddr_storage addr;
+} Visitor;
+
+struct Door {
+    struct event_base *base;
+    struct evconnlistener *listener;
+    struct event *unpause;
+    DoorOptions opt;
+    DoorVisitor visitor;
+    void *ctx;
+    Visitor *first;
+    size_t pending;
+    char *head; /* head_max bytes, shared by all visitors: a peek is used at once */
+    int port;
+    char address[NI_MAXHOST + 16];
+    uint64_t accepted, timeouts;
+};
+
+/* Forget a visitor; its fd goes to the caller. */
+static int take_fd(Visitor *v)
+{
+    Door *d = v->door;
+    int fd = v->fd;
+    if (v->next)
+        v->next->prev = v->prev;
+    if (v->prev)
+        v->prev->next = v->next;
+    else
+        d->first = v->next;
+    d->pending--;
+    event_free(v->readable);
+    mem_free(v);
+    return fd;
+}
+
+static bool head_complete(Text seen)
+{
+    return text_find(seen, TEXT("\r\n\r\n"), 0) != SIZE_MAX ||
+           text_find(seen, TEXT("\n\n"), 0) != SIZE_MAX;
+}
+
+static void set_low_water(int fd, size_t bytes)
+{
+    int n = (int)bytes;
+    setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &n, sizeof n);
+}
+
+static void hand_over(Visitor *v, size_t seen)
+{
+    Door *d = v->door;
+    struct sockaddr_storage addr = v->addr;
+    socklen_t len = v->addr_len;
+    int fd = take_fd(v);
+    set_low_water(fd, 1);
+    d->visitor(d->ctx, fd, (Text){d->head, seen}, (const struct sockaddr *)&addr, len);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    Visitor *v = (Visitor *)arg;
+    Door *d = v->door;
+    if (what & EV_TIMEOUT) {
+        d->timeouts++;
+        close(take_fd(v));
+        return;
+    }
+    ssize_t n = recv(fd, d->head, d->opt.head_max, MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {
+        close(take_fd(v));
+        return;
+    }
+    size_t seen = (size_t)n;
+    if (seen >= d->opt.head_max || head_complete((Text){d->head, seen})) {
+        hand_over(v, seen);
+        return;
+    }
+    /* A peer that closed its side never reaches the mark, but stays "readable". */
+    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+    if (poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR))) {
+        close(take_fd(v));
+        return;
+    }
+    set_low_water(fd, seen + 1);
+}
+
+static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, int len,
+                      void *arg)
+{
+    Door *d = (Door *)arg;
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    Visitor *v = mem_zalloc(1, sizeof *v);
+    struct timeval limit = {.tv_sec = (time_t)(d->opt.head_timeout_ms / 1000),
+                            .tv_usec = (suseconds_t)(d->opt.head_timeout_ms % 1000) * 1000};
+    if (!v || len < 0 || (size_t)len > sizeof v->addr) {
+        mem_free(v);
+        close(fd);
+        return;
+    }
+    v->door = d;
+    v->fd = fd;
+    v->addr_len = (socklen_t)len;
+    memcpy(&v->addr, addr, (size_t)len);
+    v->readable = event_new(d->base, fd, EV_READ | EV_PERSIST, on_readable, v);
+    if (!v->readable) {
+        mem_free(v);
+        close(fd);
+        return;
+    }
+    v->next = d->first;
+    if (d->first)
+        d->first->prev = v;
+    d->first = v;
+    d->pending++;
+    d->accepted++;
+    event_add(v->readable, &limit);
+    if (d->pending >= d->opt.max_pending) {
+        struct timeval pause = {.tv_usec = PAUSE_MS * 1000};
+        evconnlistener_disable(l);
+        event_add(d->unpause, &pause);
+    }
+}
+
+static void on_unpause(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Door *d = (Door *)arg;
+    struct timeval pause = {.tv_usec = PAUSE_MS * 1000};
+    if (!d->listener)
+        return;
+    if (d->pending < d->opt.max_pending)
+        evconnlistener_enable(d->listener);
+    else
+        event_add(d->unpause, &pause);
+}
+
+/* Out of descriptors: accepting at once again would spin. */
+static void on_accept_error(struct evconnlistener *l, void *arg)
+{
+    Door *d = (Door *)arg;
+    struct timeval pause = {.tv_usec = PAUSE_MS * 1000};
+    evconnlistener_disable(l);
+    event_add(d->unpause, &pause);
+}
+
+static bool split_address(Text listen, char host[NI_MAXHOST], char port[16])
+{
+    size_t colon = listen.len;
+    while (colon > 0 && listen.ptr[colon - 1] != ':')
+        colon--;
+    int64_t n;
+    Text p = text_slice(listen, colon, listen.len);
+    if (!colon || !num_parse_int(p, &n) || n < 0 || n > 65535)
+        return false;
+    Text h = text_slice(listen, 0, colon - 1);
+    if (h.len >= 2 && h.ptr[0] == '[' && h.ptr[h.len - 1] == ']')
+        h = text_slice(h, 1, h.len - 1);
+    if (h.len >= NI_MAXHOST || p.len >= 16)
+        return false;
+    memcpy(host, h.ptr, h.len);
+    host[h.len] = '\0';
+    memcpy(port, p.ptr, p.len);
+    port[p.len] = '\0';
+    return true;
+}
+
+static void name_address(Door *d)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof addr;
+    char host[NI_MAXHOST] = "", port[16] = "0";
+    Buf b = BUF_INIT;
+    if (getsockname(evconnlistener_get_fd(d->listener), (struct sockaddr *)&addr, &len) == 0)
+        getnameinfo((struct sockaddr *)&addr, len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV);
+    int64_t n = 0;
+    if (num_parse_int(text_from(port), &n))
+        d->port = (int)n;
+    buf_printf(&b, addr.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+    size_t size = b.len < sizeof d->address - 1 ? b.len : sizeof d->address - 1;
+    if (!b.failed)
+        memcpy(d->address, b.ptr, size);
+    buf_deinit(&b);
+}
+
+static bool bind_door(Door *d, xs_error *err)
+{
+    char host[NI_MAXHOST], port[16];
+    if (!split_address(d->opt.listen, host, port))
+        return xs_fail(err, XS_E_CONFIG, XS_NO_POS,
+                       "'" TEXT_FMT "' is no address: expected ADDR:PORT", TEXT_ARG(d->opt.listen));
+    struct addrinfo want = {.ai_family = AF_UNSPEC,
+                            .ai_socktype = SOCK_STREAM,
+                            .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    int problem = getaddrinfo(*host ? host : NULL, port, &want, &found);
+    if (problem)
+        return xs_fail(err, XS_E_CONFIG, XS_NO_POS, "%s: %s", host, gai_strerror(problem));
+    errno = 0;
+    for (struct addrinfo *i = found; i && !d->listener; i = i->ai_next)
+        d->listener = evconnlistener_new_bind(d->base, on_accept, d,
+                                              LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
+                                                  LEV_OPT_REUSEABLE,
+                                              BACKLOG, i->ai_addr, (int)i->ai_addrlen);
+    problem = errno;
+    freeaddrinfo(found);
+    if (!d->listener)
+        return xs_fail(err, XS_E_IO, XS_NO_POS, "cannot listen on " TEXT_FMT ": %s",
+                       TEXT_ARG(d->opt.listen), strerror(problem));
+    evconnlistener_set_error_cb(d->listener, on_accept_error);
+    name_address(d);
+    return true;
+}
+
+Door *door_new(struct event_base *base, const DoorOptions *opt, DoorVisitor visitor, void *ctx,
+               xs_error *err)
+{
+    Door *d = mem_zalloc(1, sizeof *d);
+    if (d) {
+        d->base = base;
+        d->opt = *opt;
+        d->visitor = visitor;
+        d->ctx = ctx;
+        d->head = mem_alloc(opt->head_max);
+        d->unpause = evtimer_new(base, on_unpause, d);
+    }
+    if (!d || !d->head || !d->unpause)
+        xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
+    else if (bind_door(d, err))
+        return d;
+    door_free(d);
+    return NULL;
+}
+
+int door_port(const Door *d)
+{
+    return d->port;
+}
+Text door_address(const Door *d)
+{
+    return text_from(d->address);
+}
+uint64_t door_accepted(const Door *d)
+{
+    return d->accepted;
+}
+uint64_t door_timeouts(const Door *d)
+{
+    return d->timeouts;
+}
+
+void door_close(Door *d)
+{
+    if (!d)
+        return;
+    if (d->listener)
+        evconnlistener_free(d->listener);
+    d->listener = NULL;
+    while (d->first)
+        close(take_fd(d->first));
+}
+
+void door_free(Door *d)
+{
+    if (!d)
+        return;
+    door_close(d);
+    if (d->unpause)
+        event_free(d->unpause);
+    mem_free(d->head);
+    mem_free(d);
+}

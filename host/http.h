@@ -1,0 +1,69 @@
+/* http.h - the HTTP side of the host: one libmicrohttpd daemon on the main libevent loop. Exchanges
+ * are answered at once or later, held, or turned into raw streams (include/xs/http.h).
+ *
+ * Thread: the loop's, for everything. */
+#ifndef HOST_HTTP_H
+#define HOST_HTTP_H
+
+#include <event2/event.h>
+#include <sys/socket.h>
+
+#include "core/const.h"
+#include "include/xs/http.h"
+
+typedef struct Http Http;
+
+typedef struct HttpOptions {
+    size_t max_body; /* beyond: 413 */
+    size_t max_head; /* beyond: 431 */
+    unsigned idle_s; /* close kept-alive connections after so long */
+} HttpOptions;
+
+/** A complete request. Answer now, or keep x and answer later; x stays alive until the answer. */
+typedef void (*HttpHandler)(void *ctx, xs_http *x);
+
+XS_MUST_CHECK Http *http_new(struct event_base *base, const HttpOptions *opt, HttpHandler handler,
+                             void *ctx, xs_error *err);
+/** Serve a connected, non-blocking socket whose bytes are still unread. Takes fd, on failure too.
+ */
+bool http_add(Http *h, int fd, const struct sockaddr *addr, socklen_t len);
+/** Answer no further requests on kept-alive connections: replies say Connection: close. */
+void http_drain(Http *h);
+size_t http_connections(const Http *h);
+/** Close every connection (exchanges of transports get on_closed), then free. */
+void http_free(Http *h);
+
+extern const xs_http_api http_api;
+
+/* Facts beyond xs_http_api; valid while x is. */
+Arena *http_arena(xs_http *x);
+Text http_uri(const xs_http *x);         /* as sent: path and query */
+Text http_raw_path(const xs_http *x);    /* not decoded */
+Text http_querystring(const xs_http *x); /* without "?" */
+Text http_remote_ip(const xs_http *x);
+int http_remote_port(const xs_http *x);
+const Const *http_headers(xs_http *x);   /* Title-Case names; NULL = out of memory */
+const Const *http_query_map(xs_http *x); /* name → list of texts */
+void *http_user(const xs_http *x);       /* free for the handler */
+void http_set_user(xs_http *x, void *user);
+
+/** A header of whatever answer or stream follows (CORS). Copied. */
+void http_add_header(xs_http *x, const char *name, Text value);
+/** Answer {"code","message","payload":""}. */
+void http_reply_error(xs_http *x, int status, const char *code, const char *message);
+/** As xs_http_api.reply without a copy: takes body's bytes; body is empty after. A failed buffer
+ * answers 500. */
+void http_reply_take(xs_http *x, int status, const xs_header *headers, size_t nheaders, Buf *body);
+void http_reply_json(xs_http *x, int status, Text json);
+/** Answer with a file; takes fd. */
+void http_reply_file(xs_http *x, int fd, uint64_t size, const char *content_type);
+
+/** Percent-decode; plus = '+' means blank. ptr NULL: malformed or memory. */
+Text http_decode(Arena *a, Text t, bool plus);
+/** "a=1&b=2&a=3" → {"a":["1","3"],"b":["2"]}; malformed escapes are kept as written. NULL = memory.
+ */
+const Const *http_parse_query(Arena *a, Text querystring);
+/** "content-TYPE" → "Content-Type". */
+Text http_title_case(Arena *a, Text name);
+
+#endif

@@ -1,0 +1,84 @@
+/* metrics.c - Prometheus text format 0.0.4. */
+#include "host/metrics.h"
+
+#include "core/mem.h"
+
+static void head(Buf *out, const char *name, const char *type, const char *help)
+{
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void single(Buf *out, const char *name, const char *type, const char *help, uint64_t value)
+{
+    head(out, name, type, help);
+    buf_printf(out, "%s %llu\n", name, (unsigned long long)value);
+}
+
+typedef struct TransportMetric {
+    size_t offset;
+    const char *name, *type, *help;
+} TransportMetric;
+
+#define ROW(field, name, type, help)                                                               \
+    {                                                                                              \
+        offsetof(xs_transport_stats, field), name, type, help                                      \
+    }
+static const TransportMetric transport_metrics[] = {
+    ROW(connections, "xs_transport_connections", "gauge", "Open realtime connections"),
+    ROW(opened, "xs_transport_opened_total", "counter", "Realtime connections opened"),
+    ROW(closed, "xs_transport_closed_total", "counter", "Realtime connections closed"),
+    ROW(frames_in, "xs_transport_frames_in_total", "counter", "Frames received"),
+    ROW(frames_out, "xs_transport_frames_out_total", "counter", "Frames sent"),
+    ROW(bytes_in, "xs_transport_bytes_in_total", "counter", "Bytes received"),
+    ROW(bytes_out, "xs_transport_bytes_out_total", "counter", "Bytes sent"),
+    ROW(writes, "xs_transport_writes_total", "counter", "Write calls"),
+    ROW(partial_writes, "xs_transport_partial_writes_total", "counter", "Short write calls"),
+    ROW(slow_closed, "xs_transport_slow_closed_total", "counter", "Clients dropped for being slow"),
+    ROW(handshake_failed, "xs_transport_handshake_failed_total", "counter", "Failed handshakes"),
+    ROW(queued_bytes, "xs_transport_queued_bytes", "gauge", "Bytes waiting for slow clients"),
+};
+#undef ROW
+
+void metrics_write(const MetricsInput *in, Buf *out)
+{
+#define METRIC(field, name, type, help)                                                            \
+    single(out, name, #type, help, atomic_load_explicit(&in->host->field, memory_order_relaxed));
+#include "host/metrics.def"
+#undef METRIC
+    const struct {
+        const char *name, *type, *help;
+        uint64_t value;
+    } rows[] = {
+        {"xs_memory_bytes", "gauge", "Bytes in use", mem_in_use()},
+        {"xs_http_connections", "gauge", "Open HTTP connections", in->http_connections},
+        {"xs_head_timeouts_total", "counter", "Clients that sent no complete head in time",
+         in->head_timeouts},
+        {"xs_jobs_waiting", "gauge", "Jobs waiting for a worker", in->jobs_waiting},
+        {"xs_jobs_running", "gauge", "Jobs running or parked", in->jobs_running},
+        {"xs_hub_spaces", "gauge", "Realtime spaces", in->hub.spaces},
+        {"xs_hub_channels", "gauge", "Live channels", in->hub.channels},
+        {"xs_hub_connections", "gauge", "Connections known to the hub", in->hub.connections},
+        {"xs_hub_subscriptions", "gauge", "Channel memberships", in->hub.subscriptions},
+        {"xs_hub_published_total", "counter", "Events published", in->hub.published},
+        {"xs_hub_delivered_total", "counter", "Deliveries to connections", in->hub.delivered},
+        {"xs_hub_frames_in_total", "counter", "Client frames handled", in->hub.frames_in},
+        {"xs_hub_refused_total", "counter", "Client frames refused", in->hub.refused},
+        {"xs_hub_dropped_total", "counter", "Events dropped", in->hub.dropped},
+        {"xs_db_reads_total", "counter", "Database reads", in->db.reads},
+        {"xs_db_writes_total", "counter", "Database writes", in->db.writes},
+        {"xs_db_commits_total", "counter", "Database commits; fewer than writes when grouped",
+         in->db.commits},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        single(out, rows[i].name, rows[i].type, rows[i].help, rows[i].value);
+    for (size_t i = 0; i < COUNT_OF(transport_metrics); i++) {
+        const TransportMetric *m = &transport_metrics[i];
+        head(out, m->name, m->type, m->help);
+        for (size_t t = 0; t < in->ntransports; t++) {
+            uint64_t value;
+            memcpy(&value, (const char *)&in->transports[t].stats + m->offset, sizeof value);
+            buf_printf(out, "%s{transport=\"%s\"} %llu\n", m->name, in->transports[t].name,
+                       (unsigned long long)value);
+        }
+    }
+}

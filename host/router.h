@@ -1,0 +1,54 @@
+/* router.h - which query answers a request: one segment trie per (group, verb), built from the
+ * bundle metadata. Immutable after new, any thread. Specification: runtime.md §5.2. */
+#ifndef HOST_ROUTER_H
+#define HOST_ROUTER_H
+
+#include "vm/vm.h"
+
+enum { ROUTE_MAX_PARAMS = 16, ROUTE_MAX_SEGMENTS = 64 };
+
+typedef struct Route {
+    Text name; /* "orders/{id}" */
+    Text verb;
+    Text group; /* canonical */
+    Text auth;  /* auth table; len 0 = none */
+    uint32_t proc;
+    uint32_t nparams;
+    Text params[ROUTE_MAX_PARAMS]; /* names, in path order */
+} Route;
+
+/* The cors block of a group, or the default. */
+typedef struct GroupCors {
+    bool disabled, custom;
+    const Const *origins, *methods, *headers; /* lists; custom only */
+    bool credentials;
+    int64_t max_age;
+} GroupCors;
+
+typedef struct RouteMatch {
+    const Route *route;
+    Text values[ROUTE_MAX_PARAMS]; /* percent-decoded, in the arena */
+} RouteMatch;
+
+typedef struct Router Router;
+
+/** Errors: XS_E_BAD_BUNDLE (two queries of one shape, too many parameters), XS_E_NOMEM. */
+XS_MUST_CHECK Router *router_new(const Program *program, Text branch, xs_error *err);
+void router_free(Router *r);
+
+/* "/api:<canonical>[:<branch>]/<path>" */
+typedef struct ApiPath {
+    Text canonical;
+    Text rest; /* undecoded, without the leading slash */
+} ApiPath;
+/** False: not under /api:, or another branch. */
+bool router_split(const Router *r, Text raw_path, ApiPath *out);
+
+/** The group's CORS rules; NULL = no such active group. */
+const GroupCors *router_group(const Router *r, Text canonical);
+/** verb HEAD finds GET. False = no such route. */
+bool router_find(const Router *r, Arena *a, Text verb, const ApiPath *path, RouteMatch *out);
+/** Every route, in the order of the bundle; NULL past the end. */
+const Route *router_at(const Router *r, size_t index);
+
+#endif
