@@ -7,17 +7,7 @@
  * error has set f->raised and goes to `raise`, which finds a handler or ends the fiber. */
 #include <math.h>
 
-#include "core/num.h"
-#include "vm/frame.h"
-
-/* ---- small steps, inlined ---- */
-
-static inline void set(Heap *h, Value *slot, Value v)
-{
-    Value old = *slot;
-    *slot = v;
-    val_unref(h, old);
-}
+#include "vm/step.h"
 
 static inline bool truth(const Value *v)
 {
@@ -42,423 +32,6 @@ static inline bool less(const Value *a, const Value *b)
 static inline bool less_eq(const Value *a, const Value *b)
 {
     return a->kind == V_INT && b->kind == V_INT ? a->i <= b->i : val_compare(*a, *b) <= 0;
-}
-
-/* ---- slower steps ---- */
-
-/* Helpers of convert.h write an xs_error: begin with a clean one. */
-static xs_error *clean_error(Fiber *f)
-{
-    if (f->raised.err.code != XS_OK)
-        raised_clear(f->heap, &f->raised);
-    return &f->raised.err;
-}
-
-static bool arith(Fiber *f, Arith op, Value *to, const Value *a, const Value *b)
-{
-    Value out;
-    if (!val_arith(op, *a, *b, &out, clean_error(f)))
-        return false;
-    set(f->heap, to, out);
-    return true;
-}
-
-static bool concat(Fiber *f, Value *to, Value *a, Value *b)
-{
-    char left[NUM_TEXT_MAX], right[NUM_TEXT_MAX];
-    Text x, y;
-    xs_error *err = clean_error(f);
-    if (!val_scalar_text(*a, left, &x, err) || !val_scalar_text(*b, right, &y, err))
-        return false;
-    if (to == a && a->kind == V_TEXT)
-        return text_append(f->heap, a, y) || raise_memory(f);
-    Value made = text_new_raw(f->heap, x.len + y.len);
-    if (made.kind == V_UNSET)
-        return raise_memory(f);
-    if (x.len)
-        memcpy(made.text->data, x.ptr, x.len);
-    if (y.len)
-        memcpy(made.text->data + x.len, y.ptr, y.len);
-    set(f->heap, to, made);
-    return true;
-}
-
-static bool range(Fiber *f, Value *to, const Value *a, const Value *b)
-{
-    int64_t from, last;
-    xs_error *err = clean_error(f);
-    if (!val_integer(*a, &from, err) || !val_integer(*b, &last, err))
-        return false;
-    uint64_t count = from > last ? 0 : (uint64_t)last - (uint64_t)from + 1;
-    if (count > RANGE_MAX_ITEMS || (from <= last && count == 0))
-        return raise_code(f, XS_E_LIMIT);
-    Value made = list_new(f->heap, (uint32_t)count);
-    if (made.kind == V_UNSET)
-        return raise_memory(f);
-    for (uint64_t i = 0; i < count; i++)
-        made.list->items[i] = val_int(from + (int64_t)i);
-    made.list->len = (uint32_t)count;
-    set(f->heap, to, made);
-    return true;
-}
-
-/* A step that found nothing: an error of its own (memory), null, or the error about the path. */
-static bool missing(Fiber *f, Value *to, const Proc *proc, uint32_t pc, Value key, bool tolerant)
-{
-    if (f->raised.err.code != XS_OK)
-        return false;
-    if (!tolerant)
-        return raise_missing(f, proc, pc, key);
-    set(f->heap, to, val_null());
-    return true;
-}
-
-static bool get_step(Fiber *f, Value *to, Value from, const Proc *proc, uint32_t pc, Value key,
-                     bool tolerant)
-{
-    xs_error *err = clean_error(f);
-    bool absent = tolerant && from.kind == V_LIST && !from.list->len; /* [] stands for {} too */
-    Value found = absent ? val_unset() : val_step(f->heap, from, key, err);
-    if (found.kind == V_UNSET)
-        return missing(f, to, proc, pc, key, tolerant);
-    set(f->heap, to, found);
-    return true;
-}
-
-/* Member of a map by a constant key, tried first where it was the last time. */
-static inline Value *member(Fiber *f, const MapObj *m, const TextObj *key, const uint32_t *pc)
-{
-    uint32_t *hint = &f->hints[((uintptr_t)pc >> 2) % HINTS];
-    if (LIKELY(map_entry_is(m, *hint, key)))
-        return &m->entries[*hint].value;
-    int64_t at = map_index_of(m, (Text){key->data, key->len}, key->hash);
-    if (at == MAP_NOT_FOUND)
-        return NULL;
-    *hint = (uint32_t)at;
-    return &m->entries[at].value;
-}
-
-static bool set_member(Fiber *f, Value *to, Value key, Value value, const uint32_t *pc)
-{
-    if (to->kind == V_MAP) {
-        Value *slot = val_unique(*to) ? member(f, to->map, key.text, pc) : NULL;
-        if (slot) {
-            set(f->heap, slot, value);
-            return true;
-        }
-        return map_set(f->heap, to, val_ref(key), value) || raise_memory(f);
-    }
-    return val_set_path(f->heap, to, &key, 1, value, clean_error(f));
-}
-
-static bool set_path(Fiber *f, Value *root, const Value *keys, uint32_t nkeys)
-{
-    return val_set_path(f->heap, root, keys, nkeys, val_ref(keys[nkeys]), clean_error(f));
-}
-
-static bool take_path(Fiber *f, Value *to, Value *root, const Value *keys, uint32_t nkeys)
-{
-    Value taken = val_take_path(f->heap, root, keys, nkeys, clean_error(f));
-    if (taken.kind == V_UNSET)
-        return false;
-    set(f->heap, to, taken);
-    return true;
-}
-
-static bool push_item(Fiber *f, Value *list, Value item)
-{
-    if (list->kind != V_LIST) {
-        val_unref(f->heap, item);
-        return raise_bug(f, "append to something that is no list");
-    }
-    return list_push(f->heap, list, item) || raise_memory(f);
-}
-
-static bool set_computed(Fiber *f, Value *map, Value key, Value value)
-{
-    if (map->kind != V_MAP)
-        return raise_bug(f, "member set in something that is no object");
-    Value name = val_to_text(f->heap, key, clean_error(f));
-    if (name.kind == V_UNSET)
-        return false;
-    return map_set(f->heap, map, name, val_ref(val_or_null(value))) || raise_memory(f);
-}
-
-static bool spread_map(Fiber *f, Value *to, Value from)
-{
-    if (val_is_null(from) || (from.kind == V_LIST && !from.list->len))
-        return true;
-    if (from.kind != V_MAP)
-        return raise_code(f, XS_E_NOT_OBJECT);
-    val_ref(from); /* from may be the map that changes */
-    const MapEntry *e;
-    bool ok = true;
-    for (uint32_t at = 0; ok && (e = map_walk(from.map, &at));)
-        ok = map_set(f->heap, to, val_ref(val_obj(V_TEXT, e->key)), val_ref(e->value)) ||
-             raise_memory(f);
-    val_unref(f->heap, from);
-    return ok;
-}
-
-static bool spread_list(Fiber *f, Value *to, Value from)
-{
-    if (val_is_null(from))
-        return true;
-    if (from.kind != V_LIST && from.kind != V_MAP)
-        return raise_code(f, XS_E_NOT_ARRAY);
-    val_ref(from);
-    bool ok = true;
-    const MapEntry *e;
-    if (from.kind == V_LIST)
-        for (uint32_t i = 0; ok && i < from.list->len; i++)
-            ok = push_item(f, to, val_ref(list_at(from.list, i)));
-    else
-        for (uint32_t at = 0; ok && (e = map_walk(from.map, &at));)
-            ok = push_item(f, to, val_ref(e->value));
-    val_unref(f->heap, from);
-    return ok;
-}
-
-static bool spread(Fiber *f, Value *to, Value from)
-{
-    if (to->kind == V_MAP)
-        return spread_map(f, to, from);
-    return to->kind == V_LIST ? spread_list(f, to, from)
-                              : raise_bug(f, "spread into something that is no container");
-}
-
-/* The list in a register; null and {} become []. */
-static bool want_list(Fiber *f, Value *v)
-{
-    if (v->kind == V_LIST)
-        return true;
-    if (!val_is_null(*v) && !(v->kind == V_MAP && !v->map->count))
-        return raise_code(f, XS_E_NOT_ARRAY);
-    set(f->heap, v, list_empty());
-    return true;
-}
-
-static bool remove_end(Fiber *f, Value *to, Value *list, bool first)
-{
-    if (!want_list(f, list))
-        return false;
-    Value v = first ? list_shift(f->heap, list) : list_pop(f->heap, list);
-    if (v.kind == V_UNSET)
-        return raise_memory(f);
-    set(f->heap, to, v);
-    return true;
-}
-
-static bool get_input(Fiber *f, Value *to, const Proc *proc, const Value *r)
-{
-    if (!proc->ninputs && (proc->image->kind == PROC_TRIGGER || proc->image->kind == PROC_EXPR)) {
-        set(f->heap, to, val_ref(val_or_null(r[0])));
-        return true;
-    }
-    Value map = map_new(f->heap, proc->ninputs);
-    for (uint32_t i = 0; i < proc->ninputs; i++) {
-        if (map.kind == V_UNSET ||
-            !map_set(f->heap, &map, proc->input_names[i], val_ref(val_or_null(r[i])))) {
-            val_unref(f->heap, map);
-            return raise_memory(f);
-        }
-    }
-    if (map.kind == V_UNSET)
-        return raise_memory(f);
-    set(f->heap, to, map);
-    return true;
-}
-
-static bool bind_inputs(Fiber *f, const Proc *proc, Value *r)
-{
-    const NativeTable *natives = f->program->natives;
-    if (!proc->ninputs)
-        return true;
-    if (!natives || !natives->bind)
-        return raise_code(f, XS_E_UNSUPPORTED);
-    Value payload = val_unset();
-    xs_error *err = clean_error(f);
-    bool ok =
-        natives->bind(f->heap, f->services, proc->image->inputs, r, proc->ninputs, err, &payload);
-    if (ok)
-        val_unref(f->heap, payload);
-    else
-        f->raised.payload = payload;
-    return ok;
-}
-
-/* ---- calls ---- */
-
-/* Push the callee and move the raw inputs out of the window at r[a]. */
-static bool call_proc(Fiber *f, uint32_t proc, uint8_t a, uint8_t nargs)
-{
-    uint32_t from = f->frames[f->nframes - 1].base + a;
-    if (!frame_push(f, &f->program->procs[proc], a))
-        return false;
-    Value *args = f->stack + from;
-    memcpy(f->stack + f->frames[f->nframes - 1].base, args, nargs * sizeof(Value));
-    memset(args, 0, nargs * sizeof(Value));
-    return true;
-}
-
-static bool call_with_object(Fiber *f, uint32_t proc, uint8_t a, Value input)
-{
-    val_ref(input); /* its register may move */
-    bool ok = frame_push(f, &f->program->procs[proc], a);
-    if (ok && !frame_spread(f, input)) {
-        frame_pop(f); /* the error is the caller's */
-        ok = false;
-    }
-    val_unref(f->heap, input);
-    return ok;
-}
-
-/* Take the error payload of a native over. */
-static void native_failed(Fiber *f, Call *c)
-{
-    val_unref(f->heap, c->ret);
-    val_unref(f->heap, f->raised.payload);
-    f->raised.payload = c->thrown;
-    if (f->raised.err.code == XS_OK)
-        xs_fail(&f->raised.err, XS_E_BUG, XS_NO_POS, "%s failed without saying why", c->name);
-}
-
-static bool call_filter(Fiber *f, Value *to, Value *in, Value *args, uint32_t x)
-{
-    const Import *im = &f->program->imports[x & 0xffff];
-    Call c = {
-        .fiber = f,
-        .heap = f->heap,
-        .services = f->services,
-        .run = f->run,
-        .name = im->name,
-        .row = im->row,
-        .in = val_or_null(*in),
-        .own = to == in,
-        .in_slot = in,
-        .args = args,
-        .nargs = x >> 16,
-        .site = &const_null,
-        .ret = val_null(),
-        .err = clean_error(f),
-    };
-    bool ok = im->filter(&c);
-    if (c.temps.kind != V_UNSET)
-        call_end(&c);
-    if (!ok) {
-        native_failed(f, &c);
-        return false;
-    }
-    val_unref(f->heap, c.thrown);
-    set(f->heap, to, val_or_null(c.ret));
-    return true;
-}
-
-static void clear_window(Heap *h, Value *args, uint32_t nargs)
-{
-    for (uint32_t i = 0; i < nargs; i++)
-        set(h, &args[i], val_unset());
-}
-
-static NativeResult call_statement(Fiber *f, Value *args, uint8_t a, uint8_t nargs, uint32_t x)
-{
-    const SiteImage *site = &f->program->image.sites[x];
-    const Import *im = &f->program->imports[site->import];
-    Call c = {
-        .fiber = f,
-        .heap = f->heap,
-        .services = f->services,
-        .run = f->run,
-        .name = im->name,
-        .row = im->row,
-        .args = args,
-        .nargs = nargs,
-        .site = site->desc ? site->desc : &const_null,
-        .site_data = &f->program->site_data[x],
-        .ret = val_null(),
-        .err = clean_error(f),
-    };
-    NativeResult result = im->statement(&c);
-    if (c.temps.kind != V_UNSET)
-        call_end(&c);
-    if (result == NATIVE_ERROR) {
-        native_failed(f, &c);
-        return result;
-    }
-    val_unref(f->heap, c.thrown);
-    if (result == NATIVE_PARK) {
-        val_unref(f->heap, c.ret);
-        f->park_reg = a;
-        f->park_args = nargs; /* the native may still look at them */
-        return result;
-    }
-    clear_window(f->heap, args, nargs);
-    set(f->heap, &args[0], val_or_null(c.ret));
-    return result;
-}
-
-/* ---- loops ---- */
-
-/* Two registers are an iterator: a reference to the container, which makes it a snapshot, and the
- * position. */
-static bool begin_iteration(Fiber *f, Value *it, Value from, uint8_t kind, bool *empty)
-{
-    bool is_map = from.kind == V_MAP && from.map->count;
-    if (kind == 0 && from.kind != V_LIST && from.kind != V_MAP)
-        return raise_code(f, XS_E_NOT_LIST);
-    if (kind == 0 && is_map)
-        return raise_code(f, XS_E_NOT_LIST);
-    if (from.kind != V_LIST && !val_is_null(from) && (from.kind != V_MAP || (kind == 1 && is_map)))
-        return raise_code(f, XS_E_NOT_ARRAY);
-    *empty = val_is_null(from) || !val_count(from);
-    set(f->heap, &it[0], *empty ? val_unset() : val_ref(from));
-    set(f->heap, &it[1], val_int(0));
-    return true;
-}
-
-/* Next of a map, or the end of either kind; lists go on in the loop itself. 1 next, 0 end, -1
- * raised. */
-static int next_slow(Fiber *f, Value *it, Value *to, bool with_key)
-{
-    bool is_map = it[0].kind == V_MAP;
-    if ((!is_map && it[0].kind != V_LIST) || it[1].kind != V_INT) {
-        raise_bug(f, "next of something that is no iterator");
-        return -1;
-    }
-    uint32_t at = it[1].i >= 0 && it[1].i < UINT32_MAX ? (uint32_t)it[1].i : UINT32_MAX;
-    const MapEntry *e = is_map ? map_walk(it[0].map, &at) : NULL;
-    if (!e) {
-        set(f->heap, &it[0], val_unset()); /* the snapshot is no longer needed */
-        return 0;
-    }
-    it[1].i = at;
-    Value key = val_obj(V_TEXT, e->key), value = val_ref(e->value);
-    val_ref(key);
-    set(f->heap, to, value);
-    if (with_key)
-        set(f->heap, to + 1, key);
-    else
-        val_unref(f->heap, key);
-    return 1;
-}
-
-static bool begin_for(Fiber *f, Value *it)
-{
-    int64_t count;
-    if (!val_integer(it[0], &count, clean_error(f)))
-        return false;
-    set(f->heap, &it[0], val_int(count));
-    set(f->heap, &it[1], val_int(-1));
-    return true;
-}
-
-/* A handler that guards itself must not loop for free: past the budget the error becomes that of
- * the budget. */
-static void charge_error(Fiber *f)
-{
-    f->slice -= NATIVE_STEPS;
-    bool in_budget = f->slice >= 0 || fiber_tick(f);
-    (void)in_budget;
 }
 
 /* ---- the loop ---- */
@@ -509,7 +82,7 @@ static void charge_error(Fiber *f)
 #define COMPARE(expr)                                                                              \
     do {                                                                                           \
         bool yes = (expr);                                                                         \
-        set(h, RA, val_bool(yes));                                                                 \
+        slot_set(h, RA, val_bool(yes));                                                            \
         NEXT();                                                                                    \
     } while (0)
 
@@ -520,17 +93,17 @@ static void charge_error(Fiber *f)
         if (LIKELY(b->kind == V_INT && c->kind == V_INT)) {                                        \
             int64_t n;                                                                             \
             if (LIKELY(!builtin(b->i, c->i, &n))) {                                                \
-                set(h, RA, val_int(n));                                                            \
+                slot_set(h, RA, val_int(n));                                                       \
                 NEXT();                                                                            \
             }                                                                                      \
         } else if (b->kind == V_DEC && c->kind == V_DEC) {                                         \
             double d = b->d sign c->d;                                                             \
             if (LIKELY(isfinite(d))) {                                                             \
-                set(h, RA, val_dec(d));                                                            \
+                slot_set(h, RA, val_dec(d));                                                       \
                 NEXT();                                                                            \
             }                                                                                      \
         }                                                                                          \
-        NEXT_IF(arith(f, op, RA, b, c));                                                           \
+        NEXT_IF(step_arith(f, op, RA, b, c));                                                      \
     } while (0)
 
 FiberState fiber_exec(Fiber *f)
@@ -566,54 +139,54 @@ dispatch:
 
     CASE(LOADK) :
     {
-        set(h, RA, k[INS_BX(ins)]); /* constants are not counted */
+        slot_set(h, RA, k[INS_BX(ins)]); /* constants are not counted */
         NEXT();
     }
     CASE(LOADKX) :
     {
-        set(h, RA, k[*pc++]);
+        slot_set(h, RA, k[*pc++]);
         NEXT();
     }
     CASE(LOADI) :
     {
-        set(h, RA, val_int(INS_SBX(ins)));
+        slot_set(h, RA, val_int(INS_SBX(ins)));
         NEXT();
     }
     CASE(LOADNULL) :
     {
-        set(h, RA, val_null());
+        slot_set(h, RA, val_null());
         NEXT();
     }
     CASE(LOADBOOL) :
     {
-        set(h, RA, val_bool(INS_B(ins) != 0));
+        slot_set(h, RA, val_bool(INS_B(ins) != 0));
         NEXT();
     }
     CASE(MOVE) :
     {
-        set(h, RA, val_ref(*RB));
+        slot_set(h, RA, val_ref(*RB));
         NEXT();
     }
     CASE(TAKE) :
     {
         Value v = *RB;
         *RB = val_unset();
-        set(h, RA, v);
+        slot_set(h, RA, v);
         NEXT();
     }
     CASE(UNSET) :
     {
-        set(h, RA, val_unset());
+        slot_set(h, RA, val_unset());
         NEXT();
     }
     CASE(GETFAR) :
     {
-        set(h, RA, val_ref(r[fr->proc->nregs + INS_BX(ins)]));
+        slot_set(h, RA, val_ref(r[fr->proc->nregs + INS_BX(ins)]));
         NEXT();
     }
     CASE(SETFAR) :
     {
-        set(h, &r[fr->proc->nregs + INS_BX(ins)], val_ref(*RA));
+        slot_set(h, &r[fr->proc->nregs + INS_BX(ins)], val_ref(*RA));
         NEXT();
     }
     CASE(CHKSET) :
@@ -631,7 +204,7 @@ dispatch:
         Value v;
         if (!sys_read(f, (SysVar)INS_B(ins), &v))
             goto raise;
-        set(h, RA, v);
+        slot_set(h, RA, v);
         NEXT();
     }
     CASE(GETENV) :
@@ -639,12 +212,12 @@ dispatch:
         Value v;
         if (!sys_env(f, val_text_view(k[*pc++]), &v))
             goto raise;
-        set(h, RA, v);
+        slot_set(h, RA, v);
         NEXT();
     }
     CASE(GETINPUT) :
     {
-        NEXT_IF(get_input(f, RA, fr->proc, r));
+        NEXT_IF(step_get_input(f, RA, fr->proc, r));
     }
 
     /* arithmetic and logic */
@@ -663,24 +236,24 @@ dispatch:
     }
     CASE(DIV) :
     {
-        NEXT_IF(arith(f, AR_DIV, RA, RB, RC));
+        NEXT_IF(step_arith(f, AR_DIV, RA, RB, RC));
     }
     CASE(MOD) :
     {
         const Value *b = RB, *c = RC;
         if (LIKELY(b->kind == V_INT && c->kind == V_INT && c->i > 0)) {
-            set(h, RA, val_int(b->i % c->i));
+            slot_set(h, RA, val_int(b->i % c->i));
             NEXT();
         }
-        NEXT_IF(arith(f, AR_MOD, RA, b, c));
+        NEXT_IF(step_arith(f, AR_MOD, RA, b, c));
     }
     CASE(CONCAT) :
     {
-        NEXT_IF(concat(f, RA, RB, RC));
+        NEXT_IF(step_concat(f, RA, RB, RC));
     }
     CASE(RANGE) :
     {
-        NEXT_IF(range(f, RA, RB, RC));
+        NEXT_IF(step_range(f, RA, RB, RC));
     }
     CASE(ADDI) :
     {
@@ -688,11 +261,11 @@ dispatch:
         int64_t n;
         if (LIKELY(b->kind == V_INT &&
                    !__builtin_add_overflow(b->i, (int64_t)(int8_t)INS_C(ins), &n))) {
-            set(h, RA, val_int(n));
+            slot_set(h, RA, val_int(n));
             NEXT();
         }
         Value c = val_int((int8_t)INS_C(ins));
-        NEXT_IF(arith(f, AR_ADD, RA, b, &c));
+        NEXT_IF(step_arith(f, AR_ADD, RA, b, &c));
     }
     CASE(NOT) :
     {
@@ -701,7 +274,7 @@ dispatch:
     CASE(NEG) :
     {
         Value zero = val_int(0);
-        NEXT_IF(arith(f, AR_SUB, RA, &zero, RB));
+        NEXT_IF(step_arith(f, AR_SUB, RA, &zero, RB));
     }
     CASE(BOOL) :
     {
@@ -712,7 +285,7 @@ dispatch:
         Value n = val_int(0);
         if (!val_is_null(*RB) && !val_number(*RB, &n, clean_error(f)))
             goto raise;
-        set(h, RA, n);
+        slot_set(h, RA, n);
         NEXT();
     }
     CASE(EQ) :
@@ -788,11 +361,11 @@ dispatch:
         if (LIKELY(b->kind == V_MAP)) {
             const Value *found = member(f, b->map, key.text, pc);
             if (LIKELY(found != NULL)) {
-                set(h, RA, val_ref(*found));
+                slot_set(h, RA, val_ref(*found));
                 NEXT();
             }
         }
-        NEXT_IF(get_step(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 2, key, false));
+        NEXT_IF(step_get(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 2, key, false));
     }
     CASE(GETFT) :
     {
@@ -800,33 +373,33 @@ dispatch:
         const Value *b = RB;
         if (LIKELY(b->kind == V_MAP)) {
             const Value *found = member(f, b->map, key.text, pc);
-            set(h, RA, found ? val_ref(*found) : val_null());
+            slot_set(h, RA, found ? val_ref(*found) : val_null());
             NEXT();
         }
-        NEXT_IF(get_step(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 2, key, true));
+        NEXT_IF(step_get(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 2, key, true));
     }
     CASE(GETI) :
     {
         const Value *b = RB, *c = RC;
         if (LIKELY(b->kind == V_LIST && c->kind == V_INT && c->i >= 0 && c->i < b->list->len)) {
-            set(h, RA, val_ref(list_at(b->list, (uint32_t)c->i)));
+            slot_set(h, RA, val_ref(list_at(b->list, (uint32_t)c->i)));
             NEXT();
         }
-        NEXT_IF(get_step(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 1, *c, false));
+        NEXT_IF(step_get(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 1, *c, false));
     }
     CASE(GETIT) :
     {
         const Value *b = RB, *c = RC;
         if (LIKELY(b->kind == V_LIST && c->kind == V_INT && c->i >= 0 && c->i < b->list->len)) {
-            set(h, RA, val_ref(list_at(b->list, (uint32_t)c->i)));
+            slot_set(h, RA, val_ref(list_at(b->list, (uint32_t)c->i)));
             NEXT();
         }
-        NEXT_IF(get_step(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 1, *c, true));
+        NEXT_IF(step_get(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 1, *c, true));
     }
     CASE(SETF) :
     {
         Value key = k[*pc++];
-        NEXT_IF(set_member(f, RA, key, val_ref(val_or_null(*RB)), pc));
+        NEXT_IF(step_set_member(f, RA, key, val_ref(val_or_null(*RB)), pc));
     }
     CASE(SETI) :
     {
@@ -837,12 +410,12 @@ dispatch:
     }
     CASE(SETPATH) :
     {
-        NEXT_IF(set_path(f, RA, RB, INS_C(ins)));
+        NEXT_IF(step_set_path(f, RA, RB, INS_C(ins)));
     }
     CASE(TAKEPATH) :
     {
         uint32_t nkeys = *pc++;
-        NEXT_IF(take_path(f, RA, RB, RC, nkeys));
+        NEXT_IF(step_take_path(f, RA, RB, RC, nkeys));
     }
     CASE(DELPATH) :
     {
@@ -853,7 +426,7 @@ dispatch:
         Value v = list_new(h, INS_BX(ins));
         if (v.kind == V_UNSET)
             goto memory;
-        set(h, RA, v);
+        slot_set(h, RA, v);
         NEXT();
     }
     CASE(NEWMAP) :
@@ -861,28 +434,28 @@ dispatch:
         Value v = map_new(h, INS_BX(ins));
         if (v.kind == V_UNSET)
             goto memory;
-        set(h, RA, v);
+        slot_set(h, RA, v);
         NEXT();
     }
     CASE(LPUSH) :
     {
-        NEXT_IF(push_item(f, RA, val_ref(val_or_null(*RB))));
+        NEXT_IF(step_push(f, RA, val_ref(val_or_null(*RB))));
     }
     CASE(MSET) :
     {
-        NEXT_IF(set_computed(f, RA, *RB, *RC));
+        NEXT_IF(step_set_computed(f, RA, *RB, *RC));
     }
     CASE(SPREAD) :
     {
-        NEXT_IF(spread(f, RA, *RB));
+        NEXT_IF(step_spread(f, RA, *RB));
     }
     CASE(POP) :
     {
-        NEXT_IF(remove_end(f, RA, RB, false));
+        NEXT_IF(step_remove_end(f, RA, RB, false));
     }
     CASE(SHIFT) :
     {
-        NEXT_IF(remove_end(f, RA, RB, true));
+        NEXT_IF(step_remove_end(f, RA, RB, true));
     }
 
     /* calls */
@@ -893,7 +466,7 @@ dispatch:
         fr->pc = pc;
         if (UNLIKELY((f->slice -= CALL_STEPS) < 0) && !fiber_tick(f))
             goto raise;
-        if (!call_proc(f, proc, INS_A(ins), INS_B(ins)))
+        if (!step_call(f, proc, INS_A(ins), INS_B(ins)))
             goto raise;
         goto reload;
     }
@@ -903,7 +476,7 @@ dispatch:
         fr->pc = pc;
         if (UNLIKELY((f->slice -= CALL_STEPS) < 0) && !fiber_tick(f))
             goto raise;
-        if (!call_with_object(f, proc, INS_A(ins), *RB))
+        if (!step_call_object(f, proc, INS_A(ins), *RB))
             goto raise;
         goto reload;
     }
@@ -913,7 +486,7 @@ dispatch:
         fr->pc = pc;
         if (UNLIKELY((f->slice -= NATIVE_STEPS) < 0) && !fiber_tick(f))
             goto raise;
-        switch (call_statement(f, RA, INS_A(ins), INS_B(ins), site)) {
+        switch (step_call_statement(f, RA, INS_A(ins), INS_B(ins), site)) {
         case NATIVE_OK: NEXT();
         case NATIVE_PARK: return FIBER_PARKED;
         case NATIVE_ERROR: break;
@@ -925,11 +498,11 @@ dispatch:
         uint32_t x = *pc++;
         if (UNLIKELY((f->slice -= NATIVE_STEPS) < 0) && !fiber_tick(f))
             goto raise;
-        NEXT_IF(call_filter(f, RA, RB, RC, x));
+        NEXT_IF(step_call_filter(f, RA, RB, RC, x));
     }
     CASE(BIND) :
     {
-        NEXT_IF(bind_inputs(f, fr->proc, r));
+        NEXT_IF(step_bind(f, fr->proc, r));
     }
     CASE(RET) :
     {
@@ -948,8 +521,8 @@ dispatch:
     CASE(ITER) :
     {
         int32_t offset = (int32_t)*pc++;
-        bool empty;
-        if (!begin_iteration(f, RA, *RB, INS_C(ins), &empty))
+        bool empty = false;
+        if (!step_iterate(f, RA, *RB, INS_C(ins), &empty))
             goto raise;
         if (empty)
             JUMP(offset);
@@ -962,12 +535,12 @@ dispatch:
         if (LIKELY(it[0].kind == V_LIST && it[1].kind == V_INT && it[1].i >= 0 &&
                    it[1].i < it[0].list->len)) {
             int64_t at = it[1].i++;
-            set(h, to, val_ref(list_at(it[0].list, (uint32_t)at)));
+            slot_set(h, to, val_ref(list_at(it[0].list, (uint32_t)at)));
             if (INS_C(ins))
-                set(h, to + 1, val_int(at));
+                slot_set(h, to + 1, val_int(at));
             JUMP(offset);
         }
-        int more = next_slow(f, it, to, INS_C(ins) != 0);
+        int more = step_next(f, it, to, INS_C(ins) != 0);
         if (more < 0)
             goto raise;
         if (more)
@@ -977,7 +550,7 @@ dispatch:
     CASE(FORP) :
     {
         int32_t offset = (int32_t)*pc++;
-        if (!begin_for(f, RA))
+        if (!step_for(f, RA))
             goto raise;
         if (RA->i < 1)
             JUMP(offset);
@@ -992,7 +565,7 @@ dispatch:
             goto raise;
         }
         if (++it[1].i < it[0].i) {
-            set(h, RB, it[1]);
+            slot_set(h, RB, it[1]);
             JUMP(offset);
         }
         NEXT();
@@ -1015,7 +588,7 @@ dispatch:
         Value box = error_box(f);
         if (box.kind == V_UNSET)
             goto raise;
-        set(h, RA, box);
+        slot_set(h, RA, box);
         NEXT();
     }
     CASE(RETHROW) :
@@ -1041,13 +614,13 @@ leave:
     uint8_t to = fr->result_reg;
     frame_pop(f);
     if (!f->nframes) {
-        set(h, &f->result, returned);
+        slot_set(h, &f->result, returned);
         return FIBER_DONE;
     }
     fr = &f->frames[f->nframes - 1];
     r = f->stack + fr->base;
     pc = fr->pc;
-    set(h, &r[to], returned);
+    slot_set(h, &r[to], returned);
     NEXT();
 }
 
@@ -1058,7 +631,7 @@ goto raise;
 memory : raise_memory(f);
 
 raise : f->frames[f->nframes - 1].pc = pc; /* fr may be stale: a failed call can move the frames */
-charge_error(f);
+step_charge_error(f);
 if (!fiber_unwind(f))
     return FIBER_ERROR;
 goto reload;
