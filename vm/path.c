@@ -353,11 +353,15 @@ static Value *member_slot(Heap *h, Value *v, Value key, xs_error *err)
         bad_path(err);
         return NULL;
     }
-    Value *slot = val_make_unique(h, v) ? map_slot(v->map, name) : NULL;
+    if (!val_make_unique(h, v)) {
+        heap_fail(h, err);
+        return NULL;
+    }
+    Value *slot = map_slot(v->map, name);
     if (slot)
         return slot;
     Value name_value = key.kind == V_TEXT ? val_ref(key) : text_new(h, name);
-    if (!val_unique(*v) || !map_set(h, v, name_value, val_null())) {
+    if (!map_set(h, v, name_value, val_null())) {
         heap_fail(h, err);
         return NULL;
     }
