@@ -32,6 +32,9 @@ typedef struct Services {
     bool (*make_token)(void *ctx, Text table, Value id, Value extras, int64_t ttl_s, Buf *out,
                        xs_error *err);
     Db *db;
+    /** util.set_header: "Name: value" or a status line "HTTP/1.1 201 Created" of the reply; append
+     * keeps an earlier header of that name. NULL outside HTTP: the statement does nothing then. */
+    bool (*set_header)(void *ctx, Fiber *fiber, Text line, bool append, xs_error *err);
 } Services;
 
 /* Facts of the request a fiber runs for; all borrowed for the fiber's life, NULL members read as
@@ -45,7 +48,7 @@ typedef struct RunContext {
     int remote_port;
     const Const *headers; /* Title-Case object */
     const Const *raw_input;
-    void *request; /* host's request, for util.set_header */
+    void *request; /* the host's own; may be NULL */
 } RunContext;
 
 #endif
