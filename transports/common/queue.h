@@ -1,0 +1,229 @@
+/* queue.h - what a connection still has to write: a ring of frame references, 16 bytes per queued
+ * frame.
+ *
+ * A slot holds a counted frame and its wire, or (frame NULL) a wire of the transport's own. Nothing
+ * is copied: queue_write gathers up to QUEUE_GATHER wires into one system call. Bytes count until
+ * the kernel took them. Thread: the connection's. Specification: realtime.md §10.1. */
+#ifndef TRANSPORTS_COMMON_QUEUE_H
+#define TRANSPORTS_COMMON_QUEUE_H
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "include/xs/transport.h"
+
+enum {
+    QUEUE_GATHER = 64, /* wires per system call */
+    QUEUE_FIRST_SLOTS = 8,
+    QUEUE_KEEP_SLOTS = 64 /* a longer ring is given back when it runs empty */
+};
+
+typedef struct QueueSlot {
+    xs_frame *frame; /* NULL: wire is owned by the slot (malloc) */
+    const xs_wire *wire;
+} QueueSlot;
+
+typedef struct Queue {
+    QueueSlot *slots;
+    uint32_t cap, head, count; /* cap is a power of two */
+    bool unchunk;              /* write the payload of a chunk without its framing (HTTP/1.0) */
+    size_t bytes;              /* not yet accepted by the kernel */
+    size_t sent;               /* of these wires, bytes of the first slot that went out */
+} Queue;
+
+typedef enum QueueResult {
+    QUEUE_EMPTY,   /* everything written */
+    QUEUE_BLOCKED, /* the socket is full */
+    QUEUE_BROKEN   /* the connection is dead */
+} QueueResult;
+
+typedef struct QueueCount {
+    uint64_t writes, partial, frames, bytes;
+} QueueCount;
+
+/** The bytes a wire contributes. */
+static inline xs_str queue_view(const Queue *q, const xs_wire *wire)
+{
+    xs_str s = {wire->bytes, wire->len};
+    if (!q->unchunk)
+        return s;
+    const char *head = (const char *)memchr(s.ptr, '\n', s.len);
+    if (!head || (size_t)(head + 3 - s.ptr) > s.len)
+        return s;
+    return (xs_str){head + 1, (size_t)(s.ptr + s.len - 2 - (head + 1))};
+}
+
+static inline QueueSlot *queue_at(Queue *q, uint32_t i)
+{
+    return &q->slots[(q->head + i) & (q->cap - 1)];
+}
+
+static inline bool queue_room(Queue *q)
+{
+    if (q->count < q->cap)
+        return true;
+    uint32_t cap = q->cap ? q->cap * 2 : QUEUE_FIRST_SLOTS;
+    if (cap < q->cap)
+        return false;
+    QueueSlot *slots = (QueueSlot *)malloc(cap * sizeof *slots);
+    if (!slots)
+        return false;
+    for (uint32_t i = 0; i < q->count; i++)
+        slots[i] = *queue_at(q, i);
+    free(q->slots);
+    q->slots = slots;
+    q->cap = cap;
+    q->head = 0;
+    return true;
+}
+
+/** Append a reference to the frame. false: out of memory, nothing changed. */
+static inline bool queue_push(Queue *q, const xs_host *host, xs_frame *frame, const xs_wire *wire)
+{
+    if (!queue_room(q))
+        return false;
+    *queue_at(q, q->count) = (QueueSlot){host->frame_ref(frame), wire};
+    q->count++;
+    q->bytes += queue_view(q, wire).len;
+    return true;
+}
+
+/** Append a wire of our own, taken; false: out of memory, the wire is freed. NULL counts as out of
+ * memory. */
+static inline bool queue_push_take(Queue *q, xs_wire *wire)
+{
+    if (!wire || !queue_room(q)) {
+        free(wire);
+        return false;
+    }
+    *queue_at(q, q->count) = (QueueSlot){NULL, wire};
+    q->count++;
+    q->bytes += queue_view(q, wire).len;
+    return true;
+}
+
+/** The same in front of everything; only while nothing of the first slot went out. */
+static inline bool queue_push_front_take(Queue *q, xs_wire *wire)
+{
+    if (!wire || !queue_room(q)) {
+        free(wire);
+        return false;
+    }
+    q->head = (q->head - 1) & (q->cap - 1);
+    q->slots[q->head] = (QueueSlot){NULL, wire};
+    q->count++;
+    q->bytes += queue_view(q, wire).len;
+    return true;
+}
+
+static inline void queue_release(const xs_host *host, QueueSlot slot)
+{
+    if (slot.frame)
+        host->frame_unref(slot.frame);
+    else
+        free((void *)(uintptr_t)slot.wire);
+}
+
+static inline void queue_pop(Queue *q, const xs_host *host)
+{
+    QueueSlot slot = *queue_at(q, 0);
+    q->bytes -= queue_view(q, slot.wire).len - q->sent;
+    q->sent = 0;
+    q->head = (q->head + 1) & (q->cap - 1);
+    q->count--;
+    queue_release(host, slot);
+}
+
+/** Drop everything but a frame that is partly on the wire. @return slots dropped */
+static inline uint32_t queue_drop(Queue *q, const xs_host *host)
+{
+    uint32_t keep = q->sent ? 1 : 0, dropped = q->count - keep;
+    while (q->count > keep) {
+        QueueSlot slot = *queue_at(q, q->count - 1);
+        q->bytes -= queue_view(q, slot.wire).len;
+        q->count--;
+        queue_release(host, slot);
+    }
+    return dropped;
+}
+
+static inline void queue_deinit(Queue *q, const xs_host *host)
+{
+    q->sent = 0;
+    while (q->count)
+        queue_release(host, *queue_at(q, --q->count));
+    free(q->slots);
+    q->slots = NULL;
+    q->cap = q->head = 0;
+    q->bytes = 0;
+}
+
+static inline void queue_account(Queue *q, const xs_host *host, size_t n, QueueCount *count)
+{
+    count->bytes += n;
+    while (n) {
+        size_t rest = queue_view(q, queue_at(q, 0)->wire).len - q->sent;
+        if (n < rest) {
+            q->sent += n;
+            q->bytes -= n;
+            return;
+        }
+        n -= rest;
+        count->frames++;
+        queue_pop(q, host);
+    }
+}
+
+/**
+ * Write as much as the socket takes, QUEUE_GATHER wires per call.
+ * @param count  added to: system calls, short writes, whole frames and bytes
+ */
+static inline QueueResult queue_write(Queue *q, const xs_host *host, int fd, QueueCount *count)
+{
+    while (q->count) {
+        struct iovec iov[QUEUE_GATHER];
+        uint32_t n = q->count < QUEUE_GATHER ? q->count : QUEUE_GATHER;
+        size_t want = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            xs_str s = queue_view(q, queue_at(q, i)->wire);
+            if (i == 0) {
+                s.ptr += q->sent;
+                s.len -= q->sent;
+            }
+            iov[i] = (struct iovec){(void *)(uintptr_t)s.ptr, s.len};
+            want += s.len;
+        }
+        ssize_t sent;
+        if (n == 1) {
+            sent = send(fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        } else {
+            struct msghdr msg = {.msg_iov = iov, .msg_iovlen = n};
+            sent = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        }
+        count->writes++;
+        if (sent < 0) {
+            if (errno == EINTR)
+                continue;
+            if (errno != EAGAIN && errno != EWOULDBLOCK)
+                return QUEUE_BROKEN;
+            count->partial++;
+            return QUEUE_BLOCKED;
+        }
+        queue_account(q, host, (size_t)sent, count);
+        if ((size_t)sent < want) {
+            count->partial++;
+            return QUEUE_BLOCKED;
+        }
+    }
+    if (q->cap > QUEUE_KEEP_SLOTS) {
+        free(q->slots);
+        q->slots = NULL;
+        q->cap = q->head = 0;
+    }
+    return QUEUE_EMPTY;
+}
+
+#endif

@@ -1,0 +1,136 @@
+/* wire.h - small texts a transport makes itself: counters, JSON strings, its own wires. */
+#ifndef TRANSPORTS_COMMON_WIRE_H
+#define TRANSPORTS_COMMON_WIRE_H
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "include/xs/transport.h"
+
+/* A counter with one writing thread that any thread may read. */
+typedef _Atomic uint64_t Counter;
+
+static inline void counter_add(Counter *c, uint64_t n)
+{
+    uint64_t now = atomic_load_explicit(c, memory_order_relaxed);
+    atomic_store_explicit(c, now + n, memory_order_relaxed);
+}
+
+static inline uint64_t counter_get(Counter *c)
+{
+    return atomic_load_explicit(c, memory_order_relaxed);
+}
+
+/** Fill an error without linking against the host. Always false. */
+static inline bool plugin_fail(xs_error *err, xs_code code, const char *message)
+{
+    if (err) {
+        err->code = code;
+        err->pos = XS_NO_POS;
+        snprintf(err->message, sizeof err->message, "%s", message);
+    }
+    return false;
+}
+
+/* A growing text; `failed` is checked once at the end. */
+typedef struct Out {
+    char *ptr;
+    size_t len, cap;
+    bool failed;
+} Out;
+
+static inline void out_append(Out *o, const void *p, size_t n)
+{
+    if (o->failed)
+        return;
+    if (n > o->cap - o->len) {
+        size_t cap = o->cap ? o->cap : 256;
+        while (cap < o->len + n)
+            cap *= 2;
+        char *grown = (char *)realloc(o->ptr, cap);
+        if (!grown) {
+            o->failed = true;
+            return;
+        }
+        o->ptr = grown;
+        o->cap = cap;
+    }
+    if (n)
+        memcpy(o->ptr + o->len, p, n);
+    o->len += n;
+}
+
+static inline void out_str(Out *o, xs_str s)
+{
+    out_append(o, s.ptr, s.len);
+}
+
+static inline void out_text(Out *o, const char *s)
+{
+    out_append(o, s, strlen(s));
+}
+
+/** Short formatted text; longer than 511 bytes counts as failed. */
+XS_PRINTF(2, 3) static inline void out_printf(Out *o, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (n < 0 || (size_t)n >= sizeof text)
+        o->failed = true;
+    else
+        out_append(o, text, (size_t)n);
+}
+
+/** A JSON string with its quotes. */
+static inline void out_json(Out *o, xs_str s)
+{
+    out_text(o, "\"");
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.ptr[i];
+        if (c == '"' || c == '\\')
+            out_printf(o, "\\%c", c);
+        else if (c < 0x20)
+            out_printf(o, "\\u%04x", c);
+        else
+            out_append(o, &s.ptr[i], 1);
+    }
+    out_text(o, "\"");
+}
+
+static inline xs_str str_from(const char *s)
+{
+    return (xs_str){s, strlen(s)};
+}
+
+/** A wire of head + body + tail; NULL = out of memory (also when body failed). */
+static inline xs_wire *wire_join(xs_str head, xs_str body, xs_str tail)
+{
+    size_t len = head.len + body.len + tail.len;
+    xs_wire *w = (xs_wire *)malloc(sizeof *w + len);
+    if (!w)
+        return NULL;
+    w->len = len;
+    if (head.len)
+        memcpy(w->bytes, head.ptr, head.len);
+    if (body.len)
+        memcpy(w->bytes + head.len, body.ptr, body.len);
+    if (tail.len)
+        memcpy(w->bytes + head.len + body.len, tail.ptr, tail.len);
+    return w;
+}
+
+/** Uniform random number below n (n > 0). */
+static inline uint32_t random_below(const xs_host *host, uint32_t n)
+{
+    uint32_t r = 0;
+    host->random(&r, sizeof r);
+    return n ? r % n : 0;
+}
+
+#endif

@@ -1,0 +1,446 @@
+/* conn.c - one WebSocket connection. Specification: realtime.md §3.1, §3.5, §10.1.
+ *
+ * Frames go from the shared wire to the socket with one gathered system call while the library has
+ * nothing pending. When the socket takes only part of a frame, the tail goes to the library: it
+ * then owns the order of its own frames (PONG, CLOSE) and ours, and none can land inside another.
+ */
+#include "transports/ws/conn.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+enum { RX_FIRST_BYTES = 1024, RX_KEEP_BYTES = 4096 };
+
+bool list_push(ConnList *list, Conn *c)
+{
+    if (list->count == list->cap) {
+        uint32_t cap = list->cap ? list->cap * 2 : 64;
+        Conn **grown = (Conn **)realloc(list->items, cap * sizeof *grown);
+        if (!grown)
+            return false;
+        list->items = grown;
+        list->cap = cap;
+    }
+    list->items[list->count++] = c;
+    return true;
+}
+
+Conn *conn_new(Ws *ws, int fd, xs_request *req)
+{
+    Conn *c = (Conn *)calloc(1, sizeof *c);
+    if (c && list_push(&ws->conns, c)) {
+        c->ws = ws;
+        c->fd = fd;
+        c->req = req;
+        c->index = ws->conns.count - 1;
+        c->heard_ms = c->progress_ms = ws->host->now_ms();
+        return c;
+    }
+    free(c);
+    ws->host->request_unref(req);
+    return NULL;
+}
+
+static void count_queued(Conn *c)
+{
+    size_t now = c->q.bytes + c->tail;
+    counter_add(&c->ws->queued_bytes, (uint64_t)now - (uint64_t)c->counted);
+    c->counted = now;
+}
+
+void conn_free(Conn *c)
+{
+    Ws *ws = c->ws;
+    conn_gone(c);
+    if (c->req) {
+        counter_add(&ws->handshake_failed, 1);
+        ws->host->request_unref(c->req);
+    }
+    queue_deinit(&c->q, ws->host);
+    c->tail = 0;
+    count_queued(c);
+    Conn *last = ws->conns.items[--ws->conns.count];
+    ws->conns.items[c->index] = last;
+    last->index = c->index;
+    if (c->dirty_index)
+        ws->dirty.items[c->dirty_index - 1] = NULL;
+    for (uint32_t i = 0; c->listed && i < ws->leaving.count; i++)
+        if (ws->leaving.items[i] == c)
+            ws->leaving.items[i] = NULL;
+    free(c->rx);
+    free(c);
+}
+
+void conn_gone(Conn *c)
+{
+    xs_conn *conn = c->conn;
+    if (!conn)
+        return;
+    c->conn = NULL;
+    c->closing = true;
+    counter_add(&c->ws->closed, 1);
+    counter_add(&c->ws->connections, (uint64_t)-1);
+    int code = c->close_code ? c->close_code : c->peer_code ? c->peer_code : CLOSE_ABNORMAL;
+    c->ws->host->gone(conn, code);
+}
+
+/* To be closed at the end of the turn. Returning -1 from a callback would do without the list, but
+ * with the libuv loop the library closes such a connection twice and the close frame never goes
+ * out. */
+static void list_leaving(Conn *c)
+{
+    if (c->listed)
+        return;
+    c->listed = list_push(&c->ws->leaving, c);
+    if (!c->listed)
+        shutdown(c->fd, SHUT_RDWR); /* out of memory: the loop will see the end of the stream */
+}
+
+/* The connection is cut without a close frame. */
+static void doom(Conn *c)
+{
+    c->broken = c->closing = true;
+    list_leaving(c);
+}
+
+void conn_leave(Conn *c)
+{
+    c->listed = false;
+    if (!c->wsi || (!c->broken && (c->ended || c->blocked || c->q.count)))
+        return; /* WRITEABLE lists it again */
+    if (c->broken) {
+        conn_gone(c);
+        shutdown(c->fd, SHUT_RDWR); /* or the library waits for a tail to be written */
+    } else {
+        c->ended = true;
+        lws_close_reason(c->wsi, (enum lws_close_status)c->close_code,
+                         (unsigned char *)c->close_reason, strlen(c->close_reason));
+    }
+    lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
+}
+
+static void mark_dirty(Conn *c)
+{
+    if (c->dirty_index)
+        return;
+    if (list_push(&c->ws->dirty, c))
+        c->dirty_index = c->ws->dirty.count;
+    else
+        conn_write(c);
+}
+
+void ws_flush_dirty(Ws *ws)
+{
+    for (uint32_t i = 0; i < ws->dirty.count; i++) {
+        Conn *c = ws->dirty.items[i];
+        if (!c)
+            continue;
+        c->dirty_index = 0;
+        conn_write(c);
+    }
+    ws->dirty.count = 0;
+}
+
+/* --- writing --- */
+
+static void hand_over_tail(Conn *c, QueueCount *count)
+{
+    xs_str s = queue_view(&c->q, queue_at(&c->q, 0)->wire);
+    size_t rest = s.len - c->q.sent;
+    unsigned char *tail = (unsigned char *)(uintptr_t)(s.ptr + c->q.sent);
+    int n = lws_write(c->wsi, tail, rest, LWS_WRITE_RAW);
+    if (n < 0) {
+        doom(c);
+        return;
+    }
+    queue_account(&c->q, c->ws->host, rest, count);
+    c->tail = rest;
+}
+
+void conn_write(Conn *c)
+{
+    if (!c->open || c->blocked || c->broken || c->ended || !c->q.count)
+        return;
+    Ws *ws = c->ws;
+    QueueCount count = {0};
+    QueueResult result = queue_write(&c->q, ws->host, c->fd, &count);
+    if (count.bytes)
+        c->progress_ms = ws->host->now_ms();
+    if (result == QUEUE_BLOCKED) {
+        c->blocked = true;
+        if (c->q.sent)
+            hand_over_tail(c, &count);
+        if (!c->broken)
+            lws_callback_on_writable(c->wsi);
+    } else if (result == QUEUE_BROKEN) {
+        doom(c);
+    }
+    counter_add(&ws->writes, count.writes);
+    counter_add(&ws->partial_writes, count.partial);
+    counter_add(&ws->frames_out, count.frames);
+    counter_add(&ws->bytes_out, count.bytes);
+    if (c->counted || c->q.bytes || c->tail)
+        count_queued(c);
+    if (c->slow && c->conn && c->q.bytes + c->tail < ws->host->limits->queue_soft_bytes) {
+        c->slow = false;
+        ws->host->writable(c->conn);
+    }
+}
+
+xs_deliver_result conn_deliver(Conn *c, xs_frame *frame)
+{
+    Ws *ws = c->ws;
+    const xs_limits *limits = ws->host->limits;
+    if (c->closing)
+        return XS_SENT; /* nobody reads it any more */
+    const xs_wire *wire = ws->host->wire(frame, XS_WIRE_WS_TEXT);
+    if (!wire)
+        return XS_FULL;
+    if (c->blocked && (c->q.bytes + c->tail + wire->len > limits->queue_hard_bytes ||
+                       c->q.count >= limits->queue_hard_frames)) {
+        counter_add(&ws->slow_closed, 1);
+        return XS_FULL;
+    }
+    if (!c->q.count)
+        c->progress_ms = ws->host->now_ms();
+    if (!queue_push(&c->q, ws->host, frame, wire))
+        return XS_FULL;
+    if (!c->blocked) {
+        if (c->q.count >= FLUSH_EARLY_FRAMES || c->q.bytes >= FLUSH_EARLY_BYTES)
+            conn_write(c);
+        else
+            mark_dirty(c);
+    }
+    if (c->blocked && c->q.bytes + c->tail > limits->queue_soft_bytes) {
+        c->slow = true;
+        return XS_QUEUED;
+    }
+    return XS_SENT;
+}
+
+/* --- closing --- */
+
+void conn_close(Conn *c, int code, const char *reason)
+{
+    if (c->closing)
+        return;
+    c->closing = true;
+    c->close_code = code;
+    c->close_ms = c->ws->host->now_ms();
+    snprintf(c->close_reason, sizeof c->close_reason, "%s", reason ? reason : "");
+    if (c->blocked) /* what a slow client has not read is lost anyway: it comes back and catches up
+                     */
+        queue_drop(&c->q, c->ws->host);
+    list_leaving(c);
+}
+
+void conn_writeable(Conn *c)
+{
+    if (c->broken || c->ended)
+        return;
+    if (lws_partial_buffered(c->wsi)) {
+        lws_callback_on_writable(c->wsi);
+        return;
+    }
+    c->blocked = false;
+    c->tail = 0;
+    c->progress_ms = c->ws->host->now_ms();
+    conn_write(c);
+    count_queued(c);
+    if (c->close_code && !c->blocked)
+        list_leaving(c);
+}
+
+/* --- the client's side --- */
+
+static void refuse(Conn *c, const xs_refusal *why)
+{
+    Out json = {0};
+    out_text(&json, "{\"action\":\"error\",\"options\":{},\"payload\":{\"message\":");
+    out_json(&json, str_from(why->message));
+    out_text(&json, "}}");
+    unsigned char head[4] = {0x81, (unsigned char)json.len};
+    size_t head_len = 2;
+    if (json.len > 125) {
+        head[1] = 126;
+        head[2] = (unsigned char)(json.len >> 8);
+        head[3] = (unsigned char)json.len;
+        head_len = 4;
+    }
+    if (!json.failed &&
+        queue_push_take(&c->q, wire_join((xs_str){(const char *)head, head_len},
+                                         (xs_str){json.ptr, json.len}, (xs_str){0})))
+        conn_write(c);
+    free(json.ptr);
+    conn_close(c, why->close_code ? why->close_code : CLOSE_INTERNAL, why->message);
+}
+
+void conn_established(Conn *c)
+{
+    Ws *ws = c->ws;
+    int on = 1;
+    c->open = true;
+    c->fd = lws_get_socket_fd(c->wsi);
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    xs_request *req = c->req;
+    c->req = NULL;
+    if (ws->draining) {
+        conn_close(c, CLOSE_RESTART, "restart");
+    } else {
+        xs_refusal why = {0};
+        c->conn = ws->host->connect(ws->host->shard, c, req, &why);
+        if (c->conn) {
+            counter_add(&ws->opened, 1);
+            counter_add(&ws->connections, 1);
+        } else {
+            counter_add(&ws->handshake_failed, 1);
+            refuse(c, &why);
+        }
+    }
+    ws->host->request_unref(req);
+}
+
+/* Strict UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF. */
+static bool valid_utf8(const char *text, size_t len)
+{
+    const unsigned char *p = (const unsigned char *)text, *end = p + len;
+    while (p < end) {
+        unsigned char c = *p++;
+        if (c < 0x80)
+            continue;
+        unsigned more = c >= 0xF0 ? 3 : c >= 0xE0 ? 2 : 1;
+        if (c < 0xC2 || c > 0xF4 || (size_t)(end - p) < more)
+            return false;
+        unsigned char low = 0x80, high = 0xBF;
+        if (c == 0xE0)
+            low = 0xA0;
+        else if (c == 0xED)
+            high = 0x9F;
+        else if (c == 0xF0)
+            low = 0x90;
+        else if (c == 0xF4)
+            high = 0x8F;
+        for (unsigned i = 0; i < more; i++, low = 0x80, high = 0xBF)
+            if (p[i] < low || p[i] > high)
+                return false;
+        p += more;
+    }
+    return true;
+}
+
+static void message(Conn *c, const char *data, size_t len)
+{
+    Ws *ws = c->ws;
+    if (!valid_utf8(data, len)) {
+        conn_close(c, CLOSE_BAD_UTF8, "invalid UTF-8");
+        return;
+    }
+    counter_add(&ws->frames_in, 1);
+    if (!c->conn || c->closing)
+        return;
+    if (ws->host->frame(c->conn, data, len) == XS_FRAME_STOP && !c->paused) {
+        c->paused = true;
+        lws_rx_flow_control(c->wsi, 0);
+    }
+}
+
+static bool collect(Conn *c, const char *data, size_t len)
+{
+    if (c->rx_cap - c->rx_len < len) {
+        size_t cap = c->rx_cap ? c->rx_cap : RX_FIRST_BYTES;
+        while (cap - c->rx_len < len)
+            cap *= 2;
+        char *grown = (char *)realloc(c->rx, cap);
+        if (!grown)
+            return false;
+        c->rx = grown;
+        c->rx_cap = cap;
+    }
+    if (len)
+        memcpy(c->rx + c->rx_len, data, len);
+    c->rx_len += len;
+    return true;
+}
+
+void conn_heard(Conn *c)
+{
+    c->heard_ms = c->ws->host->now_ms();
+    c->pinged_ms = 0;
+}
+
+void conn_receive(Conn *c, const char *data, size_t len, bool first, bool last, bool binary)
+{
+    conn_heard(c);
+    counter_add(&c->ws->bytes_in, len);
+    if (c->closing)
+        return;
+    if (first) {
+        c->rx_len = 0;
+        c->rx_binary = binary;
+    }
+    if (c->rx_binary) {
+        conn_close(c, CLOSE_BINARY, "text only");
+    } else if (c->rx_len + len > c->ws->host->limits->max_message) {
+        conn_close(c, CLOSE_TOO_BIG, "message too large");
+    } else if (first && last) {
+        message(c, data, len);
+    } else if (!collect(c, data, len)) {
+        conn_close(c, CLOSE_INTERNAL, "out of memory");
+    } else if (last) {
+        message(c, c->rx, c->rx_len);
+        c->rx_len = 0;
+        if (c->rx_cap > RX_KEEP_BYTES) {
+            free(c->rx);
+            c->rx = NULL;
+            c->rx_cap = 0;
+        }
+    }
+}
+
+void conn_resume(Conn *c)
+{
+    if (!c->paused || c->broken)
+        return;
+    c->paused = false;
+    conn_heard(c);
+    lws_rx_flow_control(c->wsi, 1);
+}
+
+static void ping(Conn *c, int64_t now)
+{
+    /* Never empty: the library keeps an empty PONG to itself. */
+    static const char frame[4] = {(char)0x89, 2, 'x', 's'};
+    if (!queue_push_take(&c->q, wire_join((xs_str){frame, sizeof frame}, (xs_str){0}, (xs_str){0})))
+        return;
+    c->pinged_ms = now;
+    conn_write(c);
+}
+
+void conn_check(Conn *c, int64_t now)
+{
+    const xs_limits *limits = c->ws->host->limits;
+    if (c->broken)
+        return;
+    if (!c->open) {
+        if (now - c->heard_ms > HANDSHAKE_MAX_MS)
+            doom(c);
+        return;
+    }
+    bool waiting = c->q.count || c->tail;
+    if (c->close_ms ? now - c->close_ms > CLOSE_WAIT_MS
+                    : waiting && limits->stall_ms && now - c->progress_ms > limits->stall_ms) {
+        if (waiting && !c->close_ms)
+            counter_add(&c->ws->slow_closed, 1);
+        doom(c);
+        return;
+    }
+    if (c->closing || c->paused || waiting || !limits->ping_ms)
+        return;
+    if (c->pinged_ms) {
+        if (now - c->pinged_ms > limits->pong_timeout_ms)
+            doom(c);
+    } else if (now - c->heard_ms >= limits->ping_ms) {
+        ping(c, now);
+    }
+}

@@ -1,0 +1,104 @@
+/* conn.h - one WebSocket connection: bytes in and out, liveness, closing. Owner: the transport's
+ * thread. */
+#ifndef TRANSPORTS_WS_CONN_H
+#define TRANSPORTS_WS_CONN_H
+
+#include <libwebsockets.h>
+#include <uv.h>
+
+#include "transports/common/queue.h"
+#include "transports/common/wire.h"
+
+/* Normal close codes of RFC 6455 and of realtime.md §3.5. */
+enum {
+    CLOSE_NORMAL = 1000,
+    CLOSE_BINARY = 1003,
+    CLOSE_ABNORMAL = 1006,
+    CLOSE_BAD_UTF8 = 1007,
+    CLOSE_TOO_BIG = 1009,
+    CLOSE_INTERNAL = 1011,
+    CLOSE_RESTART = 1012
+};
+
+enum {
+    CLOSE_WAIT_MS = 2000,     /* for the close handshake, then the connection is cut */
+    HANDSHAKE_MAX_MS = 10000, /* from adoption to the end of the upgrade */
+    FLUSH_EARLY_FRAMES =
+        64, /* a burst is written in pieces, so that it never looks like a slow client */
+    FLUSH_EARLY_BYTES = 131072
+};
+
+typedef struct Conn Conn;
+
+typedef struct ConnList {
+    Conn **items;
+    uint32_t count, cap;
+} ConnList;
+
+typedef struct Ws {
+    const xs_host *host;
+    uv_loop_t loop;
+    struct lws_context *context;
+    struct lws_vhost *vhost;
+    ConnList conns;   /* dense */
+    ConnList dirty;   /* have frames to write at the end of this turn; gone ones are NULL */
+    ConnList leaving; /* to be closed or cut when no callback of theirs is running */
+    Conn *adopting;   /* connection whose socket is being handed to the library */
+    bool draining;
+    int64_t drain_start_ms;
+    uint32_t drain_ms, drain_total, drain_closed;
+    Counter opened, closed, frames_in, frames_out, bytes_in, bytes_out, writes, partial_writes;
+    Counter slow_closed, handshake_failed, connections, queued_bytes;
+} Ws;
+
+struct Conn {
+    Queue q;
+    Ws *ws;
+    struct lws *wsi;
+    xs_conn *conn; /* NULL before the hub admitted it, and after gone */
+    int fd;
+    bool open;    /* upgrade done */
+    bool blocked; /* the library holds a tail, or the socket is full: wait for WRITEABLE */
+    bool slow;    /* the hub was told XS_QUEUED */
+    bool closing; /* nothing is delivered any more */
+    bool broken;  /* to be cut */
+    bool listed;  /* in ws->leaving */
+    bool ended;   /* the library is doing the close handshake */
+    bool paused, rx_binary;
+    int close_code;                                     /* ours, with closing */
+    int peer_code;                                      /* theirs */
+    uint32_t index;                                     /* in ws->conns */
+    uint32_t dirty_index;                               /* in ws->dirty, plus one */
+    size_t tail;                                        /* bytes handed to the library */
+    size_t counted;                                     /* share of ws->queued_bytes */
+    int64_t heard_ms, pinged_ms, progress_ms, close_ms; /* pinged_ms 0: no ping is open */
+    char *rx;                                           /* fragments of a message so far */
+    size_t rx_len, rx_cap;
+    xs_request *req; /* until established */
+    char close_reason[64];
+};
+
+/** NULL: out of memory; req is then released. Takes req and fd. */
+Conn *conn_new(Ws *ws, int fd, xs_request *req);
+void conn_free(Conn *c);
+
+void conn_established(Conn *c);
+void conn_receive(Conn *c, const char *data, size_t len, bool first, bool last, bool binary);
+void conn_writeable(Conn *c);
+void conn_heard(Conn *c);
+void conn_gone(Conn *c);
+
+xs_deliver_result conn_deliver(Conn *c, xs_frame *frame);
+void conn_write(Conn *c);
+void conn_close(Conn *c, int code, const char *reason);
+void conn_resume(Conn *c);
+/** Close or cut a connection of ws->leaving; not inside a callback of the library. May free c. */
+void conn_leave(Conn *c);
+/** Pings, missing pongs, stalled writes, overdue closes. */
+void conn_check(Conn *c, int64_t now);
+
+bool list_push(ConnList *list, Conn *c);
+/** Write what the dirty connections have queued. */
+void ws_flush_dirty(Ws *ws);
+
+#endif
