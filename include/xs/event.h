@@ -30,7 +30,10 @@ enum {
     XS_FRAME_AUTH_ONLY = 2, /* authenticated connections only */
     XS_FRAME_TARGET_ID = 4, /* one identity only */
     XS_FRAME_TARGET_SOCK = 8,
-    XS_FRAME_EXCLUDE = 16
+    XS_FRAME_EXCLUDE = 16,
+    /* Not a protocol frame: json is {"channels":[...],"reason":...}, channels that could not be resumed.
+     * Its SSE wire carries "event: resync"; long-poll puts the channels into "resync"; never sent on WebSocket. */
+    XS_FRAME_RESYNC = 32
 };
 
 typedef struct xs_frame {

@@ -26,6 +26,12 @@ typedef enum xs_frame_result {
     XS_FRAME_STOP /* stop reading this client until ops.resume(peer) */
 } xs_frame_result;
 
+typedef enum xs_resume_state {
+    XS_RESUME_NONE, /* no position sent, or a malformed one */
+    XS_RESUME_OK,
+    XS_RESUME_GAP
+} xs_resume_state;
+
 typedef struct xs_refusal {
     int close_code;    /* WebSocket close code, 4401 */
     int status;        /* HTTP status, 401 */
@@ -83,6 +89,12 @@ typedef struct xs_host {
     int64_t (*now_ms)(void);                        /* monotonic */
     void (*random)(void *out, size_t n);
     void (*log)(int level, const char *fmt, ...) XS_PRINTF(2, 3); /* 0 error, 1 warning, 2 info, 3 debug */
+    /**
+     * Can the position of this request (header Last-Event-ID, else query last_event_id, else cursor) be resumed
+     * for every channel it lists? Ask before join_listed, which replays: after the join frames come a
+     * XS_FRAME_RESYNC frame for what cannot be, and the missed events in ascending seq.
+     */
+    xs_resume_state (*resume_state)(xs_conn *conn, xs_request *req);
 } xs_host;
 
 typedef struct xs_transport_stats {
