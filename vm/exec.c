@@ -9,6 +9,15 @@
 
 #include "vm/step.h"
 
+/* Both halves of a register one by one, as instructions write them: a wide read behind two narrow
+ * writes stalls. */
+static inline Value load(const Value *slot)
+{
+    Value v = {.kind = slot->kind};
+    v.i = slot->i;
+    return v;
+}
+
 static inline bool truth(const Value *v)
 {
     return v->kind == V_BOOL ? v->b : val_truthy(*v);
@@ -52,6 +61,18 @@ static inline bool less_eq(const Value *a, const Value *b)
 #define RB (&r[INS_B(ins)])
 #define RC (&r[INS_C(ins)])
 
+/* Put a value into r[A] and go on; two ends, so that the common one has its own jump. */
+#define NEXT_SET(v)                                                                                \
+    do {                                                                                           \
+        Value *to_ = RA;                                                                           \
+        if (LIKELY(to_->kind < V_TEXT)) {                                                          \
+            *to_ = (v);                                                                            \
+            NEXT();                                                                                \
+        }                                                                                          \
+        slot_set(h, to_, (v));                                                                     \
+        NEXT();                                                                                    \
+    } while (0)
+
 /* Go on when ok, raise otherwise. */
 #define NEXT_IF(ok)                                                                                \
     do {                                                                                           \
@@ -82,8 +103,7 @@ static inline bool less_eq(const Value *a, const Value *b)
 #define COMPARE(expr)                                                                              \
     do {                                                                                           \
         bool yes = (expr);                                                                         \
-        slot_set(h, RA, val_bool(yes));                                                            \
-        NEXT();                                                                                    \
+        NEXT_SET(val_bool(yes));                                                                   \
     } while (0)
 
 /* Ints without overflow and finite decimals here, everything else in val_arith. */
@@ -93,14 +113,12 @@ static inline bool less_eq(const Value *a, const Value *b)
         if (LIKELY(b->kind == V_INT && c->kind == V_INT)) {                                        \
             int64_t n;                                                                             \
             if (LIKELY(!builtin(b->i, c->i, &n))) {                                                \
-                slot_set(h, RA, val_int(n));                                                       \
-                NEXT();                                                                            \
+                NEXT_SET(val_int(n));                                                              \
             }                                                                                      \
         } else if (b->kind == V_DEC && c->kind == V_DEC) {                                         \
             double d = b->d sign c->d;                                                             \
             if (LIKELY(isfinite(d))) {                                                             \
-                slot_set(h, RA, val_dec(d));                                                       \
-                NEXT();                                                                            \
+                NEXT_SET(val_dec(d));                                                              \
             }                                                                                      \
         }                                                                                          \
         NEXT_IF(step_arith(f, op, RA, b, c));                                                      \
@@ -139,50 +157,41 @@ dispatch:
 
     CASE(LOADK) :
     {
-        slot_set(h, RA, k[INS_BX(ins)]); /* constants are not counted */
-        NEXT();
+        NEXT_SET(k[INS_BX(ins)]); /* constants are not counted */
     }
     CASE(LOADKX) :
     {
-        slot_set(h, RA, k[*pc++]);
-        NEXT();
+        NEXT_SET(k[*pc++]);
     }
     CASE(LOADI) :
     {
-        slot_set(h, RA, val_int(INS_SBX(ins)));
-        NEXT();
+        NEXT_SET(val_int(INS_SBX(ins)));
     }
     CASE(LOADNULL) :
     {
-        slot_set(h, RA, val_null());
-        NEXT();
+        NEXT_SET(val_null());
     }
     CASE(LOADBOOL) :
     {
-        slot_set(h, RA, val_bool(INS_B(ins) != 0));
-        NEXT();
+        NEXT_SET(val_bool(INS_B(ins) != 0));
     }
     CASE(MOVE) :
     {
-        slot_set(h, RA, val_ref(*RB));
-        NEXT();
+        NEXT_SET(val_ref(load(RB)));
     }
     CASE(TAKE) :
     {
         Value v = *RB;
         *RB = val_unset();
-        slot_set(h, RA, v);
-        NEXT();
+        NEXT_SET(v);
     }
     CASE(UNSET) :
     {
-        slot_set(h, RA, val_unset());
-        NEXT();
+        NEXT_SET(val_unset());
     }
     CASE(GETFAR) :
     {
-        slot_set(h, RA, val_ref(r[fr->proc->nregs + INS_BX(ins)]));
-        NEXT();
+        NEXT_SET(val_ref(r[fr->proc->nregs + INS_BX(ins)]));
     }
     CASE(SETFAR) :
     {
@@ -204,16 +213,14 @@ dispatch:
         Value v;
         if (!sys_read(f, (SysVar)INS_B(ins), &v))
             goto raise;
-        slot_set(h, RA, v);
-        NEXT();
+        NEXT_SET(v);
     }
     CASE(GETENV) :
     {
         Value v;
         if (!sys_env(f, val_text_view(k[*pc++]), &v))
             goto raise;
-        slot_set(h, RA, v);
-        NEXT();
+        NEXT_SET(v);
     }
     CASE(GETINPUT) :
     {
@@ -242,8 +249,7 @@ dispatch:
     {
         const Value *b = RB, *c = RC;
         if (LIKELY(b->kind == V_INT && c->kind == V_INT && c->i > 0)) {
-            slot_set(h, RA, val_int(b->i % c->i));
-            NEXT();
+            NEXT_SET(val_int(b->i % c->i));
         }
         NEXT_IF(step_arith(f, AR_MOD, RA, b, c));
     }
@@ -261,8 +267,7 @@ dispatch:
         int64_t n;
         if (LIKELY(b->kind == V_INT &&
                    !__builtin_add_overflow(b->i, (int64_t)(int8_t)INS_C(ins), &n))) {
-            slot_set(h, RA, val_int(n));
-            NEXT();
+            NEXT_SET(val_int(n));
         }
         Value c = val_int((int8_t)INS_C(ins));
         NEXT_IF(step_arith(f, AR_ADD, RA, b, &c));
@@ -285,8 +290,7 @@ dispatch:
         Value n = val_int(0);
         if (!val_is_null(*RB) && !val_number(*RB, &n, clean_error(f)))
             goto raise;
-        slot_set(h, RA, n);
-        NEXT();
+        NEXT_SET(n);
     }
     CASE(EQ) :
     {
@@ -361,8 +365,7 @@ dispatch:
         if (LIKELY(b->kind == V_MAP)) {
             const Value *found = member(f, b->map, key.text, pc);
             if (LIKELY(found != NULL)) {
-                slot_set(h, RA, val_ref(*found));
-                NEXT();
+                NEXT_SET(val_ref(*found));
             }
         }
         NEXT_IF(step_get(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 2, key, false));
@@ -373,8 +376,7 @@ dispatch:
         const Value *b = RB;
         if (LIKELY(b->kind == V_MAP)) {
             const Value *found = member(f, b->map, key.text, pc);
-            slot_set(h, RA, found ? val_ref(*found) : val_null());
-            NEXT();
+            NEXT_SET(found ? val_ref(*found) : val_null());
         }
         NEXT_IF(step_get(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 2, key, true));
     }
@@ -382,8 +384,7 @@ dispatch:
     {
         const Value *b = RB, *c = RC;
         if (LIKELY(b->kind == V_LIST && c->kind == V_INT && c->i >= 0 && c->i < b->list->len)) {
-            slot_set(h, RA, val_ref(list_at(b->list, (uint32_t)c->i)));
-            NEXT();
+            NEXT_SET(val_ref(list_at(b->list, (uint32_t)c->i)));
         }
         NEXT_IF(step_get(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 1, *c, false));
     }
@@ -391,8 +392,7 @@ dispatch:
     {
         const Value *b = RB, *c = RC;
         if (LIKELY(b->kind == V_LIST && c->kind == V_INT && c->i >= 0 && c->i < b->list->len)) {
-            slot_set(h, RA, val_ref(list_at(b->list, (uint32_t)c->i)));
-            NEXT();
+            NEXT_SET(val_ref(list_at(b->list, (uint32_t)c->i)));
         }
         NEXT_IF(step_get(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 1, *c, true));
     }
@@ -426,16 +426,14 @@ dispatch:
         Value v = list_new(h, INS_BX(ins));
         if (v.kind == V_UNSET)
             goto memory;
-        slot_set(h, RA, v);
-        NEXT();
+        NEXT_SET(v);
     }
     CASE(NEWMAP) :
     {
         Value v = map_new(h, INS_BX(ins));
         if (v.kind == V_UNSET)
             goto memory;
-        slot_set(h, RA, v);
-        NEXT();
+        NEXT_SET(v);
     }
     CASE(LPUSH) :
     {
@@ -506,7 +504,7 @@ dispatch:
     }
     CASE(RET) :
     {
-        returned = val_or_null(*RA);
+        returned = val_or_null(load(RA));
         *RA = val_unset();
         goto leave;
     }
@@ -588,8 +586,7 @@ dispatch:
         Value box = error_box(f);
         if (box.kind == V_UNSET)
             goto raise;
-        slot_set(h, RA, box);
-        NEXT();
+        NEXT_SET(box);
     }
     CASE(RETHROW) :
     {

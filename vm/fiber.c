@@ -72,7 +72,8 @@ bool frame_push(Fiber *f, const Proc *proc, uint8_t result_reg)
     if ((top > f->stack_cap && !grow_stack(f, top)) ||
         (f->nframes == f->frames_cap && !grow_frames(f)))
         return false;
-    memset(f->stack + base, 0, (size_t)proc->size * sizeof(Value)); /* all V_UNSET */
+    for (uint32_t i = base; i < top; i++)
+        f->stack[i] = val_unset();
     f->stack_top = top;
     f->frames[f->nframes++] = (Frame){proc, proc->code, base, result_reg};
     return true;

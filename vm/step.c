@@ -239,9 +239,11 @@ bool step_call(Fiber *f, uint32_t proc, uint8_t a, uint8_t nargs)
     uint32_t from = f->frames[f->nframes - 1].base + a;
     if (!frame_push(f, &f->program->procs[proc], a))
         return false;
-    Value *args = f->stack + from;
-    memcpy(f->stack + f->frames[f->nframes - 1].base, args, nargs * sizeof(Value));
-    memset(args, 0, nargs * sizeof(Value));
+    Value *args = f->stack + from, *regs = f->stack + f->frames[f->nframes - 1].base;
+    for (uint32_t i = 0; i < nargs; i++) {
+        regs[i] = args[i];
+        args[i] = val_unset();
+    }
     return true;
 }
 

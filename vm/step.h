@@ -5,8 +5,14 @@
 
 #include "vm/frame.h"
 
+/* The old value is looked at first by its kind alone: reading all of a slot whose halves were just
+ * written makes the processor wait for both. */
 static inline void slot_set(Heap *h, Value *slot, Value v)
 {
+    if (LIKELY(slot->kind < V_TEXT)) {
+        *slot = v;
+        return;
+    }
     Value old = *slot;
     *slot = v;
     val_unref(h, old);

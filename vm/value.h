@@ -92,7 +92,9 @@ static inline Value val_unset(void)
 }
 static inline Value val_bool(bool b)
 {
-    return (Value){.kind = V_BOOL, .b = b};
+    Value v = {.kind = V_BOOL, .i = 0}; /* whole payload, so that copies need not wait for a byte */
+    v.b = b;
+    return v;
 }
 static inline Value val_int(int64_t i)
 {
