@@ -1,10 +1,11 @@
 /* filters_test.c - the data filters called directly: every row with a shared operand, with one it
  * may consume, and again in heaps that run out. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include <math.h>
 #include <stdio.h>

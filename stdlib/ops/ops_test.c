@@ -1,9 +1,10 @@
 /* ops_test.c - statements on texts, arrays and objects, called with plain arguments. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include "core/tables.h"
 #include "stdlib/registry.h"
