@@ -374,6 +374,8 @@ bool list_cut(Heap *h, Value *v, uint32_t from, uint32_t count)
         from = len;
     if (count > len - from)
         count = len - from;
+    if (count == len)
+        return true;
     if (!val_unique(*v)) {
         Value made = list_slice(h, v->list, from, count, count);
         if (made.kind != V_LIST)
