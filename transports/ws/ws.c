@@ -280,6 +280,9 @@ static void ws_destroy(void *state)
         lws_context_destroy(ws->context);
     while (uv_run(&ws->loop, UV_RUN_DEFAULT) != 0)
         continue;
+    if (ws->context) /* on a loop of ours the library frees the rest only when asked again */
+        lws_context_destroy(ws->context);
+    uv_run(&ws->loop, UV_RUN_NOWAIT);
     uv_loop_close(&ws->loop);
     free(ws->conns.items);
     free(ws->dirty.items);
