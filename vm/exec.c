@@ -11,7 +11,7 @@
 
 /* Both halves of a register one by one, as instructions write them: a wide read behind two narrow
  * writes stalls. */
-static inline Value load(const Value *slot)
+static inline Value slot_load(const Value *slot)
 {
     Value v = {.kind = slot->kind};
     v.i = slot->i;
@@ -177,7 +177,7 @@ dispatch:
     }
     CASE(MOVE) :
     {
-        NEXT_SET(val_ref(load(RB)));
+        NEXT_SET(val_ref(slot_load(RB)));
     }
     CASE(TAKE) :
     {
@@ -504,7 +504,7 @@ dispatch:
     }
     CASE(RET) :
     {
-        returned = val_or_null(load(RA));
+        returned = val_or_null(slot_load(RA));
         *RA = val_unset();
         goto leave;
     }
