@@ -294,7 +294,7 @@ bool flt_reverse(Call *c)
         return false;
     if (!val_make_unique(c->heap, &list))
         return flt_give_back(c, list);
-    Value *items = list.list->items + list.list->start;
+    Value *items = list.list->len ? list.list->items + list.list->start : NULL;
     for (uint32_t i = 0, j = list.list->len; i + 1 < j; i++) {
         Value other = items[--j];
         items[j] = items[i];
@@ -313,7 +313,7 @@ bool flt_shuffle(Call *c)
         return false;
     if (!val_make_unique(c->heap, &list))
         return flt_give_back(c, list);
-    Value *items = list.list->items + list.list->start;
+    Value *items = list.list->len ? list.list->items + list.list->start : NULL;
     for (uint32_t i = list.list->len, used = 64; i > 1; i--) {
         if (used == 64) {
             if (!c->services->random(c->services->ctx, random, sizeof random)) {
