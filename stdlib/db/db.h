@@ -1,5 +1,6 @@
-/* db.h - databases of a running program: schema, migration, reading on each worker's own connection, writing
- * through one writer thread per file with group commit. Specification: runtime.md §2-3. */
+/* db.h - databases of a running program: schema, migration, reading on each worker's own
+ * connection, writing through one writer thread per file with group commit. Specification:
+ * runtime.md §2-3. */
 #ifndef STDLIB_DB_DB_H
 #define STDLIB_DB_DB_H
 
@@ -9,36 +10,46 @@
 typedef struct DbPool DbPool; /* one per database; shared by all workers, thread-safe */
 
 typedef struct DbOptions {
-    bool allow_destructive; /* migration may drop columns and tables' data */
-    uint32_t batch_max;     /* writes that share one commit; 0 = 128 */
-    uint32_t busy_timeout_ms; /* 0 = 5000 */
-    bool synchronous_off;   /* tests and benchmarks only: gives up durability */
+    bool allow_destructive;                   /* migration may drop columns and tables' data */
+    uint32_t batch_max;                       /* writes that share one commit; 0 = 128 */
+    uint32_t busy_timeout_ms;                 /* 0 = 5000 */
+    bool synchronous_off;                     /* tests and benchmarks only: gives up durability */
     void (*log)(void *ctx, const char *line); /* migrations done; may be NULL */
     void *log_ctx;
 } DbOptions;
 
 /**
- * Open a database file (":memory:" is a private shared-cache database), create and migrate the tables.
- * @param tables  list of table definitions ("tables" of the bundle metadata); must outlive the pool.
- * Errors: XS_E_DATABASE, XS_E_MIGRATION (destructive change, named), XS_E_IO.
+ * Open a database file (":memory:" is a private shared-cache database), create and migrate the
+ * tables.
+ * @param tables  list of table definitions ("tables" of the bundle metadata); must outlive the
+ * pool. Errors: XS_E_DATABASE, XS_E_MIGRATION (destructive change, named), XS_E_IO.
  */
-XS_MUST_CHECK DbPool *dbpool_open(const char *path, const Const *tables, const DbOptions *opt, xs_error *err);
+XS_MUST_CHECK DbPool *dbpool_open(const char *path, const Const *tables, const DbOptions *opt,
+                                  xs_error *err);
 /** Finish queued writes, checkpoint, close. Every Db must be closed before. */
 void dbpool_close(DbPool *pool);
 
-/** Writer thread: the work a fiber of this Db waits for is done; make its worker call db_finish(db, fiber). */
+/** Writer thread: the work a fiber of this Db waits for is done; make its worker call db_finish(db,
+ * fiber). */
 typedef void (*DbWake)(void *ctx, Fiber *fiber);
 
-/** The connections of one worker. wake NULL: statements wait in place instead of parking (xs run, tests). */
+/** The connections of one worker. wake NULL: statements wait in place instead of parking (xs run,
+ * tests). */
 XS_MUST_CHECK Db *db_open(DbPool *pool, DbWake wake, void *wake_ctx, xs_error *err);
 void db_close(Db *db);
 
-/** Worker thread, after a wake: resume the fiber with its result or error (fiber_resume). Then fiber_run. */
-void db_finish(Db *db, Fiber *fiber);
+/**
+ * Worker thread, after a wake: resume the fiber with its result or error (fiber_resume). Then
+ * fiber_run.
+ * @return false: no finished work of this fiber is left (it was freed, or this wake came late); do
+ * not run it.
+ */
+bool db_finish(Db *db, Fiber *fiber);
 
 /** True between db.transaction begin and commit of this fiber. */
 bool db_in_transaction(Fiber *fiber);
-/** Inside a transaction: keep the event until commit (copied). Published through the fiber's services. */
+/** Inside a transaction: keep the event until commit (copied). Published through the fiber's
+ * services. */
 XS_MUST_CHECK bool db_hold_event(Fiber *fiber, const PublishReq *req, xs_error *err);
 /** A fiber ends: roll back what it left open. Registered as fiber slot by the module itself. */
 
@@ -47,7 +58,8 @@ typedef struct DbStats {
 } DbStats;
 void dbpool_stats(const DbPool *pool, DbStats *out);
 
-/** Row of a table by id for login: Const object with visible columns, NULL when absent. Any thread. */
+/** Row of a table by id for login: Const object with visible columns, NULL when absent. Any thread.
+ */
 const Const *dbpool_auth_row(DbPool *pool, Arena *a, Text table, const Const *id, xs_error *err);
 
 #endif

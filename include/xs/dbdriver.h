@@ -1,0 +1,71 @@
+/* xs/dbdriver.h - what the statement layer asks of a database engine: connections, prepared
+ * statements with bound values, rows of plain data. SQLite (stdlib/db/sqlite.c) is the built-in
+ * one. */
+#ifndef XS_DBDRIVER_H
+#define XS_DBDRIVER_H
+
+#include "include/xs/error.h"
+
+typedef enum xs_db_type { XS_DB_NULL, XS_DB_INT, XS_DB_REAL, XS_DB_TEXT, XS_DB_BLOB } xs_db_type;
+
+/* Plain data that goes in and comes out. Bytes are borrowed. */
+typedef struct xs_db_value {
+    xs_db_type type;
+    union {
+        int64_t i;
+        double d;
+        struct {
+            const char *ptr;
+            size_t len;
+        } bytes;
+    };
+} xs_db_value;
+
+typedef enum xs_db_step { XS_DB_ROW, XS_DB_DONE, XS_DB_FAIL } xs_db_step;
+
+/* Flags of prepare. */
+enum {
+    XS_DB_UNTRUSTED =
+        1 /* text of a program: no transaction control, no settings, one statement only */
+};
+
+typedef struct xs_db_options {
+    const char *path;         /* file, or the driver's connection text */
+    bool writer;              /* may change the database; otherwise a reader */
+    bool synchronous_off;     /* gives up durability: tests and benchmarks */
+    uint32_t busy_timeout_ms; /* how long to wait for another process */
+} xs_db_options;
+
+typedef struct xs_db_conn xs_db_conn; /* used by one thread at a time */
+typedef struct xs_db_stmt xs_db_stmt; /* belongs to its connection */
+
+/* Errors: XS_E_DATABASE with the engine's own message, XS_E_DEADLOCK (busy), XS_E_DUPLICATE (then
+ * conflict() tells which columns), XS_E_NOMEM. */
+typedef struct xs_dbdriver_ops {
+    size_t size;
+    xs_db_conn *(*open)(const xs_db_options *opt, xs_error *err);
+    void (*close)(xs_db_conn *conn);
+    /** A statement ready to bind; comes from the connection's cache when the text was seen before.
+     */
+    xs_db_stmt *(*prepare)(xs_db_conn *conn, const char *sql, size_t len, unsigned flags,
+                           xs_error *err);
+    bool (*readonly)(xs_db_stmt *stmt);
+    unsigned (*params)(xs_db_stmt *stmt); /* number of parameters */
+    /** Bind parameter `index` (from 1). Bytes are borrowed until finish. */
+    bool (*bind)(xs_db_stmt *stmt, unsigned index, const xs_db_value *value, xs_error *err);
+    xs_db_step (*step)(xs_db_stmt *stmt, xs_error *err);
+    unsigned (*columns)(xs_db_stmt *stmt);
+    const char *(*column_name)(xs_db_stmt *stmt, unsigned col);
+    /** Column's origin "table" and "column" in the schema; false for an expression. */
+    bool (*column_origin)(xs_db_stmt *stmt, unsigned col, const char **table, const char **column);
+    void (*column)(xs_db_stmt *stmt, unsigned col,
+                   xs_db_value *out);         /* borrowed until the next step */
+    void (*finish)(xs_db_stmt *stmt);         /* back to the cache; NULL is fine */
+    int64_t (*changes)(xs_db_conn *conn);     /* rows changed by the last statement */
+    bool (*in_transaction)(xs_db_conn *conn); /* false after the engine rolled back by itself */
+    const char *(*conflict)(
+        xs_db_conn *conn);                /* after XS_E_DUPLICATE: "table.column, table.column" */
+    void (*checkpoint)(xs_db_conn *conn); /* fold the log into the main file; never fails loudly */
+} xs_dbdriver_ops;
+
+#endif

@@ -1,0 +1,320 @@
+/* dbi.h - inside of stdlib/db: schema, SQL text, jobs of the writer, connections. Not for other
+ * modules. */
+#ifndef STDLIB_DB_DBI_H
+#define STDLIB_DB_DBI_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/tables.h"
+#include "include/xs/dbdriver.h"
+#include "stdlib/db/db.h"
+
+/* ---------------------------------------------------------------- schema.c */
+
+typedef enum ColKind {
+    CK_ANY, /* unknown: decoded by what the database stored */
+    CK_INT,
+    CK_DEC,
+    CK_BOOL,
+    CK_TEXT,
+    CK_TIME,
+    CK_DATE,
+    CK_UUID,
+    CK_PASSWORD,
+    CK_JSON,
+    CK_LIST,
+    CK_FILE, /* files and geo values: JSON, null when unset */
+    CK_VECTOR
+} ColKind;
+
+typedef struct ColType {
+    ColKind kind;
+    ColKind item; /* CK_LIST: of the elements */
+} ColType;
+
+typedef struct Column {
+    Text name;
+    ColType type;
+    bool nullable;
+    bool internal;      /* left out of rows unless output names it */
+    const Const *field; /* FIELD of the bundle */
+    const Const *plain; /* name and type only: coercion of compared values */
+    const Const *write; /* nullable and optional: coercion of written values */
+} Column;
+
+typedef struct Table {
+    Text name;
+    const Const *def;
+    Column *cols;
+    uint32_t ncols;
+    uint32_t id; /* index of the primary key */
+    bool auth;
+} Table;
+
+typedef struct Schema {
+    Arena arena;
+    Table *tables;
+    uint32_t ntables;
+} Schema;
+
+XS_MUST_CHECK bool schema_build(Schema *s, const Const *tables, xs_error *err);
+void schema_deinit(Schema *s);
+const Table *schema_find(const Schema *s, Text name);
+const Column *table_column(const Table *t, Text name); /* NULL = unknown */
+const char *column_sql_type(const Column *c);
+/** Constant SQL text of what a row without this column reads: NULL or the type's zero. */
+const char *column_zero_sql(const Column *c);
+static inline const Column *table_id(const Table *t)
+{
+    return &t->cols[t->id];
+}
+
+/* ---------------------------------------------------------------- sql.c */
+
+/* SQL text with its bound parameters. Values never enter the text. */
+typedef struct Sql {
+    Buf text;
+    Arena *arena; /* of vals and their bytes */
+    xs_db_value *vals;
+    uint32_t nvals, cap;
+    bool failed; /* out of memory */
+} Sql;
+
+void sql_init(Sql *s, Arena *a);
+void sql_deinit(Sql *s);
+static inline void sql_raw(Sql *s, const char *t)
+{
+    buf_cstr(&s->text, t);
+}
+void sql_ident(Buf *out, Text name); /* "name", quotes doubled */
+/** Append ?N with its value. */
+void sql_param(Sql *s, xs_db_value v);
+uint32_t sql_bind(Sql *s, xs_db_value v); /* number of the parameter, nothing is written */
+XS_MUST_CHECK bool sql_ok(const Sql *s, xs_error *err);
+
+static inline xs_db_value dbv_null(void)
+{
+    return (xs_db_value){.type = XS_DB_NULL};
+}
+static inline xs_db_value dbv_int(int64_t i)
+{
+    return (xs_db_value){.type = XS_DB_INT, .i = i};
+}
+static inline xs_db_value dbv_real(double d)
+{
+    return (xs_db_value){.type = XS_DB_REAL, .d = d};
+}
+static inline xs_db_value dbv_text(Text t)
+{
+    return (xs_db_value){.type = XS_DB_TEXT, .bytes = {t.ptr ? t.ptr : "", t.len}};
+}
+static inline Text dbv_bytes(const xs_db_value *v)
+{
+    return (Text){v->bytes.ptr, v->bytes.len};
+}
+
+/* ---------------------------------------------------------------- row.c: rows and values */
+
+typedef struct OutCol {
+    Text name;
+    ColType type;
+} OutCol;
+
+/** Database value -> program value. V_UNSET: memory. */
+Value row_decode(Heap *h, ColType type, const xs_db_value *v);
+const Const *row_decode_const(Arena *a, ColType type, const xs_db_value *v);
+/** Value as it is stored in a column (bytes copied to the arena). Errors: XS_E_NOMEM,
+ * XS_E_INPUTERROR. */
+XS_MUST_CHECK bool row_encode(Arena *a, ColType type, Value v, xs_db_value *out, xs_error *err);
+/** Keys of a row, made once per result. V_UNSET: memory. */
+Value row_keys(Heap *h, const OutCol *outs, uint32_t n);
+Value row_build(Heap *h, Value keys, const OutCol *outs, uint32_t n, const xs_db_value *vals);
+
+/* ---------------------------------------------------------------- writer.c */
+
+typedef enum JobKind { JOB_WRITE, JOB_LEASE, JOB_COMMIT } JobKind;
+
+enum {
+    STEP_MUST_HIT = 1, /* no row: XS_E_NOTFOUND */
+    STEP_IF_NONE = 2,  /* only when the step before returned no row */
+    STEP_RAW = 4,      /* text of the program (XS_DB_UNTRUSTED); names of the columns are kept */
+    STEP_ROWS = 8      /* its rows belong to the result */
+};
+
+typedef struct JobStep {
+    Text sql;
+    const xs_db_value *vals;
+    uint32_t nvals;
+    uint32_t flags;
+} JobStep;
+
+typedef struct JobRow {
+    struct JobRow *next;
+    xs_db_value vals[];
+} JobRow;
+
+typedef enum ResultShape {
+    RES_NULL,
+    RES_ROW,   /* first row, null without */
+    RES_ROWS,  /* list */
+    RES_COUNT, /* rows changed by all steps */
+    RES_RAW_LIST,
+    RES_RAW_SINGLE
+} ResultShape;
+
+typedef struct Job {
+    struct Job *next;      /* queue of the writer */
+    struct Job *next_wait; /* list of the Db */
+    JobKind kind;
+    Db *db;
+    Fiber *fiber; /* NULL: somebody waits in place */
+    Arena arena;  /* the request: steps, values */
+    JobStep *steps;
+    uint32_t nsteps, steps_cap;
+    OutCol *outs;
+    uint32_t nouts;
+    ResultShape shape;
+    const struct RowShape *pick; /* what of the rows the program gets; NULL = as they are */
+    /* result */
+    Arena out;
+    JobRow *rows, *last_row;
+    uint32_t nrows;
+    int64_t changed;
+    xs_error err;
+    Text conflict;
+    bool done;      /* under the pool's lock */
+    bool abandoned; /* the fiber is gone: free when done */
+} Job;
+
+struct DbPool {
+    const xs_dbdriver_ops *drv;
+    Schema schema;
+    char *path;
+    char *temp_dir; /* of ":memory:", removed at close */
+    DbOptions opt;
+    xs_db_conn *conn; /* the write connection: the writer's, or the lease holder's */
+    xs_db_conn *auth_conn;
+    pthread_mutex_t auth_lock;
+    pthread_t thread;
+    bool thread_started;
+    pthread_mutex_t lock; /* everything below */
+    pthread_cond_t work;  /* for the writer */
+    pthread_cond_t ready; /* for those who wait in place, and db_close */
+    Job *head, *tail;
+    bool stop;
+    Db *leased_to; /* a transaction is open */
+    Job *lease_end;
+    bool lease_back; /* returned without a job */
+    atomic_uint_fast64_t reads, writes, commits;
+};
+
+struct Db {
+    DbPool *pool;
+    xs_db_conn *reader;
+    DbWake wake;
+    void *wake_ctx;
+    Job *waiting;      /* jobs of parked fibers; this thread only */
+    uint32_t inflight; /* handed to the writer and not returned; pool lock */
+};
+
+XS_MUST_CHECK bool writer_start(DbPool *p, xs_error *err);
+void writer_stop(DbPool *p);
+
+Job *job_new(Db *db, JobKind kind, xs_error *err);
+void job_free(Job *j);
+/** Copy the statement (text and values must live in j->arena already, except the text). */
+XS_MUST_CHECK bool job_add_step(Job *j, Sql *sql, uint32_t flags, xs_error *err);
+/** Run the steps on a connection: rows into the job, or its err set. */
+void job_run(DbPool *p, xs_db_conn *conn, Job *j);
+/** Queue and wait in place; or queue for the fiber and return false: it parks. True: j is done. */
+bool job_submit(Job *j, Fiber *fiber);
+
+/* ---------------------------------------------------------------- txn.c: what a fiber has open */
+
+typedef struct HeldEvent {
+    struct HeldEvent *next;
+    PublishReq req; /* texts behind the struct */
+} HeldEvent;
+
+typedef struct FiberDb {
+    Fiber *fiber;
+    Db *db;
+    uint32_t depth; /* open transactions; > 0 = this fiber holds the lease */
+    HeldEvent *held, *held_last;
+    uint32_t nheld;
+    uint32_t marks[16]; /* events held when level n began */
+} FiberDb;
+
+enum { TXN_MAX_DEPTH = 15 };
+
+FiberDb *fiber_db(Fiber *f); /* NULL = nothing open */
+FiberDb *fiber_db_make(Fiber *f, Db *db, xs_error *err);
+/** Called when a lease or commit job of the fiber is done. */
+void txn_finished(Job *j, Fiber *fiber, xs_error *err);
+
+/* ---------------------------------------------------------------- statement.c, expr.c */
+
+typedef struct Pick { /* one name of `output` */
+    Text name;
+    bool whole;
+    uint32_t nsubs;
+    Text *subs; /* dotted rests */
+} Pick;
+
+typedef struct RowShape {
+    Pick *picks; /* none = every visible column */
+    uint32_t npicks;
+    bool any;          /* some pick has dotted rests */
+    bool items;        /* of a page: the rows are wanted */
+    uint32_t envelope; /* of a page: bit per key named, 0 = all */
+} RowShape;
+
+/** Value of a clause by name; V_UNSET when absent. */
+Value clause_arg(const Call *c, const char *name);
+/** V of a descriptor: {"p": i} or {"k": c}. Owned. V_UNSET: absent, or memory with the error set.
+ */
+Value site_value(Call *c, const Const *v);
+/** Table the statement names. NULL with an error. */
+const Table *call_table(Call *c);
+Db *call_db(Call *c); /* NULL with an error */
+/** Connection that reads for this fiber: its own, or the leased writer. NULL with an error. */
+xs_db_conn *call_reader(Call *c, Db *db);
+/** Columns of `t` and of `evals` that the clause `output` asks for. */
+XS_MUST_CHECK bool call_outputs(Call *c, Arena *a, const Table *t, const OutCol *evals,
+                                uint32_t nevals, bool envelope, OutCol **outs, uint32_t *nouts,
+                                RowShape *shape);
+/** Keep the named members of dotted outputs. *row consumed and replaced (V_UNSET on failure). */
+XS_MUST_CHECK bool shape_row(Heap *h, const RowShape *s, Value *row, xs_error *err);
+/** Coerce a value that is compared with a column. *match false: it can match nothing (an error when
+ * strict). */
+XS_MUST_CHECK bool compare_value(Call *c, Arena *a, const Column *col, ColType type, Value v,
+                                 bool strict, xs_db_value *out, bool *match);
+/** Give columns "a","b" to the SELECT or RETURNING list. */
+void sql_columns(Buf *out, const char *alias, const OutCol *outs, uint32_t n);
+/** Fail with the duplicate's payload or the driver's message. Always false. */
+bool call_db_error(Call *c, const xs_error *err, Text conflict);
+/** Payload {"table","fields"} from "t.a, t.b". V_UNSET: memory. */
+Value conflict_payload(Heap *h, Text conflict);
+/** Run a read and build its rows: list (owned). */
+XS_MUST_CHECK bool read_rows(Call *c, Db *db, xs_db_conn *conn, const Sql *sql, const OutCol *outs,
+                             uint32_t nouts, Value *list);
+/** First column of the first row; integers only. */
+XS_MUST_CHECK bool read_int(Call *c, Db *db, xs_db_conn *conn, const Sql *sql, int64_t *out);
+/** XS_E_INPUTERROR with payload {"param"}. Always false. */
+bool fail_param(Call *c, Text param, const char *fmt, ...) XS_PRINTF(3, 4);
+bool fail_memory(Call *c);
+
+/* ---------------------------------------------------------------- crud.c */
+
+/** Finish a native with its write: in place, or parked. Takes the job. */
+NativeResult job_dispatch(Call *c, Job *j);
+/** Result value of a finished job. V_UNSET with err. */
+Value job_result(Heap *h, const Job *j, xs_error *err);
+
+/* ---------------------------------------------------------------- migrate.c, sqlite.c */
+
+XS_MUST_CHECK bool migrate(DbPool *p, xs_error *err);
+extern const xs_dbdriver_ops sqlite_driver;
+
+#endif

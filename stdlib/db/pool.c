@@ -1,0 +1,203 @@
+/* pool.c - opening and closing a database and the connections of its workers. ":memory:" is a file
+ * in a private folder that goes away at close: readers then see the same snapshots as with any
+ * other file. */
+#include "stdlib/db/pool.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/mem.h"
+
+static bool make_temp_path(DbPool *p, xs_error *err)
+{
+    const char *base = getenv("TMPDIR");
+    char buf[512];
+    int n = snprintf(buf, sizeof buf, "%s/xs-memory-XXXXXX", base && *base ? base : "/tmp");
+    if (n < 0 || (size_t)n >= sizeof buf || !mkdtemp(buf))
+        return xs_fail(err, XS_E_IO, XS_NO_POS, "cannot make a folder for the database: %s",
+                       strerror(errno));
+    p->temp_dir = mem_strndup(buf, strlen(buf));
+    if (!p->temp_dir) {
+        (void)rmdir(buf);
+        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+    }
+    char path[600];
+    snprintf(path, sizeof path, "%s/db", p->temp_dir);
+    p->path = mem_strndup(path, strlen(path));
+    return p->path || xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+}
+
+static void remove_temp(DbPool *p)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
+    char path[700];
+    for (size_t i = 0; p->path && i < COUNT_OF(suffixes); i++) {
+        snprintf(path, sizeof path, "%s%s", p->path, suffixes[i]);
+        (void)unlink(path);
+    }
+    (void)rmdir(p->temp_dir);
+}
+
+static xs_db_conn *open_conn(DbPool *p, bool writer, xs_error *err)
+{
+    xs_db_options o = {.path = p->path,
+                       .writer = writer,
+                       .synchronous_off = p->opt.synchronous_off || p->temp_dir,
+                       .busy_timeout_ms = p->opt.busy_timeout_ms};
+    return p->drv->open(&o, err);
+}
+
+static bool open_all(DbPool *p, const char *path, const Const *tables, xs_error *err)
+{
+    if (strcmp(path, ":memory:") == 0) {
+        if (!make_temp_path(p, err))
+            return false;
+    } else if (!(p->path = mem_strndup(path, strlen(path)))) {
+        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+    }
+    return schema_build(&p->schema, tables, err) && (p->conn = open_conn(p, true, err)) &&
+           migrate(p, err) && (p->auth_conn = open_conn(p, false, err)) && writer_start(p, err);
+}
+
+DbPool *dbpool_open(const char *path, const Const *tables, const DbOptions *opt, xs_error *err)
+{
+    DbPool *p = mem_zalloc(1, sizeof *p);
+    if (!p) {
+        (void)xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        return NULL;
+    }
+    p->drv = &sqlite_driver;
+    if (opt)
+        p->opt = *opt;
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_mutex_init(&p->auth_lock, NULL);
+    pthread_cond_init(&p->work, NULL);
+    pthread_cond_init(&p->ready, NULL);
+    if (!open_all(p, path, tables, err)) {
+        dbpool_close(p);
+        return NULL;
+    }
+    return p;
+}
+
+void dbpool_close(DbPool *p)
+{
+    if (!p)
+        return;
+    writer_stop(p);
+    p->drv->close(p->auth_conn);
+    if (p->conn && !p->temp_dir)
+        p->drv->checkpoint(p->conn);
+    p->drv->close(p->conn);
+    schema_deinit(&p->schema);
+    if (p->temp_dir)
+        remove_temp(p);
+    mem_free(p->temp_dir);
+    mem_free(p->path);
+    pthread_mutex_destroy(&p->lock);
+    pthread_mutex_destroy(&p->auth_lock);
+    pthread_cond_destroy(&p->work);
+    pthread_cond_destroy(&p->ready);
+    mem_free(p);
+}
+
+Db *db_open(DbPool *pool, DbWake wake, void *wake_ctx, xs_error *err)
+{
+    Db *db = mem_zalloc(1, sizeof *db);
+    if (!db) {
+        (void)xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        return NULL;
+    }
+    db->pool = pool;
+    db->wake = wake;
+    db->wake_ctx = wake_ctx;
+    db->reader = open_conn(pool, false, err);
+    if (!db->reader) {
+        mem_free(db);
+        return NULL;
+    }
+    return db;
+}
+
+void db_close(Db *db)
+{
+    if (!db)
+        return;
+    DbPool *p = db->pool;
+    pthread_mutex_lock(&p->lock);
+    while (db->inflight)
+        pthread_cond_wait(&p->ready, &p->lock);
+    pthread_mutex_unlock(&p->lock);
+    for (Job *j = db->waiting, *next; j; j = next) { /* fibers that were not freed before */
+        next = j->next_wait;
+        job_free(j);
+    }
+    p->drv->close(db->reader);
+    mem_free(db);
+}
+
+void dbpool_stats(const DbPool *pool, DbStats *out)
+{
+    out->reads = atomic_load(&pool->reads);
+    out->writes = atomic_load(&pool->writes);
+    out->commits = atomic_load(&pool->commits);
+}
+
+static const Const *read_auth_row(DbPool *p, Arena *a, const Table *t, const xs_db_value *id,
+                                  xs_error *err)
+{
+    const xs_dbdriver_ops *drv = p->drv;
+    Sql sql;
+    sql_init(&sql, a);
+    sql_raw(&sql, "SELECT ");
+    for (uint32_t i = 0; i < t->ncols; i++) {
+        if (i)
+            sql_raw(&sql, ",");
+        sql_ident(&sql.text, t->cols[i].name);
+    }
+    sql_raw(&sql, " FROM ");
+    sql_ident(&sql.text, t->name);
+    sql_raw(&sql, " WHERE \"id\" = ");
+    sql_param(&sql, *id);
+    xs_db_stmt *st =
+        sql_ok(&sql, err) ? drv->prepare(p->auth_conn, sql.text.ptr, sql.text.len, 0, err) : NULL;
+    Const *row = NULL;
+    if (st && drv->bind(st, 1, id, err) && drv->step(st, err) == XS_DB_ROW) {
+        row = const_map(a, t->ncols);
+        for (uint32_t i = 0; i < t->ncols && row; i++) {
+            xs_db_value v;
+            if (t->cols[i].internal)
+                continue;
+            drv->column(st, i, &v);
+            const Const *c = row_decode_const(a, t->cols[i].type, &v);
+            if (!c || !const_set(a, row, t->cols[i].name, c))
+                row = NULL;
+        }
+        if (!row)
+            (void)xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+    }
+    drv->finish(st);
+    sql_deinit(&sql);
+    return row;
+}
+
+const Const *dbpool_auth_row(DbPool *pool, Arena *a, Text table, const Const *id, xs_error *err)
+{
+    const Table *t = schema_find(&pool->schema, table);
+    if (!t || !id)
+        return NULL;
+    xs_db_value v;
+    if (id->kind == C_INT)
+        v = dbv_int(id->i);
+    else if (id->kind == C_TEXT)
+        v = dbv_text(id->text);
+    else
+        return NULL;
+    pthread_mutex_lock(&pool->auth_lock);
+    const Const *row = read_auth_row(pool, a, t, &v, err);
+    atomic_fetch_add(&pool->reads, 1);
+    pthread_mutex_unlock(&pool->auth_lock);
+    return row;
+}

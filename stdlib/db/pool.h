@@ -1,0 +1,15 @@
+/* pool.h - helpers on connections shared by writer, migration and statements. */
+#ifndef STDLIB_DB_POOL_H
+#define STDLIB_DB_POOL_H
+
+#include "stdlib/db/dbi.h"
+
+/** Run a statement without parameters and results. */
+XS_MUST_CHECK bool conn_exec(DbPool *p, xs_db_conn *conn, const char *sql, xs_error *err);
+XS_MUST_CHECK bool raw_outputs(const DbPool *p, Arena *a, xs_db_stmt *st, OutCol **outs,
+                               uint32_t *nouts, xs_error *err);
+/** Lease holder: the transaction is rolled back in place and the connection goes back to the
+ * writer. */
+void lease_rollback(DbPool *p);
+
+#endif

@@ -1,0 +1,559 @@
+/* query.c - db.query: descriptor -> one SELECT -> rows, page, number or truth (runtime.md §3.3). */
+#include <stdio.h>
+
+#include "core/text.h"
+#include "stdlib/db/ops.h"
+#include "stdlib/db/pool.h"
+#include "stdlib/db/query.h"
+
+typedef enum ReturnType { RET_LIST, RET_SINGLE, RET_EXISTS, RET_COUNT, RET_AGGREGATE } ReturnType;
+
+enum { PER_PAGE_DEFAULT = 25, PER_PAGE_MAX = 10000 };
+
+typedef struct Page {
+    bool on, totals, metadata;
+    int64_t page, per_page,
+        offset; /* offset: of the clause; skipped rows are (page-1)*per_page + offset */
+} Page;
+
+typedef struct Select {
+    Query q;
+    const Table *t;
+    ReturnType type;
+    bool distinct;
+    Page page;
+    OutCol *outs;
+    uint32_t nouts;
+    RowShape shape;
+    uint32_t ngroup; /* aggregate: the first evals are the groups */
+    Buf from, where, order;
+} Select;
+
+static bool read_type(Select *s, const Const *ret)
+{
+    Text t = const_get_text(ret, "type");
+    static const char *const names[] = {"list", "single", "exists", "count", "aggregate"};
+    if (!t.len ||
+        text_eq(t, TEXT("stream"))) /* a stream is read whole: foreach sees no difference */
+        return true;
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (text_eq(t, text_from(names[i]))) {
+            s->type = (ReturnType)i;
+            return true;
+        }
+    return call_fail(s->q.c, XS_E_BAD_ARG, "unknown return type '" TEXT_FMT "'", TEXT_ARG(t));
+}
+
+/* V, or a constant written as it is. Owned; null when absent. */
+static Value option_value(Call *c, const Const *map, const char *key)
+{
+    const Const *v = const_get(map, key);
+    if (!v)
+        return val_null();
+    Value out = v->kind == C_MAP ? site_value(c, v) : val_from_const(c->heap, v);
+    return out.kind == V_UNSET ? val_null() : out;
+}
+
+static int64_t option_int(Call *c, const Const *map, const char *key, int64_t otherwise)
+{
+    Value v = option_value(c, map, key);
+    xs_error ignored = {0};
+    int64_t n;
+    bool ok = !val_is_null(v) && val_integer(v, &n, &ignored);
+    val_unref(c->heap, v);
+    return ok ? n : otherwise;
+}
+
+static bool option_bool(Call *c, const Const *map, const char *key, bool otherwise)
+{
+    Value v = option_value(c, map, key);
+    bool b = val_is_null(v) ? otherwise : val_truthy(v);
+    val_unref(c->heap, v);
+    return b;
+}
+
+static void read_paging(Select *s, const Const *ret)
+{
+    const Const *p = const_get(ret, "paging");
+    Call *c = s->q.c;
+    if (!p || p->kind != C_MAP || s->type == RET_SINGLE || s->type == RET_EXISTS ||
+        s->type == RET_COUNT)
+        return;
+    s->page.on = true;
+    s->page.page = option_int(c, p, "page", 1);
+    s->page.per_page = option_int(c, p, "per_page", PER_PAGE_DEFAULT);
+    s->page.offset = option_int(c, p, "offset", 0);
+    s->page.totals = option_bool(c, p, "totals", false);
+    s->page.metadata = option_bool(c, p, "metadata", true);
+    if (s->page.page < 1)
+        s->page.page = 1;
+    if (s->page.page > INT32_MAX)
+        s->page.page = INT32_MAX;
+    if (s->page.per_page <= 0)
+        s->page.per_page = PER_PAGE_DEFAULT;
+    if (s->page.per_page > PER_PAGE_MAX)
+        s->page.per_page = PER_PAGE_MAX;
+    if (s->page.offset < 0)
+        s->page.offset = 0;
+    if (s->page.offset > INT32_MAX)
+        s->page.offset = INT32_MAX;
+}
+
+/* ---- FROM ---- */
+
+static const char *join_word(Text type)
+{
+    if (text_eq(type, TEXT("left")))
+        return " LEFT JOIN ";
+    if (text_eq(type, TEXT("right")))
+        return " RIGHT JOIN ";
+    return " JOIN ";
+}
+
+static bool write_from(Select *s)
+{
+    Query *q = &s->q;
+    const Const *joins = const_get(q->c->site, "join");
+    uint32_t n = joins && joins->kind == C_LIST ? joins->count : 0;
+    if (!query_add_source(q, s->t->name, s->t))
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        Text alias = const_get_text(joins->items[i], "alias"),
+             table = const_get_text(joins->items[i], "table");
+        const Table *t = schema_find(&q->db->pool->schema, table.len ? table : alias);
+        if (!t)
+            return call_fail(q->c, XS_E_DATABASE, "db.query: there is no table '" TEXT_FMT "'",
+                             TEXT_ARG(table));
+        if (!query_add_source(q, alias, t))
+            return false;
+    }
+    sql_ident(&s->from, s->t->name);
+    buf_cstr(&s->from, " t0");
+    for (uint32_t i = 0; i < n; i++) {
+        bool any;
+        buf_cstr(&s->from, join_word(const_get_text(joins->items[i], "type")));
+        sql_ident(&s->from, q->src[i + 1].table->name);
+        buf_printf(&s->from, " t%u ON ", i + 1);
+        if (!pred_write(q, const_get(joins->items[i], "where"), &s->from, &any))
+            return false;
+        if (!any)
+            buf_cstr(&s->from, "1");
+    }
+    return true;
+}
+
+static bool write_where(Select *s)
+{
+    bool any = false, more = false;
+    Buf extra = BUF_INIT;
+    bool ok = pred_write(&s->q, const_get(s->q.c->site, "where"), &s->where, &any) &&
+              pred_write_value(&s->q, clause_arg(s->q.c, "additional_where"), &extra, &more);
+    if (ok && more) {
+        if (any)
+            buf_cstr(&s->where, " AND ");
+        buf_text(&s->where, buf_view(&extra));
+        s->where.failed = s->where.failed || extra.failed;
+    }
+    buf_deinit(&extra);
+    return ok;
+}
+
+/* ---- eval and group ---- */
+
+static bool add_eval(Select *s, Text alias, const Ex *x, uint32_t cap)
+{
+    Query *q = &s->q;
+    if (!q->evals) {
+        q->evals = ARENA_ARRAY(&q->arena, OutCol, cap);
+        q->eval_sql = ARENA_ARRAY(&q->arena, Text, cap);
+        if (!q->evals || !q->eval_sql)
+            return fail_memory(q->c);
+    }
+    Text sql;
+    if (!expr_sql(q, x, NULL, &sql))
+        return false;
+    q->eval_sql[q->nevals] = sql;
+    q->evals[q->nevals++] = (OutCol){alias, x->type};
+    return true;
+}
+
+static uint32_t list_len(const Const *c)
+{
+    return c && c->kind == C_LIST ? c->count : 0;
+}
+
+static bool eval_pair(Select *s, const Const *pair, uint32_t cap)
+{
+    Ex x;
+    if (list_len(pair) < 2 || !expr_compile(&s->q, pair->items[list_len(pair) - 1], &x))
+        return list_len(pair) < 2 ? call_fail(s->q.c, XS_E_BUG, "bad eval in a query descriptor")
+                                  : false;
+    return add_eval(s, const_text_of(pair->items[0], (Text){"", 0}), &x, cap);
+}
+
+static bool write_evals(Select *s)
+{
+    const Const *evals = const_get(s->q.c->site, "eval");
+    uint32_t n = list_len(evals);
+    for (uint32_t i = 0; i < n; i++)
+        if (!eval_pair(s, evals->items[i], n))
+            return false;
+    return true;
+}
+
+static bool write_aggregate(Select *s, const Const *ret)
+{
+    const Const *group = const_get(ret, "group"), *eval = const_get(ret, "eval");
+    uint32_t ng = list_len(group), ne = list_len(eval), cap = ng + ne;
+    s->q.aggregate = true;
+    if (cap == 0)
+        return call_fail(s->q.c, XS_E_BAD_ARG, "return type aggregate needs eval or group");
+    for (uint32_t i = 0; i < ng; i++)
+        if (!eval_pair(s, group->items[i], cap))
+            return false;
+    s->ngroup = ng;
+    for (uint32_t i = 0; i < ne; i++) {
+        const Const *e = eval->items[i];
+        Ex x, agg;
+        if (list_len(e) < 3) { /* the function may be the outermost filter */
+            if (!eval_pair(s, e, cap))
+                return false;
+            continue;
+        }
+        if (!expr_compile(&s->q, e->items[2], &x) ||
+            !expr_aggregate(&s->q, const_text_of(e->items[1], (Text){"", 0}), &x, &agg) ||
+            !add_eval(s, const_text_of(e->items[0], (Text){"", 0}), &agg, cap))
+            return false;
+    }
+    s->outs = s->q.evals;
+    s->nouts = s->q.nevals;
+    s->shape.items = true;
+    return true;
+}
+
+/* ---- ORDER BY ---- */
+
+static bool sort_key(Select *s, Text name, Text dir, bool *by_id, bool *desc)
+{
+    Ex x;
+    buf_cstr(&s->order, s->order.len ? ", " : " ORDER BY ");
+    if (text_eq(dir, TEXT("rand"))) {
+        buf_cstr(&s->order, "random()");
+        *by_id = true;
+        return true;
+    }
+    if (!expr_named(&s->q, name, &x))
+        return false;
+    *desc = text_eq(dir, TEXT("desc"));
+    bool nullable = !x.col || x.src != 0 || strcmp(column_zero_sql(x.col), "NULL") == 0;
+    bool id = x.col && x.src == 0 && x.col == table_id(s->t);
+    buf_text(&s->order, x.sql);
+    buf_cstr(&s->order, *desc ? " DESC" : " ASC");
+    if (nullable && !id)
+        buf_cstr(&s->order, *desc ? " NULLS FIRST" : " NULLS LAST");
+    *by_id = *by_id || id;
+    return true;
+}
+
+static bool override_key(Select *s, Value v, bool *used, bool *by_id, bool *desc)
+{
+    Value by = map_get_cstr(v, "sortBy"), dir = map_get_cstr(v, "orderBy");
+    if (v.kind != V_MAP || by.kind != V_TEXT || by.text->len == 0)
+        return true;
+    Text d = dir.kind == V_TEXT ? val_text_view(dir) : TEXT("asc");
+    *used = true;
+    return sort_key(s, val_text_view(by), d, by_id, desc);
+}
+
+static bool write_order(Select *s)
+{
+    const Const *sort = const_get(s->q.c->site, "sort");
+    Value over = clause_arg(s->q.c, "override_sort");
+    bool by_id = s->type == RET_AGGREGATE || s->distinct, desc = false, used = false;
+    if (s->type == RET_COUNT || s->type == RET_EXISTS)
+        return true;
+    for (uint32_t i = 0; over.kind == V_LIST && i < over.list->len; i++)
+        if (!override_key(s, list_at(over.list, i), &used, &by_id, &desc))
+            return false;
+    if (over.kind == V_MAP && !override_key(s, over, &used, &by_id, &desc))
+        return false;
+    for (uint32_t i = 0; !used && i < list_len(sort); i++) {
+        const Const *k = sort->items[i];
+        if (list_len(k) < 2 || !sort_key(s, const_text_of(k->items[0], (Text){"", 0}),
+                                         const_text_of(k->items[1], TEXT("asc")), &by_id, &desc))
+            return list_len(k) < 2 ? call_fail(s->q.c, XS_E_BUG, "bad sort in a query descriptor")
+                                   : false;
+    }
+    if (!by_id) { /* pages stay stable */
+        buf_cstr(&s->order, s->order.len ? ", " : " ORDER BY ");
+        buf_cstr(&s->order, "t0.");
+        sql_ident(&s->order, table_id(s->t)->name);
+        buf_cstr(&s->order, desc ? " DESC" : " ASC");
+    } else if (!s->order.len && s->ngroup) {
+        buf_cstr(&s->order, " ORDER BY 1");
+        for (uint32_t i = 1; i < s->ngroup; i++)
+            buf_printf(&s->order, ", %u", i + 1);
+    }
+    return true;
+}
+
+/* ---- the statement ---- */
+
+static void write_columns(Select *s, Buf *out)
+{
+    for (uint32_t i = 0; i < s->nouts; i++) {
+        const Text *sql = NULL;
+        if (i)
+            buf_char(out, ',');
+        for (uint32_t e = 0; e < s->q.nevals; e++)
+            if (text_eq(s->q.evals[e].name, s->outs[i].name))
+                sql = &s->q.eval_sql[e];
+        if (sql) {
+            buf_text(out, *sql);
+            continue;
+        }
+        buf_cstr(out, "t0.");
+        sql_ident(out, s->outs[i].name);
+    }
+    if (s->nouts == 0)
+        buf_char(out, '1');
+}
+
+static void write_tail(Select *s, Buf *out)
+{
+    buf_cstr(out, " FROM ");
+    buf_text(out, buf_view(&s->from));
+    if (s->where.len) {
+        buf_cstr(out, " WHERE ");
+        buf_text(out, buf_view(&s->where));
+    }
+    if (s->from.failed || s->where.failed || s->order.failed)
+        out->failed = true;
+}
+
+static void write_select(Select *s, Buf *out)
+{
+    buf_cstr(out, s->distinct ? "SELECT DISTINCT " : "SELECT ");
+    write_columns(s, out);
+    write_tail(s, out);
+    if (s->ngroup) {
+        buf_cstr(out, " GROUP BY 1");
+        for (uint32_t i = 1; i < s->ngroup; i++)
+            buf_printf(out, ", %u", i + 1);
+    }
+}
+
+static void write_list(Select *s)
+{
+    Buf *out = &s->q.sql.text;
+    write_select(s, out);
+    buf_text(out, buf_view(&s->order));
+    int64_t skip = (s->page.page - 1) * s->page.per_page + s->page.offset;
+    if (s->page.on)
+        buf_printf(out, " LIMIT ?%u OFFSET ?%u", sql_bind(&s->q.sql, dbv_int(s->page.per_page + 1)),
+                   sql_bind(&s->q.sql, dbv_int(skip)));
+    else if (s->type == RET_SINGLE)
+        buf_cstr(out, " LIMIT 1");
+}
+
+static bool read_count(Select *s, xs_db_conn *conn, int64_t *n)
+{
+    Sql sql = s->q.sql; /* same parameters, own text */
+    sql.text = BUF_INIT;
+    if (s->distinct || s->ngroup) {
+        buf_cstr(&sql.text, "SELECT count(*) FROM (");
+        write_select(s, &sql.text);
+        buf_char(&sql.text, ')');
+    } else {
+        buf_cstr(&sql.text, "SELECT count(*)");
+        write_tail(s, &sql.text);
+    }
+    bool ok = read_int(s->q.c, s->q.db, conn, &sql, n);
+    buf_deinit(&sql.text);
+    return ok;
+}
+
+static bool read_exists(Select *s, xs_db_conn *conn, Value *out)
+{
+    int64_t n;
+    buf_cstr(&s->q.sql.text, "SELECT EXISTS(SELECT 1");
+    write_tail(s, &s->q.sql.text);
+    buf_char(&s->q.sql.text, ')');
+    if (!read_int(s->q.c, s->q.db, conn, &s->q.sql, &n))
+        return false;
+    *out = val_bool(n != 0);
+    return true;
+}
+
+static bool shape_all(Select *s, Value *rows)
+{
+    Heap *h = s->q.c->heap;
+    for (uint32_t i = 0; s->shape.any && i < rows->list->len; i++) {
+        Value row = val_ref(list_at(rows->list, i));
+        if (!shape_row(h, &s->shape, &row, s->q.c->err) || !list_set(h, rows, i, row))
+            return fail_memory(s->q.c);
+    }
+    return true;
+}
+
+/* to_list_asc and _desc: lists are sorted by the machine's order. */
+static void sort_lists(const Const *ret, Value *rows)
+{
+    const Const *eval = const_get(ret, "eval");
+    for (uint32_t e = 0; e < list_len(eval); e++) {
+        const Const *p = eval->items[e];
+        Text fn = list_len(p) >= 3 ? const_text_of(p->items[1], (Text){"", 0})
+                                   : const_get_text(p->items[1], "f");
+        bool desc = text_ends(fn, TEXT("_desc"));
+        if (!desc && !text_ends(fn, TEXT("_asc")))
+            continue;
+        Text name = const_text_of(p->items[0], (Text){"", 0});
+        for (uint32_t r = 0; r < rows->list->len; r++) {
+            const Value *v = map_find(list_at(rows->list, r).map, name);
+            if (!v || v->kind != V_LIST || !val_unique(*v))
+                continue;
+            Value *items = v->list->items + v->list->start;
+            for (uint32_t i = 1; i < v->list->len; i++) { /* insertion: short lists */
+                Value x = items[i];
+                uint32_t k = i;
+                while (k > 0 && (desc ? val_compare(items[k - 1], x) < 0
+                                      : val_compare(items[k - 1], x) > 0)) {
+                    items[k] = items[k - 1];
+                    k--;
+                }
+                items[k] = x;
+            }
+        }
+    }
+}
+
+static bool set_member(Select *s, Value *map, unsigned bit, const char *key, Value v)
+{
+    if (s->shape.envelope && !(s->shape.envelope & (1u << bit))) {
+        val_unref(s->q.c->heap, v);
+        return true;
+    }
+    return map_set_text(s->q.c->heap, map, text_from(key), v) || fail_memory(s->q.c);
+}
+
+static bool envelope(Select *s, Value items, bool more, int64_t total, Value *out)
+{
+    Heap *h = s->q.c->heap;
+    const Page *p = &s->page;
+    int64_t skip = (p->page - 1) * p->per_page + p->offset;
+    Value map = map_new(h, 9);
+    bool ok = (map.kind != V_UNSET || fail_memory(s->q.c)) &&
+              set_member(s, &map, 0, "itemsReceived", val_int(items.list->len)) &&
+              set_member(s, &map, 1, "curPage", val_int(p->page)) &&
+              set_member(s, &map, 2, "nextPage", more ? val_int(p->page + 1) : val_null()) &&
+              set_member(s, &map, 3, "prevPage", p->page > 1 ? val_int(p->page - 1) : val_null()) &&
+              set_member(s, &map, 4, "offset", val_int(skip)) &&
+              set_member(s, &map, 5, "perPage", val_int(p->per_page));
+    if (ok && p->totals)
+        ok = set_member(s, &map, 7, "itemsTotal", val_int(total)) &&
+             set_member(s, &map, 8, "pageTotal", val_int((total + p->per_page - 1) / p->per_page));
+    if (ok && s->shape.items)
+        ok = map_set_text(h, &map, TEXT("items"), items) || fail_memory(s->q.c);
+    else
+        val_unref(h, items);
+    if (ok)
+        *out = map;
+    else
+        val_unref(h, map);
+    return ok;
+}
+
+static bool read_list(Select *s, xs_db_conn *conn, const Const *ret, Value *out)
+{
+    Call *c = s->q.c;
+    Heap *h = c->heap;
+    Value rows;
+    int64_t total = 0;
+    write_list(s);
+    DbPool *p = s->q.db->pool;
+    bool snapshot = s->page.on && s->page.totals && conn == s->q.db->reader;
+    xs_error ignored = {0};
+    if (snapshot && !conn_exec(p, conn, "BEGIN", c->err))
+        return false;
+    bool ok = read_rows(c, s->q.db, conn, &s->q.sql, s->outs, s->nouts, &rows);
+    if (ok && s->page.on && s->page.totals && !read_count(s, conn, &total)) {
+        val_unref(h, rows);
+        ok = false;
+    }
+    if (snapshot)
+        (void)conn_exec(p, conn, "COMMIT", &ignored);
+    if (!ok)
+        return false;
+    bool more = s->page.on && rows.list->len > s->page.per_page;
+    if ((more && !list_remove(h, &rows, rows.list->len - 1)) || !shape_all(s, &rows)) {
+        val_unref(h, rows);
+        return fail_memory(c);
+    }
+    if (s->type == RET_AGGREGATE)
+        sort_lists(ret, &rows);
+    bool one = s->type == RET_SINGLE || (s->type == RET_AGGREGATE && !s->ngroup);
+    if (one) {
+        *out = rows.list->len ? val_ref(list_at(rows.list, 0)) : val_null();
+        val_unref(h, rows);
+        return true;
+    }
+    if (s->page.on && s->page.metadata)
+        return envelope(s, rows, more, total, out);
+    *out = rows;
+    return true;
+}
+
+static bool prepare(Select *s, const Const *ret)
+{
+    Query *q = &s->q;
+    s->distinct = text_eq(const_get_text(ret, "distinct"), TEXT("yes"));
+    if (!read_type(s, ret))
+        return false;
+    if (list_len(const_get(q->c->site, "addon")))
+        return call_fail(q->c, XS_E_UNSUPPORTED, "addon is not supported by this engine");
+    read_paging(s, ret);
+    if (!write_from(s))
+        return false;
+    bool page = s->page.on && s->page.metadata;
+    if (s->type == RET_AGGREGATE) {
+        if (!write_aggregate(s, ret))
+            return false;
+    } else if (!write_evals(s) || !call_outputs(q->c, &q->arena, s->t, q->evals, q->nevals, page,
+                                                &s->outs, &s->nouts, &s->shape)) {
+        return false;
+    }
+    return write_where(s) && write_order(s);
+}
+
+NativeResult op_db_query(Call *c)
+{
+    Db *db = call_db(c);
+    const Table *t = db ? call_table(c) : NULL;
+    if (!t)
+        return NATIVE_ERROR;
+    const Const *ret = const_get(c->site, "return");
+    Select s = {.t = t};
+    query_init(&s.q, c, db);
+    Value out = val_null();
+    bool ok = prepare(&s, ret);
+    xs_db_conn *conn = ok ? call_reader(c, db) : NULL;
+    ok = conn != NULL;
+    int64_t n;
+    if (ok && s.type == RET_COUNT) {
+        ok = read_count(&s, conn, &n);
+        if (ok)
+            out = val_int(n);
+    } else if (ok && s.type == RET_EXISTS) {
+        ok = read_exists(&s, conn, &out);
+    } else if (ok) {
+        ok = read_list(&s, conn, ret, &out);
+    }
+    buf_deinit(&s.from);
+    buf_deinit(&s.where);
+    buf_deinit(&s.order);
+    query_deinit(&s.q);
+    if (!ok)
+        return NATIVE_ERROR;
+    c->ret = out;
+    return NATIVE_OK;
+}

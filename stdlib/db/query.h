@@ -1,0 +1,60 @@
+/* query.h - a descriptor on its way to SQL: sources, column expressions, predicates. */
+#ifndef STDLIB_DB_QUERY_H
+#define STDLIB_DB_QUERY_H
+
+#include "stdlib/db/dbi.h"
+
+enum { QUERY_MAX_SOURCES = 32, QUERY_MAX_DEPTH = 64 };
+
+typedef struct Source {
+    Text name; /* table or alias, as the program writes it */
+    const Table *table;
+} Source;
+
+typedef struct Query {
+    Call *c;
+    Db *db;
+    Arena arena;
+    Sql sql; /* its parameters; the text is put together at the end */
+    Source src[QUERY_MAX_SOURCES];
+    uint32_t nsrc;
+    OutCol *evals; /* names and types of `eval` */
+    Text *eval_sql;
+    uint32_t nevals;
+    Value temps; /* list: values made while compiling */
+    bool aggregate;
+} Query;
+
+/* One side of a comparison. */
+typedef struct Ex {
+    Text sql;          /* ptr NULL: a plain value */
+    const Column *col; /* whole column, NULL = something computed */
+    uint32_t src;      /* of col */
+    ColType type;
+    bool has_col; /* a column takes part */
+    Value v;      /* borrowed: the plain value */
+} Ex;
+
+void query_init(Query *q, Call *c, Db *db);
+void query_deinit(Query *q);
+XS_MUST_CHECK bool query_add_source(Query *q, Text name, const Table *t);
+
+/* expr.c */
+XS_MUST_CHECK bool expr_compile(Query *q, const Const *x, Ex *out);
+XS_MUST_CHECK bool expr_column(Query *q, Text source, Text column, Ex *out);
+/** "column", "table.column" or an eval alias, as sort writes it. */
+XS_MUST_CHECK bool expr_named(Query *q, Text name, Ex *out);
+/** SQL of a side; a value becomes a parameter coerced to the column it meets (`like` may be NULL).
+ */
+XS_MUST_CHECK bool expr_sql(Query *q, const Ex *x, const Ex *like, Text *out);
+/** count sum avg … of an expression. */
+XS_MUST_CHECK bool expr_aggregate(Query *q, Text fn, const Ex *x, Ex *out);
+bool expr_is_aggregate(Text fn);
+
+/* predicate.c */
+/** Append the predicate; nothing and *any false when all of it was removed. */
+XS_MUST_CHECK bool pred_write(Query *q, const Const *pred, Buf *out, bool *any);
+/** The same for a value of additional_where. */
+XS_MUST_CHECK bool pred_write_value(Query *q, Value where, Buf *out, bool *any);
+
+#endif

@@ -1,0 +1,202 @@
+/* schema.c - table definitions of a bundle -> columns with storage kinds (runtime.md §2). Immutable
+ * after schema_build; any thread. */
+#include "core/text.h"
+#include "stdlib/db/dbi.h"
+
+static const struct KindRow {
+    const char *type;
+    ColKind kind;
+} kind_rows[] = {
+    {"int", CK_INT},
+    {"decimal", CK_DEC},
+    {"bool", CK_BOOL},
+    {"text", CK_TEXT},
+    {"email", CK_TEXT},
+    {"enum", CK_TEXT},
+    {"password", CK_PASSWORD},
+    {"timestamp", CK_TIME},
+    {"date", CK_DATE},
+    {"uuid", CK_UUID},
+    {"json", CK_JSON},
+    {"object", CK_JSON},
+    {"vector", CK_VECTOR},
+    {"file", CK_FILE},
+    {"image", CK_FILE},
+    {"video", CK_FILE},
+    {"audio", CK_FILE},
+    {"attachment", CK_FILE},
+    {"geo_point", CK_FILE},
+    {"geo_multipoint", CK_FILE},
+    {"geo_linestring", CK_FILE},
+    {"geo_multilinestring", CK_FILE},
+    {"geo_polygon", CK_FILE},
+    {"geo_multipolygon", CK_FILE},
+};
+
+static bool kind_of(Text type, ColKind *out)
+{
+    for (size_t i = 0; i < COUNT_OF(kind_rows); i++)
+        if (text_eq(type, text_from(kind_rows[i].type))) {
+            *out = kind_rows[i].kind;
+            return true;
+        }
+    return false;
+}
+
+static const Const *plain_field(Arena *a, const Column *c)
+{
+    Const *f = const_map(a, 6);
+    if (!f || !const_set_text(a, f, "name", c->name) ||
+        !const_set_text(a, f, "type", const_get_text(c->field, "type")) ||
+        !const_set_bool(a, f, "nullable", true) || !const_set_bool(a, f, "optional", true))
+        return NULL;
+    return f;
+}
+
+/* The field as writes see it: null and "" are the table's business (runtime.md §2.1), not the
+ * binder's. */
+static const Const *write_field(Arena *a, const Const *field)
+{
+    Const *f = const_map(a, field->count + 2);
+    for (uint32_t i = 0; f && i < field->count; i++)
+        if (!const_set(a, f, field->pairs[i].key, field->pairs[i].value))
+            return NULL;
+    if (!f || !const_set_bool(a, f, "nullable", true) || !const_set_bool(a, f, "optional", true))
+        return NULL;
+    return f;
+}
+
+static bool build_column(Schema *s, const Table *t, const Const *field, Column *c, xs_error *err)
+{
+    c->field = field;
+    c->name = const_get_text(field, "name");
+    Text type = const_get_text(field, "type");
+    ColKind kind;
+    if (!c->name.len || memchr(c->name.ptr, 0, c->name.len))
+        return xs_fail(err, XS_E_DATABASE, XS_NO_POS,
+                       "table '" TEXT_FMT "' has a column without a name", TEXT_ARG(t->name));
+    if (!kind_of(type, &kind))
+        return xs_fail(err, XS_E_DATABASE, XS_NO_POS,
+                       "table '" TEXT_FMT "': column '" TEXT_FMT "' has the unknown type '" TEXT_FMT
+                       "'",
+                       TEXT_ARG(t->name), TEXT_ARG(c->name), TEXT_ARG(type));
+    bool list = const_bool_of(const_get(field, "list"), false);
+    c->type = list ? (ColType){CK_LIST, kind} : (ColType){kind, CK_ANY};
+    c->nullable = const_bool_of(const_get(field, "nullable"), false);
+    c->internal =
+        kind == CK_PASSWORD || text_eq(const_get_text(field, "visibility"), TEXT("internal"));
+    c->plain = plain_field(&s->arena, c);
+    c->write = write_field(&s->arena, field);
+    return (c->plain && c->write) || xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+}
+
+static bool build_table(Schema *s, const Const *def, Table *t, xs_error *err)
+{
+    t->def = def;
+    t->name = const_get_text(def, "name");
+    t->auth = const_bool_of(const_get(def, "auth"), false);
+    const Const *fields = const_get(def, "fields");
+    if (!t->name.len || memchr(t->name.ptr, 0, t->name.len) ||
+        text_starts(t->name, TEXT("sqlite_")) || text_starts(t->name, TEXT("_xs_")))
+        return xs_fail(err, XS_E_DATABASE, XS_NO_POS,
+                       "'" TEXT_FMT "' cannot be the name of a table", TEXT_ARG(t->name));
+    t->ncols = fields && fields->kind == C_LIST ? fields->count : 0;
+    t->cols = ARENA_ARRAY(&s->arena, Column, t->ncols ? t->ncols : 1);
+    if (!t->cols)
+        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+    t->id = UINT32_MAX;
+    for (uint32_t i = 0; i < t->ncols; i++) {
+        if (!build_column(s, t, fields->items[i], &t->cols[i], err))
+            return false;
+        if (text_eq(t->cols[i].name, TEXT("id")))
+            t->id = i;
+    }
+    if (t->id == UINT32_MAX)
+        return xs_fail(err, XS_E_DATABASE, XS_NO_POS, "table '" TEXT_FMT "' has no column 'id'",
+                       TEXT_ARG(t->name));
+    ColKind id = t->cols[t->id].type.kind;
+    if (id != CK_INT && id != CK_UUID && id != CK_TEXT)
+        return xs_fail(err, XS_E_DATABASE, XS_NO_POS,
+                       "table '" TEXT_FMT "': 'id' must be int or uuid", TEXT_ARG(t->name));
+    return true;
+}
+
+bool schema_build(Schema *s, const Const *tables, xs_error *err)
+{
+    *s = (Schema){0};
+    arena_init(&s->arena, 0);
+    uint32_t n = tables && tables->kind == C_LIST ? tables->count : 0;
+    s->tables = ARENA_ARRAY(&s->arena, Table, n ? n : 1);
+    if (!s->tables)
+        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+    for (uint32_t i = 0; i < n; i++) {
+        if (!build_table(s, tables->items[i], &s->tables[i], err))
+            return false;
+        s->ntables++;
+    }
+    return true;
+}
+
+void schema_deinit(Schema *s)
+{
+    arena_deinit(&s->arena);
+    *s = (Schema){0};
+}
+
+const Table *schema_find(const Schema *s, Text name)
+{
+    for (uint32_t i = 0; i < s->ntables; i++)
+        if (text_eq(s->tables[i].name, name))
+            return &s->tables[i];
+    return NULL;
+}
+
+const Column *table_column(const Table *t, Text name)
+{
+    for (uint32_t i = 0; i < t->ncols; i++)
+        if (text_eq(t->cols[i].name, name))
+            return &t->cols[i];
+    return NULL;
+}
+
+const char *column_sql_type(const Column *c)
+{
+    switch (c->type.kind) {
+    case CK_INT:
+    case CK_BOOL:
+    case CK_TIME: return "INTEGER";
+    case CK_DEC: return "REAL";
+    case CK_VECTOR: return "BLOB";
+    case CK_TEXT:
+    case CK_DATE:
+    case CK_UUID:
+    case CK_PASSWORD:
+    case CK_JSON:
+    case CK_LIST:
+    case CK_FILE:
+    case CK_ANY: break;
+    }
+    return "TEXT";
+}
+
+const char *column_zero_sql(const Column *c)
+{
+    if (c->nullable)
+        return "NULL";
+    switch (c->type.kind) {
+    case CK_INT:
+    case CK_BOOL:
+    case CK_TIME: return "0";
+    case CK_DEC: return "0.0";
+    case CK_TEXT:
+    case CK_UUID:
+    case CK_PASSWORD: return "''";
+    case CK_JSON: return "'{}'";
+    case CK_LIST: return "'[]'";
+    case CK_DATE:
+    case CK_FILE:
+    case CK_VECTOR:
+    case CK_ANY: break;
+    }
+    return "NULL";
+}

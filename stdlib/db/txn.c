@@ -1,0 +1,249 @@
+/* txn.c - what a fiber has open: its transaction, the events it holds back until the commit, the
+ * jobs it waits for. Lives in the fiber's slot, so that a fiber that ends any way leaves nothing
+ * behind. Thread: the fiber's. */
+#include "core/mem.h"
+#include "stdlib/db/ops.h"
+#include "stdlib/db/pool.h"
+
+enum { HELD_MAX = 10000 };
+
+FiberDb *fiber_db(Fiber *f)
+{
+    return f ? fiber_slot(f) : NULL;
+}
+
+static void drop_held(FiberDb *fd, uint32_t keep)
+{
+    HeldEvent **at = &fd->held, *last = NULL;
+    for (uint32_t i = 0; i < keep && *at; i++) {
+        last = *at;
+        at = &(*at)->next;
+    }
+    for (HeldEvent *e = *at, *next; e; e = next) {
+        next = e->next;
+        mem_free(e);
+    }
+    *at = NULL;
+    fd->held_last = last;
+    fd->nheld = keep;
+}
+
+/* Jobs the fiber waits for are left to the writer, or undone when they are done already. */
+static void leave_jobs(FiberDb *fd)
+{
+    DbPool *p = fd->db->pool;
+    bool granted = false;
+    Job *gone = NULL;
+    pthread_mutex_lock(&p->lock);
+    for (Job **at = &fd->db->waiting; *at;) {
+        Job *j = *at;
+        if (j->fiber != fd->fiber) {
+            at = &j->next_wait;
+            continue;
+        }
+        *at = j->next_wait;
+        if (!j->done) {
+            j->abandoned = true;
+            continue;
+        }
+        granted = granted || (j->kind == JOB_LEASE && j->err.code == XS_OK);
+        j->next_wait = gone;
+        gone = j;
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (granted)
+        lease_rollback(p);
+    for (Job *next; gone; gone = next) {
+        next = gone->next_wait;
+        job_free(gone);
+    }
+}
+
+static void free_slot(void *ptr)
+{
+    FiberDb *fd = ptr;
+    leave_jobs(fd);
+    if (fd->depth)
+        lease_rollback(fd->db->pool);
+    drop_held(fd, 0);
+    mem_free(fd);
+}
+
+FiberDb *fiber_db_make(Fiber *f, Db *db, xs_error *err)
+{
+    FiberDb *fd = fiber_slot(f);
+    if (fd)
+        return fd;
+    fd = mem_zalloc(1, sizeof *fd);
+    if (!fd) {
+        (void)xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        return NULL;
+    }
+    fd->fiber = f;
+    fd->db = db;
+    fiber_set_slot(f, fd, free_slot);
+    return fd;
+}
+
+bool db_in_transaction(Fiber *fiber)
+{
+    FiberDb *fd = fiber_db(fiber);
+    return fd && fd->depth > 0;
+}
+
+static Text copy_text(char **at, Text t)
+{
+    if (!t.ptr)
+        return t;
+    if (t.len)
+        memcpy(*at, t.ptr, t.len);
+    Text out = {*at, t.len};
+    *at += t.len;
+    return out;
+}
+
+bool db_hold_event(Fiber *fiber, const PublishReq *req, xs_error *err)
+{
+    FiberDb *fd = fiber_db(fiber);
+    if (!fd || !fd->depth)
+        return xs_fail(err, XS_E_BUG, XS_NO_POS, "no transaction is open");
+    if (fd->nheld >= HELD_MAX)
+        return xs_fail(err, XS_E_LIMIT, XS_NO_POS, "more than %d events in one transaction",
+                       HELD_MAX);
+    size_t bytes = req->channel.len + req->event.len + req->data_json.len + req->auth_table.len +
+                   req->auth_id_json.len;
+    HeldEvent *e = mem_alloc(sizeof *e + bytes);
+    if (!e)
+        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+    char *at = (char *)(e + 1);
+    e->next = NULL;
+    e->req = (PublishReq){copy_text(&at, req->channel), copy_text(&at, req->event),
+                          copy_text(&at, req->data_json), copy_text(&at, req->auth_table),
+                          copy_text(&at, req->auth_id_json)};
+    if (fd->held_last)
+        fd->held_last->next = e;
+    else
+        fd->held = e;
+    fd->held_last = e;
+    fd->nheld++;
+    return true;
+}
+
+void txn_finished(Job *j, Fiber *fiber, xs_error *err)
+{
+    FiberDb *fd = fiber_db(fiber);
+    *err = j->err;
+    if (j->kind == JOB_LEASE) {
+        if (err->code == XS_OK) {
+            fd->depth = 1;
+            fd->marks[1] = 0;
+        }
+        return;
+    }
+    const Services *s = fiber_services(fiber);
+    for (HeldEvent *e = fd->held; e && err->code == XS_OK; e = e->next) {
+        xs_error ignored = {0}; /* a bad event never undoes a commit */
+        if (s && s->publish)
+            (void)s->publish(s->ctx, &e->req, &ignored);
+    }
+    drop_held(fd, 0);
+}
+
+/* The lease begins or ends: in place, or parked. */
+static NativeResult run_lease_job(Call *c, Job *j)
+{
+    if (!job_submit(j, c->fiber))
+        return NATIVE_PARK;
+    xs_error err = {0};
+    if (j->done)
+        txn_finished(j, c->fiber, &err);
+    else
+        err = j->err;
+    job_free(j);
+    if (err.code == XS_OK)
+        return NATIVE_OK;
+    *c->err = err;
+    return NATIVE_ERROR;
+}
+
+static bool savepoint(Call *c, Db *db, const char *verb, uint32_t level)
+{
+    char sql[48];
+    (void)snprintf(sql, sizeof sql, "%s xs_t%u", verb, level);
+    if (!db->pool->drv->in_transaction(db->pool->conn))
+        return call_fail(c, XS_E_DATABASE, "the database has rolled the transaction back");
+    return conn_exec(db->pool, db->pool->conn, sql, c->err);
+}
+
+NativeResult op_db_transaction_begin(Call *c)
+{
+    Db *db = call_db(c);
+    if (!db)
+        return NATIVE_ERROR;
+    if (!c->fiber) {
+        (void)call_fail(c, XS_E_UNSUPPORTED, "a transaction needs a fiber");
+        return NATIVE_ERROR;
+    }
+    FiberDb *fd = fiber_db_make(c->fiber, db, c->err);
+    if (!fd)
+        return NATIVE_ERROR;
+    if (fd->depth == 0) {
+        Job *j = job_new(db, JOB_LEASE, c->err);
+        return j ? run_lease_job(c, j) : NATIVE_ERROR;
+    }
+    if (fd->depth >= TXN_MAX_DEPTH) {
+        (void)call_fail(c, XS_E_DEPTH, "transactions are nested deeper than %d", TXN_MAX_DEPTH);
+        return NATIVE_ERROR;
+    }
+    if (!savepoint(c, db, "SAVEPOINT", fd->depth))
+        return NATIVE_ERROR;
+    fd->depth++;
+    fd->marks[fd->depth] = fd->nheld;
+    return NATIVE_OK;
+}
+
+NativeResult op_db_transaction_commit(Call *c)
+{
+    Db *db = call_db(c);
+    FiberDb *fd = fiber_db(c->fiber);
+    if (!db)
+        return NATIVE_ERROR;
+    if (!fd || fd->depth == 0) {
+        (void)call_fail(c, XS_E_DATABASE, "no transaction is open");
+        return NATIVE_ERROR;
+    }
+    if (fd->depth > 1) {
+        if (!savepoint(c, db, "RELEASE", fd->depth - 1))
+            return NATIVE_ERROR;
+        fd->depth--;
+        return NATIVE_OK;
+    }
+    Job *j = job_new(db, JOB_COMMIT, c->err);
+    if (!j)
+        return NATIVE_ERROR;
+    fd->depth = 0; /* the writer has it from here on, whatever becomes of the fiber */
+    return run_lease_job(c, j);
+}
+
+NativeResult op_db_transaction_rollback(Call *c)
+{
+    FiberDb *fd = fiber_db(c->fiber);
+    Db *db = call_db(c);
+    if (!db)
+        return NATIVE_ERROR;
+    if (!fd || fd->depth == 0)
+        return NATIVE_OK; /* the commit failed and has rolled back */
+    if (fd->depth > 1) {
+        fd->depth--;
+        drop_held(fd, fd->marks[fd->depth + 1]);
+        if (!db->pool->drv->in_transaction(db->pool->conn))
+            return NATIVE_OK;
+        if (!savepoint(c, db, "ROLLBACK TO", fd->depth) || !savepoint(c, db, "RELEASE", fd->depth))
+            return NATIVE_ERROR;
+        return NATIVE_OK;
+    }
+    fd->depth = 0;
+    drop_held(fd, 0);
+    lease_rollback(db->pool);
+    return NATIVE_OK;
+}
