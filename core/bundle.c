@@ -597,7 +597,7 @@ static bool check_header(Text bytes, Text *body, xs_error *err)
 
 bool bundle_decode(Arena *a, Text bytes, BundleImage *out, xs_error *err)
 {
-    Text body;
+    Text body = {0};
     if (!check_header(bytes, &body, err))
         return false;
     BundleImage image = {0};
