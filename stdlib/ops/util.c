@@ -1,0 +1,137 @@
+/* util.c - util.* statements: the request as it came, reply headers, distances. runtime.md §4.6. */
+#include <math.h>
+
+#include "core/text.h"
+#include "stdlib/filters/codec.h"
+#include "stdlib/filters/helpers.h"
+
+static NativeResult result_of(bool ok)
+{
+    return ok ? NATIVE_OK : NATIVE_ERROR;
+}
+
+/* ---- reply ---- */
+
+NativeResult op_util_set_header(Call *c)
+{
+    Text line, duplicates = TEXT("replace");
+    if (!call_text(c, 0, &line) || !call_text_opt(c, 1, &duplicates))
+        return NATIVE_ERROR;
+    bool append = text_eq(duplicates, TEXT("append")) || text_eq(duplicates, TEXT("add"));
+    if (!append && !text_eq(duplicates, TEXT("replace")))
+        return result_of(call_bad_arg(c, 1));
+    if (!c->services || !c->services->set_header)
+        return NATIVE_OK; /* outside HTTP */
+    return result_of(c->services->set_header(c->services->ctx, c->fiber, line, append, c->err));
+}
+
+/* ---- request ---- */
+
+/* V_UNSET: memory. */
+static Value raw_input(Call *c)
+{
+    const Const *raw = c->run ? c->run->raw_input : NULL;
+    return raw ? val_from_const(c->heap, raw) : val_null();
+}
+
+/* The body in the wanted encoding; it was decoded by its content type already. Consumes v. */
+static bool return_encoded(Call *c, Value v, Text encoding)
+{
+    bool text = v.kind == V_TEXT, ok = true;
+    Value out = v;
+    if (v.kind == V_UNSET)
+        return flt_memory(c);
+    if (v.kind == V_NULL)
+        return call_return(c, v);
+    if (text_eq(encoding, TEXT("yaml"))) {
+        ok = call_fail(c, XS_E_UNSUPPORTED, "YAML is not supported by this engine");
+    } else if (encoding.len == 0 && !text) {
+        Buf b = flt_buf();
+        ok = value_json(v, &b, c->err);
+        val_unref(c->heap, v);
+        if (ok)
+            return flt_return_buf(c, &b);
+        buf_deinit(&b);
+        return false;
+    } else if (encoding.len && text) {
+        bool json = text_eq(encoding, TEXT("json"));
+        out = json ? val_parse_json(c->heap, val_text_view(v), c->err)
+                   : querystring_value(c->heap, val_text_view(v));
+        ok = out.kind != V_UNSET || (!json && flt_memory(c));
+        val_unref(c->heap, v);
+        return ok && call_return(c, out);
+    }
+    if (ok)
+        return call_return(c, out);
+    val_unref(c->heap, v);
+    return false;
+}
+
+NativeResult op_util_get_raw_input(Call *c)
+{
+    Text encoding = TEXT("json");
+    if (!call_text_opt(c, 0, &encoding))
+        return NATIVE_ERROR;
+    return result_of(return_encoded(c, raw_input(c), encoding));
+}
+
+/* Query string and body together, the body first in rank. V_UNSET: memory. */
+static Value all_input(Call *c)
+{
+    Text query = c->run && c->run->querystring.ptr ? c->run->querystring : TEXT("");
+    Value all = querystring_value(c->heap, query);
+    Value body = raw_input(c);
+    bool ok = all.kind != V_UNSET && body.kind != V_UNSET;
+    uint32_t at = 0;
+    const MapEntry *e = NULL;
+    while (ok && body.kind == V_MAP && (e = map_walk(body.map, &at)))
+        ok = map_set(c->heap, &all, val_ref(val_obj(V_TEXT, e->key)), val_ref(e->value));
+    val_unref(c->heap, body);
+    if (ok)
+        return all;
+    val_unref(c->heap, all);
+    return val_unset();
+}
+
+NativeResult op_util_get_all_input(Call *c)
+{
+    Value v = all_input(c);
+    return result_of(v.kind == V_UNSET ? flt_memory(c) : call_return(c, v));
+}
+
+NativeResult op_util_get_input(Call *c)
+{
+    Text encoding = TEXT("json");
+    if (!call_text_opt(c, 0, &encoding))
+        return NATIVE_ERROR;
+    return result_of(return_encoded(c, all_input(c), encoding));
+}
+
+/* ---- geography ---- */
+
+static bool degrees(Call *c, uint32_t i, double limit, double *out)
+{
+    Value n;
+    if (!call_number(c, i, &n))
+        return false;
+    *out = val_as_double(n) * (3.14159265358979323846 / 180);
+    return (val_as_double(n) >= -limit && val_as_double(n) <= limit) || call_bad_arg(c, i);
+}
+
+NativeResult op_util_geo_distance(Call *c)
+{
+    const double radius_m = 6371008.8; /* filters.md §6, as on columns */
+    double lat1, lng1, lat2, lng2;
+    if (!degrees(c, 0, 90, &lat1) || !degrees(c, 1, 360, &lng1) || !degrees(c, 2, 90, &lat2) ||
+        !degrees(c, 3, 360, &lng2))
+        return NATIVE_ERROR;
+    double a = sin((lat2 - lat1) / 2), b = sin((lng2 - lng1) / 2);
+    double h = a * a + cos(lat1) * cos(lat2) * b * b;
+    return result_of(call_return_dec(c, 2 * radius_m * asin(sqrt(h < 1 ? h : 1))));
+}
+
+NativeResult op_util_ip_lookup(Call *c)
+{
+    Text address; /* there is no address database: every place is unknown */
+    return result_of(call_text(c, 0, &address) && call_return(c, val_null()));
+}
