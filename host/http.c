@@ -466,6 +466,14 @@ void http_drain(Http *h)
     h->draining = true;
 }
 
+size_t http_busy(const Http *h)
+{
+    size_t n = 0;
+    for (const xs_http *x = h->first; x; x = x->next)
+        n += x->state != X_HEAD;
+    return n;
+}
+
 size_t http_connections(const Http *h)
 {
     const union MHD_DaemonInfo *info =

@@ -29,6 +29,8 @@ XS_MUST_CHECK Http *http_new(struct event_base *base, const HttpOptions *opt, Ht
 bool http_add(Http *h, int fd, const struct sockaddr *addr, socklen_t len);
 /** Answer no further requests on kept-alive connections: replies say Connection: close. */
 void http_drain(Http *h);
+/** Requests being received, answered, held or streamed; idle connections do not count. */
+size_t http_busy(const Http *h);
 size_t http_connections(const Http *h);
 /** Close every connection (exchanges of transports get on_closed), then free. */
 void http_free(Http *h);

@@ -1,0 +1,19 @@
+/* publish.h - the server publish endpoint: events from trusted programs by HTTP. Thread: the
+ * loop's. Specification: realtime.md §9. */
+#ifndef HOST_PUBLISH_H
+#define HOST_PUBLISH_H
+
+#include "host/config.h"
+#include "host/http.h"
+#include "host/metrics.h"
+
+typedef struct Publisher Publisher;
+
+/** Errors: XS_E_CONFIG (a key is too short), XS_E_NOMEM. */
+XS_MUST_CHECK Publisher *publisher_new(const Config *config, Hub *hub, Metrics *metrics,
+                                       xs_error *err);
+void publisher_free(Publisher *p);
+/** Check the key or signature, publish, answer. */
+void publisher_handle(Publisher *p, xs_http *x, Space *space);
+
+#endif

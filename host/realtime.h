@@ -1,0 +1,38 @@
+/* realtime.h - the front of the realtime spaces: who may come in, by which transport, and the small
+ * endpoints beside them. Thread: the loop's. Specification: realtime.md §3.1, §7.1-7.2, §7.6, §7.8,
+ * §9, §14. */
+#ifndef HOST_REALTIME_H
+#define HOST_REALTIME_H
+
+#include <sys/socket.h>
+
+#include "host/carriers.h"
+#include "host/http.h"
+#include "host/service.h"
+
+typedef struct Realtime Realtime;
+
+typedef struct RealtimeOptions {
+    const Config *config;
+    const Log *log;
+    const Auth *auth;
+    Metrics *metrics;
+    Hub *hub;
+    Carriers *carriers;
+} RealtimeOptions;
+
+XS_MUST_CHECK Realtime *realtime_new(const RealtimeOptions *opt, xs_error *err);
+void realtime_free(Realtime *r);
+/** Answer x when its path is under /rt/ or /ws/, now or later; false = another path. */
+bool realtime_handle(Realtime *r, xs_http *x);
+/** A connection with a complete head: take it when it is a WebSocket upgrade to serve; false =
+ * leave it to HTTP. */
+bool realtime_upgrade(Realtime *r, int fd, Text head, const struct sockaddr *addr);
+/** POST /_xs/rt/<canonical>/publish; false = another path. */
+bool realtime_admin(Realtime *r, xs_http *x);
+
+/** Is the Origin header of a browser acceptable? allowed: comma-separated, empty = same host and
+ * port as host. */
+bool origin_allowed(Text allowed, Text origin, Text host);
+
+#endif

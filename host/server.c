@@ -1,0 +1,411 @@
+/* server.c - puts the parts together, owns their order of start and end, and routes requests to
+ * them. */
+#include "host/server.h"
+
+#include <event2/event.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "core/mem.h"
+#include "core/text.h"
+#include "host/carriers.h"
+#include "host/door.h"
+#include "host/files.h"
+#include "host/http.h"
+#include "host/query.h"
+#include "host/realtime.h"
+#include "host/router.h"
+#include "host/trigger.h"
+#include "host/worker.h"
+#include "stdlib/db/db.h"
+
+enum {
+    DRAIN_CHECK_MS = 20,
+    PENDING_HEADS_MAX = 4096,
+    SPARE_DESCRIPTORS = 512,
+    TRANSPORT_NAMES_MAX = 16,
+    DOUBLE_SIGNAL_EXIT = 1
+};
+
+typedef struct Server {
+    const ServerOptions *opt;
+    const Config *config;
+    Log log;
+    Metrics metrics;
+    Arena arena;
+    struct event_base *base;
+    struct event *sigterm, *sigint, *drain_timer;
+    EnvVars *env;
+    Auth *auth;
+    DbPool *db;
+    Triggers *triggers;
+    Hub *hub;
+    Space *space;
+    ServiceEnv service;
+    Pool *pool;
+    Router *router;
+    Carriers *carriers;
+    Realtime *realtime;
+    Files *files;
+    Http *http, *admin_http;
+    Door *door, *admin_door;
+    QueryService queries;
+    uint64_t conn_max;
+    bool draining;
+    int64_t drain_until_ms;
+} Server;
+
+/* ---- requests ---- */
+
+static bool is_get(xs_http *x)
+{
+    const char *m = http_api.method(x);
+    return strcmp(m, "GET") == 0 || strcmp(m, "HEAD") == 0;
+}
+
+static void reply_health(const Server *s, xs_http *x)
+{
+    http_reply_json(x, s->draining ? 503 : 200,
+                    s->draining ? TEXT("{\"status\":\"draining\"}") : TEXT("{\"status\":\"ok\"}"));
+}
+
+static void reply_metrics(Server *s, xs_http *x)
+{
+    TransportStats transports[TRANSPORT_NAMES_MAX];
+    MetricsInput in = {.host = &s->metrics, .transports = transports};
+    hub_stats(s->hub, &in.hub);
+    if (s->db)
+        dbpool_stats(s->db, &in.db);
+    in.ntransports = carriers_stats(s->carriers, transports, TRANSPORT_NAMES_MAX);
+    in.http_connections = http_connections(s->http);
+    in.head_timeouts = door_timeouts(s->door);
+    pool_load(s->pool, &in.jobs_waiting, &in.jobs_running);
+    Buf b = BUF_INIT;
+    metrics_write(&in, &b);
+    const xs_header type = {"Content-Type", "text/plain; version=0.0.4; charset=utf-8"};
+    http_reply_take(x, 200, &type, 1, &b);
+}
+
+static void reply_not_found(xs_http *x)
+{
+    http_reply_error(x, 404, "ERROR_CODE_NOT_FOUND", "Unable to locate request.");
+}
+
+static void on_request(void *ctx, xs_http *x)
+{
+    Server *s = (Server *)ctx;
+    Text path = http_raw_path(x);
+    metric_add(&s->metrics.http_requests);
+    log_line(&s->log, LEVEL_DEBUG, "%s " TEXT_FMT, http_api.method(x), TEXT_ARG(path));
+    if (query_handle(&s->queries, x) || realtime_handle(s->realtime, x))
+        return;
+    if (text_eq(path, TEXT("/_xs/health")) && is_get(x))
+        reply_health(s, x);
+    else if (text_starts(path, TEXT("/_xs/"))) {
+        if (!s->config->rt_publish_public || !realtime_admin(s->realtime, x))
+            reply_not_found(x);
+    } else if (!s->files || !files_handle(s->files, x)) {
+        reply_not_found(x);
+    }
+}
+
+static void on_admin_request(void *ctx, xs_http *x)
+{
+    Server *s = (Server *)ctx;
+    Text path = http_raw_path(x);
+    if (realtime_admin(s->realtime, x))
+        return;
+    if (text_eq(path, TEXT("/metrics")) && is_get(x) && s->config->metrics)
+        reply_metrics(s, x);
+    else if (text_eq(path, TEXT("/_xs/health")) && is_get(x))
+        reply_health(s, x);
+    else
+        reply_not_found(x);
+}
+
+static void on_visitor(void *ctx, int fd, Text head, const struct sockaddr *addr, socklen_t len)
+{
+    Server *s = (Server *)ctx;
+    if (carriers_connections(s->carriers) + http_connections(s->http) >= s->conn_max) {
+        close(fd);
+        return;
+    }
+    if (!realtime_upgrade(s->realtime, fd, head, addr))
+        http_add(s->http, fd, addr, len);
+}
+
+static void on_admin_visitor(void *ctx, int fd, Text head, const struct sockaddr *addr,
+                             socklen_t len)
+{
+    (void)head;
+    Server *s = (Server *)ctx;
+    http_add(s->admin_http, fd, addr, len);
+}
+
+/* ---- start ---- */
+
+static Text slug(Arena *a, Text name)
+{
+    char *out = arena_alloc(a, name.len + 1);
+    size_t n = 0;
+    for (size_t i = 0; out && i < name.len && n < 64; i++) {
+        char c = name.ptr[i];
+        if (c >= 'A' && c <= 'Z')
+            c = (char)(c | 32);
+        bool word = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+        if (word)
+            out[n++] = c;
+        else if (n && out[n - 1] != '-')
+            out[n++] = '-';
+    }
+    while (n && out[n - 1] == '-')
+        n--;
+    return n ? (Text){out, n} : TEXT("default");
+}
+
+Text server_canonical(Arena *a, const Config *c, const Const *meta)
+{
+    Text t = c->rt_canonical.len ? c->rt_canonical : const_get_text(meta, "canonical");
+    return t.len ? t : slug(a, const_get_text(meta, "name"));
+}
+
+static bool no_memory(xs_error *err)
+{
+    return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
+}
+
+static void raise_descriptor_limit(Server *s)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+        r.rlim_cur = 1024;
+    else if (r.rlim_cur < r.rlim_max) {
+        struct rlimit more = {r.rlim_max, r.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+            r.rlim_cur = r.rlim_max;
+    }
+    uint64_t all = r.rlim_cur;
+    s->conn_max = s->config->conn_total         ? (uint64_t)s->config->conn_total
+                  : all > 2 * SPARE_DESCRIPTORS ? all - SPARE_DESCRIPTORS
+                                                : all / 2;
+}
+
+static void log_migration(void *ctx, const char *line)
+{
+    log_line((const Log *)ctx, LEVEL_INFO, "database: %s", line);
+}
+
+static bool open_database(Server *s, const Const *tables, xs_error *err)
+{
+    if (!tables || !tables->count)
+        return true;
+    DbOptions opt = {.allow_destructive = s->config->allow_destructive,
+                     .log = log_migration,
+                     .log_ctx = &s->log};
+    const char *path = s->config->db.len ? s->config->db.ptr : ":memory:";
+    s->db = dbpool_open(path, tables, &opt, err);
+    return s->db != NULL;
+}
+
+static bool open_hub(Server *s, const Const *meta, xs_error *err)
+{
+    const Config *c = s->config;
+    HubOptions opt = {.channels = const_get(meta, "channels"),
+                      .default_channel = c->rt_default_channel,
+                      .reject_bad_token = text_eq(c->rt_bad_token, TEXT("reject")),
+                      .ring_events = (uint32_t)c->rt_ring_events,
+                      .ring_bytes = (size_t)c->rt_ring_bytes,
+                      .space_ring_bytes = (size_t)c->rt_space_ring_bytes,
+                      .max_event = (size_t)c->rt_max_event,
+                      .max_depth = (uint32_t)c->rt_max_depth,
+                      .channels_per_conn = (uint32_t)c->rt_channels_per_conn,
+                      .frames_per_s = (uint32_t)c->rt_frames_per_s,
+                      .frames_burst = (uint32_t)c->rt_frames_burst,
+                      .fifo_frames = (uint32_t)c->rt_fifo_frames,
+                      .fifo_bytes = (size_t)c->rt_fifo_bytes};
+    HubDispatcher dispatcher = triggers_dispatcher(s->triggers);
+    s->hub = hub_new(&opt, &dispatcher, err);
+    if (!s->hub)
+        return false;
+    s->space = hub_space(s->hub, c->tenant, server_canonical(&s->arena, c, meta));
+    return s->space || no_memory(err);
+}
+
+static bool start_program(Server *s, xs_error *err)
+{
+    const Config *c = s->config;
+    const Const *meta = program_meta(s->opt->program), *tables = const_get(meta, "tables");
+    s->env = env_new(c->env_file.ptr, c->source[OPTION_env_file] != FROM_DEFAULT, s->opt->env, err);
+    s->auth = s->env ? auth_new(c, tables, err) : NULL;
+    s->triggers = s->auth ? triggers_new(s->opt->program, err) : NULL;
+    s->router = s->triggers ? router_new(s->opt->program, c->branch, err) : NULL;
+    if (!s->router || !open_database(s, tables, err) || !open_hub(s, meta, err))
+        return false;
+    s->service.log = &s->log;
+    s->service.auth = s->auth;
+    s->service.env = s->env;
+    s->service.hub = s->hub;
+    s->service.compile_expr = s->opt->compile_expr;
+    PoolOptions pool = {.program = s->opt->program,
+                        .config = c,
+                        .log = &s->log,
+                        .metrics = &s->metrics,
+                        .db = s->db,
+                        .env = &s->service};
+    s->pool = pool_new(&pool, s->base, err);
+    if (!s->pool)
+        return false;
+    triggers_set_pool(s->triggers, s->pool);
+    s->queries = (QueryService){s->router, s->pool, s->space};
+    return true;
+}
+
+static bool start_front(Server *s, xs_error *err)
+{
+    const Config *c = s->config;
+    HttpOptions http = {.max_body = (size_t)c->max_body,
+                        .max_head = (size_t)c->head_max,
+                        .idle_s = (unsigned)(c->idle_timeout_ms / 1000)};
+    DoorOptions door = {.listen = c->listen,
+                        .head_max = (size_t)c->head_max,
+                        .head_timeout_ms = c->head_timeout_ms,
+                        .max_pending = PENDING_HEADS_MAX};
+    s->http = http_new(s->base, &http, on_request, s, err);
+    if (!s->http || (c->public_dir.len && !(s->files = files_new(c->public_dir.ptr, err))))
+        return false;
+    s->carriers = carriers_new(c, s->opt->static_plugins, s->hub, s->base, &s->log, err);
+    if (!s->carriers)
+        return false;
+    RealtimeOptions realtime = {c, &s->log, s->auth, &s->metrics, s->hub, s->carriers};
+    s->realtime = realtime_new(&realtime, err);
+    if (!s->realtime || !(s->door = door_new(s->base, &door, on_visitor, s, err)))
+        return false;
+    if (!c->admin_listen.len)
+        return true;
+    door.listen = c->admin_listen;
+    s->admin_http = http_new(s->base, &http, on_admin_request, s, err);
+    s->admin_door = s->admin_http ? door_new(s->base, &door, on_admin_visitor, s, err) : NULL;
+    return s->admin_door != NULL;
+}
+
+/* ---- end ---- */
+
+static bool drained(const Server *s)
+{
+    uint64_t waiting, running;
+    pool_load(s->pool, &waiting, &running);
+    return !waiting && !running && !carriers_own_connections(s->carriers) && !http_busy(s->http);
+}
+
+static void on_drain_check(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Server *s = (Server *)arg;
+    if (drained(s) || service_now_ms() >= s->drain_until_ms)
+        event_base_loopbreak(s->base);
+}
+
+static void on_signal(evutil_socket_t number, short what, void *arg)
+{
+    (void)what;
+    Server *s = (Server *)arg;
+    if (s->draining) {
+        log_line(&s->log, LEVEL_WARNING, "second signal: ending at once");
+        _exit(DOUBLE_SIGNAL_EXIT);
+    }
+    log_line(&s->log, LEVEL_INFO, "%s: draining for at most %lld ms",
+             number == SIGINT ? "SIGINT" : "SIGTERM", (long long)s->config->drain_ms);
+    s->draining = true;
+    s->drain_until_ms = service_now_ms() + s->config->drain_ms;
+    door_close(s->door);
+    http_drain(s->http);
+    carriers_drain(s->carriers, (uint32_t)(s->config->drain_ms / 2));
+    struct timeval check = {.tv_usec = DRAIN_CHECK_MS * 1000};
+    event_add(s->drain_timer, &check);
+}
+
+static bool start_signals(Server *s, xs_error *err)
+{
+    s->sigterm = evsignal_new(s->base, SIGTERM, on_signal, s);
+    s->sigint = evsignal_new(s->base, SIGINT, on_signal, s);
+    s->drain_timer = event_new(s->base, -1, EV_PERSIST, on_drain_check, s);
+    return (s->sigterm && s->sigint && s->drain_timer && event_add(s->sigterm, NULL) == 0 &&
+            event_add(s->sigint, NULL) == 0) ||
+           no_memory(err);
+}
+
+static void free_event(struct event *e)
+{
+    if (e)
+        event_free(e);
+}
+
+/* Reverse order of start; every part may be missing. */
+static void server_end(Server *s)
+{
+    door_close(s->door);
+    door_close(s->admin_door);
+    if (s->pool)
+        pool_stop(s->pool);
+    if (s->triggers)
+        triggers_set_pool(s->triggers, NULL);
+    carriers_stop(s->carriers);
+    http_free(s->http);
+    http_free(s->admin_http);
+    carriers_free(s->carriers);
+    door_free(s->door);
+    door_free(s->admin_door);
+    realtime_free(s->realtime);
+    files_free(s->files);
+    pool_free(s->pool);
+    if (s->hub)
+        hub_free(s->hub);
+    if (s->db)
+        dbpool_close(s->db);
+    router_free(s->router);
+    triggers_free(s->triggers);
+    auth_free(s->auth);
+    env_free(s->env);
+    free_event(s->drain_timer);
+    free_event(s->sigint);
+    free_event(s->sigterm);
+    if (s->base)
+        event_base_free(s->base);
+    arena_deinit(&s->arena);
+}
+
+bool server_run(const ServerOptions *opt, xs_error *err)
+{
+    Server *s = mem_zalloc(1, sizeof *s);
+    if (!s)
+        return no_memory(err);
+    s->opt = opt;
+    s->config = opt->config;
+    arena_init(&s->arena, 0);
+    log_parse_level(opt->config->log_level, &s->log.level);
+    s->log.json = text_eq(opt->config->log_format, TEXT("json"));
+    raise_descriptor_limit(s);
+    signal(SIGPIPE, SIG_IGN);
+    s->base = event_base_new();
+    bool ok = (s->base || no_memory(err)) && start_program(s, err) && start_front(s, err) &&
+              start_signals(s, err);
+    if (ok) {
+        ServerReady ready = {.port = door_port(s->door),
+                             .address = door_address(s->door),
+                             .admin_address =
+                                 s->admin_door ? door_address(s->admin_door) : (Text){"", 0},
+                             .canonical = space_canonical(s->space)};
+        log_line(&s->log, LEVEL_INFO, "listening on " TEXT_FMT ", realtime at /rt/" TEXT_FMT,
+                 TEXT_ARG(ready.address), TEXT_ARG(ready.canonical));
+        if (opt->on_ready)
+            opt->on_ready(opt->ctx, &ready);
+        ok = event_base_dispatch(s->base) >= 0 ||
+             xs_fail(err, XS_E_IO, XS_NO_POS, "the event loop failed");
+        log_line(&s->log, LEVEL_INFO, "ended");
+    }
+    server_end(s);
+    mem_free(s);
+    return ok;
+}

@@ -1,0 +1,52 @@
+/* service.h - the Services of the host: clock, random, log, publish, environment, tokens, reply
+ * headers. ServiceEnv is shared and constant while programs run; a ServiceCtx belongs to one call.
+ */
+#ifndef HOST_SERVICE_H
+#define HOST_SERVICE_H
+
+#include <stdatomic.h>
+
+#include "host/auth.h"
+#include "host/log.h"
+#include "vm/services.h"
+
+/* Variables of $env: the process environment over an env file. Constant after, any thread. */
+typedef struct EnvVars EnvVars;
+/** required: a missing file is an error. env: environment, NULL-terminated. Errors: XS_E_IO,
+ * XS_E_CONFIG (line). */
+XS_MUST_CHECK EnvVars *env_new(const char *file, bool required, char *const *env, xs_error *err);
+void env_free(EnvVars *e);
+Text env_find(const EnvVars *e, Text name); /* ptr NULL = not set */
+
+typedef bool (*CompileExprFn)(void *ctx, Arena *a, Text source, void *bundle_image_out,
+                              xs_error *err);
+
+typedef struct ServiceEnv {
+    const Log *log;
+    const Auth *auth;
+    const EnvVars *env;
+    Hub *hub;                   /* NULL: events become log lines */
+    CompileExprFn compile_expr; /* NULL = unsupported */
+    _Atomic bool expired;       /* stop: every deadline has passed */
+} ServiceEnv;
+
+/* The reply a program may shape with util.set_header. */
+typedef struct ReplyHeaders {
+    Arena *arena;
+    int status;     /* 0 = not set */
+    Const *headers; /* map name → list of texts; NULL = none */
+} ReplyHeaders;
+
+typedef struct ServiceCtx {
+    ServiceEnv *env;
+    Space *space;        /* where events go */
+    ReplyHeaders *reply; /* NULL outside HTTP */
+} ServiceCtx;
+
+/** Fill a Services whose ctx is c. */
+void service_fill(Services *s, ServiceCtx *c, Db *db);
+int64_t service_now_ms(void); /* epoch */
+/** Errors: XS_E_BAD_ARG. Headers that frame the message are ignored. */
+XS_MUST_CHECK bool reply_set_header(ReplyHeaders *r, Text line, bool append, xs_error *err);
+
+#endif
