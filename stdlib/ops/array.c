@@ -59,10 +59,9 @@ static NativeResult combine(Call *c, SetOp op)
     }
     set_deinit(&seen);
     set_deinit(&other);
-    if (ok && call_return(c, out))
-        return NATIVE_OK;
-    if (!ok)
-        val_unref(h, out);
+    if (ok)
+        return call_return(c, out) ? NATIVE_OK : NATIVE_ERROR;
+    val_unref(h, out);
     flt_memory(c);
     return NATIVE_ERROR;
 }
