@@ -11,7 +11,7 @@
 
 /* ---- jobs and their results ---- */
 
-Value job_result(Heap *h, const Job *j, xs_error *err)
+Value dbjob_result(Heap *h, const Job *j, xs_error *err)
 {
     if (j->shape == RES_NULL)
         return val_null();
@@ -43,16 +43,16 @@ static NativeResult finish_call(Call *c, Job *j)
 {
     bool ok = j->err.code == XS_OK || call_db_error(c, &j->err, j->conflict);
     if (ok) {
-        Value v = job_result(c->heap, j, c->err);
+        Value v = dbjob_result(c->heap, j, c->err);
         ok = v.kind != V_UNSET;
         if (ok)
             c->ret = v;
     }
-    job_free(j);
+    dbjob_free(j);
     return ok ? NATIVE_OK : NATIVE_ERROR;
 }
 
-NativeResult job_dispatch(Call *c, Job *j)
+NativeResult dbjob_dispatch(Call *c, Job *j)
 {
     DbPool *p = j->db->pool;
     if (db_in_transaction(c->fiber)) {
@@ -60,16 +60,16 @@ NativeResult job_dispatch(Call *c, Job *j)
             (void)xs_fail(&j->err, XS_E_DATABASE, XS_NO_POS,
                           "the database has rolled the transaction back");
         } else {
-            job_run(p, p->conn, j);
+            dbjob_run(p, p->conn, j);
             atomic_fetch_add(&p->writes, 1);
         }
         return finish_call(c, j);
     }
     if (c->fiber && j->db->wake && !fiber_db_make(c->fiber, j->db, c->err)) {
-        job_free(j);
+        dbjob_free(j);
         return NATIVE_ERROR;
     }
-    return job_submit(j, c->fiber) ? finish_call(c, j) : NATIVE_PARK;
+    return dbjob_submit(j, c->fiber) ? finish_call(c, j) : NATIVE_PARK;
 }
 
 bool db_finish(Db *db, Fiber *fiber)
@@ -92,13 +92,13 @@ bool db_finish(Db *db, Fiber *fiber)
     if (j->kind != JOB_WRITE) {
         txn_finished(j, fiber, &err);
     } else if (err.code == XS_OK) {
-        result = job_result(h, j, &err);
+        result = dbjob_result(h, j, &err);
         if (result.kind == V_UNSET)
             result = val_null();
     } else if (err.code == XS_E_DUPLICATE) {
         payload = conflict_payload(h, j->conflict);
     }
-    job_free(j);
+    dbjob_free(j);
     fiber_resume(fiber, result, &err, payload);
     return true;
 }
@@ -116,7 +116,7 @@ static bool write_begin(Write *w, Call *c, ResultShape shape)
 {
     *w = (Write){.c = c, .db = call_db(c)};
     w->t = w->db ? call_table(c) : NULL;
-    w->j = w->t ? job_new(w->db, JOB_WRITE, c->err) : NULL;
+    w->j = w->t ? dbjob_new(w->db, JOB_WRITE, c->err) : NULL;
     if (!w->j)
         return false;
     w->j->shape = shape;
@@ -125,7 +125,7 @@ static bool write_begin(Write *w, Call *c, ResultShape shape)
 
 static NativeResult write_fail(Write *w)
 {
-    job_free(w->j);
+    dbjob_free(w->j);
     return NATIVE_ERROR;
 }
 
@@ -150,7 +150,7 @@ static void write_returning(Write *w, Sql *sql)
 
 static bool write_add_step(Write *w, Sql *sql, uint32_t flags)
 {
-    return job_add_step(w->j, sql, flags, w->c->err);
+    return dbjob_add_step(w->j, sql, flags, w->c->err);
 }
 
 /* field_name, which must be a column, and field_value. */
@@ -353,7 +353,7 @@ NativeResult op_db_add(Call *c)
     bool ok =
         write_outputs(&w) && begin_record(&w, &r) && take_data(c, &r) && insert_step(&w, &r, 0);
     record_deinit(&r);
-    return ok ? job_dispatch(c, w.j) : write_fail(&w);
+    return ok ? dbjob_dispatch(c, w.j) : write_fail(&w);
 }
 
 NativeResult op_db_edit(Call *c)
@@ -365,7 +365,7 @@ NativeResult op_db_edit(Call *c)
     bool ok = write_outputs(&w) && begin_record(&w, &r) && take_data(c, &r) &&
               update_step(&w, &r, STEP_MUST_HIT);
     record_deinit(&r);
-    return ok ? job_dispatch(c, w.j) : write_fail(&w);
+    return ok ? dbjob_dispatch(c, w.j) : write_fail(&w);
 }
 
 NativeResult op_db_patch(Call *c)
@@ -388,7 +388,7 @@ NativeResult op_db_add_or_edit(Call *c)
     ok = ok && update_step(&w, &edit, 0) && insert_step(&w, &add, STEP_IF_NONE);
     record_deinit(&edit);
     record_deinit(&add);
-    return ok ? job_dispatch(c, w.j) : write_fail(&w);
+    return ok ? dbjob_dispatch(c, w.j) : write_fail(&w);
 }
 
 NativeResult op_db_del(Call *c)
@@ -405,7 +405,7 @@ NativeResult op_db_del(Call *c)
     if (!ok)
         sql_deinit(&sql);
     ok = ok && write_add_step(&w, &sql, STEP_MUST_HIT);
-    return ok ? job_dispatch(c, w.j) : write_fail(&w);
+    return ok ? dbjob_dispatch(c, w.j) : write_fail(&w);
 }
 
 /* ---- sets ---- */
@@ -465,7 +465,7 @@ NativeResult op_db_bulk_add(Call *c)
              (keep_id || record_set(&r, TEXT("id"), val_null(), true)) && insert_step(&w, &r, 0);
         record_deinit(&r);
     }
-    return ok ? job_dispatch(c, w.j) : write_fail(&w);
+    return ok ? dbjob_dispatch(c, w.j) : write_fail(&w);
 }
 
 static bool update_by_id(Write *w, Record *r, bool replace)
@@ -522,7 +522,7 @@ static NativeResult bulk_change(Call *c, bool replace)
         ok = begin_record(&w, &r) && take_data(c, &r) && record_check(&r, false);
         if (ok && !record_has_changes(&r)) {
             record_deinit(&r);
-            job_free(w.j);
+            dbjob_free(w.j);
             c->ret = val_int(0);
             return NATIVE_OK;
         }
@@ -541,7 +541,7 @@ static NativeResult bulk_change(Call *c, bool replace)
             record_deinit(&r);
         }
     }
-    return ok ? job_dispatch(c, w.j) : write_fail(&w);
+    return ok ? dbjob_dispatch(c, w.j) : write_fail(&w);
 }
 
 NativeResult op_db_bulk_update(Call *c)
@@ -571,7 +571,7 @@ NativeResult op_db_bulk_delete(Call *c)
     if (!ok)
         sql_deinit(&sql);
     ok = ok && write_add_step(&w, &sql, 0);
-    return ok ? job_dispatch(c, w.j) : write_fail(&w);
+    return ok ? dbjob_dispatch(c, w.j) : write_fail(&w);
 }
 
 NativeResult op_db_truncate(Call *c)
@@ -590,7 +590,7 @@ NativeResult op_db_truncate(Call *c)
         sql_param(&sql, dbv_text(w.t->name));
         ok = write_add_step(&w, &sql, 0);
     }
-    return ok ? job_dispatch(c, w.j) : write_fail(&w);
+    return ok ? dbjob_dispatch(c, w.j) : write_fail(&w);
 }
 
 NativeResult op_db_increment(Call *c)
@@ -632,7 +632,7 @@ NativeResult op_db_increment(Call *c)
     else
         sql_deinit(&sql);
     ok = ok && write_add_step(&w, &sql, STEP_ROWS);
-    return ok ? job_dispatch(c, w.j) : write_fail(&w);
+    return ok ? dbjob_dispatch(c, w.j) : write_fail(&w);
 }
 
 /* ---- db.schema ---- */
@@ -748,7 +748,7 @@ NativeResult op_db_direct_query(Call *c)
     bool single;
     if (!db || !direct_clauses(c, &text, &single))
         return NATIVE_ERROR;
-    Job *j = job_new(db, JOB_WRITE, c->err);
+    Job *j = dbjob_new(db, JOB_WRITE, c->err);
     if (!j)
         return NATIVE_ERROR;
     j->shape = single ? RES_RAW_SINGLE : RES_RAW_LIST;
@@ -759,17 +759,17 @@ NativeResult op_db_direct_query(Call *c)
     bool ok = direct_args(c, &sql);
     if (!ok)
         sql_deinit(&sql);
-    ok = ok && job_add_step(j, &sql, STEP_RAW | STEP_ROWS, c->err) && (conn = call_reader(c, db));
+    ok = ok && dbjob_add_step(j, &sql, STEP_RAW | STEP_ROWS, c->err) && (conn = call_reader(c, db));
     const xs_dbdriver_ops *drv = db->pool->drv;
     xs_db_stmt *st = ok ? drv->prepare(conn, text.ptr, text.len, XS_DB_UNTRUSTED, c->err) : NULL;
     if (!st) {
-        job_free(j);
+        dbjob_free(j);
         return NATIVE_ERROR;
     }
     bool readonly = drv->readonly(st);
     drv->finish(st);
     if (!readonly)
-        return job_dispatch(c, j);
-    job_run(db->pool, conn, j);
+        return dbjob_dispatch(c, j);
+    dbjob_run(db->pool, conn, j);
     return finish_call(c, j);
 }

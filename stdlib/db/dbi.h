@@ -10,6 +10,12 @@
 #include "include/xs/dbdriver.h"
 #include "stdlib/db/db.h"
 
+/** Fail with the default text of the code. */
+static inline bool fail_code(xs_error *err, xs_code code)
+{
+    return xs_fail(err, code, XS_NO_POS, "%s", xs_code_get(code)->text);
+}
+
 /* ---------------------------------------------------------------- schema.c */
 
 typedef enum ColKind {
@@ -221,14 +227,14 @@ struct Db {
 XS_MUST_CHECK bool writer_start(DbPool *p, xs_error *err);
 void writer_stop(DbPool *p);
 
-Job *job_new(Db *db, JobKind kind, xs_error *err);
-void job_free(Job *j);
+Job *dbjob_new(Db *db, JobKind kind, xs_error *err);
+void dbjob_free(Job *j);
 /** Copy the statement (text and values must live in j->arena already, except the text). */
-XS_MUST_CHECK bool job_add_step(Job *j, Sql *sql, uint32_t flags, xs_error *err);
+XS_MUST_CHECK bool dbjob_add_step(Job *j, Sql *sql, uint32_t flags, xs_error *err);
 /** Run the steps on a connection: rows into the job, or its err set. */
-void job_run(DbPool *p, xs_db_conn *conn, Job *j);
+void dbjob_run(DbPool *p, xs_db_conn *conn, Job *j);
 /** Queue and wait in place; or queue for the fiber and return false: it parks. True: j is done. */
-bool job_submit(Job *j, Fiber *fiber);
+bool dbjob_submit(Job *j, Fiber *fiber);
 
 /* ---------------------------------------------------------------- txn.c: what a fiber has open */
 
@@ -308,9 +314,9 @@ bool fail_memory(Call *c);
 /* ---------------------------------------------------------------- crud.c */
 
 /** Finish a native with its write: in place, or parked. Takes the job. */
-NativeResult job_dispatch(Call *c, Job *j);
+NativeResult dbjob_dispatch(Call *c, Job *j);
 /** Result value of a finished job. V_UNSET with err. */
-Value job_result(Heap *h, const Job *j, xs_error *err);
+Value dbjob_result(Heap *h, const Job *j, xs_error *err);
 
 /* ---------------------------------------------------------------- migrate.c, sqlite.c */
 

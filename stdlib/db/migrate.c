@@ -29,7 +29,7 @@ static void note(const Mig *m, const char *fmt, ...)
 
 static bool no_memory(Mig *m)
 {
-    return xs_fail(m->err, XS_E_NOMEM, XS_NO_POS, NULL);
+    return fail_code(m->err, XS_E_NOMEM);
 }
 
 /* Run the text with its parameters; the first column of each row goes to the list when there is
@@ -669,13 +669,13 @@ static bool migrate_all(Mig *m)
 
 bool migrate(DbPool *p, xs_error *err)
 {
-    xs_error local = {0}, ignored = {0};
+    xs_error local = {0};
     Mig m = {.p = p, .err = &local};
     arena_init(&m.a, 0);
     bool ok = conn_exec(p, p->conn, "BEGIN EXCLUSIVE", &local) && migrate_all(&m) &&
               conn_exec(p, p->conn, "COMMIT", &local);
     if (!ok && p->drv->in_transaction(p->conn))
-        (void)conn_exec(p, p->conn, "ROLLBACK", &ignored);
+        conn_try(p, p->conn, "ROLLBACK");
     if (!ok && err)
         *err = local;
     arena_deinit(&m.a);

@@ -21,12 +21,12 @@ static bool make_temp_path(DbPool *p, xs_error *err)
     p->temp_dir = mem_strndup(buf, strlen(buf));
     if (!p->temp_dir) {
         (void)rmdir(buf);
-        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        return fail_code(err, XS_E_NOMEM);
     }
     char path[600];
     snprintf(path, sizeof path, "%s/db", p->temp_dir);
     p->path = mem_strndup(path, strlen(path));
-    return p->path || xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+    return p->path || fail_code(err, XS_E_NOMEM);
 }
 
 static void remove_temp(DbPool *p)
@@ -55,7 +55,7 @@ static bool open_all(DbPool *p, const char *path, const Const *tables, xs_error 
         if (!make_temp_path(p, err))
             return false;
     } else if (!(p->path = mem_strndup(path, strlen(path)))) {
-        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        return fail_code(err, XS_E_NOMEM);
     }
     return schema_build(&p->schema, tables, err) && (p->conn = open_conn(p, true, err)) &&
            migrate(p, err) && (p->auth_conn = open_conn(p, false, err)) && writer_start(p, err);
@@ -65,7 +65,7 @@ DbPool *dbpool_open(const char *path, const Const *tables, const DbOptions *opt,
 {
     DbPool *p = mem_zalloc(1, sizeof *p);
     if (!p) {
-        (void)xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        (void)fail_code(err, XS_E_NOMEM);
         return NULL;
     }
     p->drv = &sqlite_driver;
@@ -107,7 +107,7 @@ Db *db_open(DbPool *pool, DbWake wake, void *wake_ctx, xs_error *err)
 {
     Db *db = mem_zalloc(1, sizeof *db);
     if (!db) {
-        (void)xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        (void)fail_code(err, XS_E_NOMEM);
         return NULL;
     }
     db->pool = pool;
@@ -132,7 +132,7 @@ void db_close(Db *db)
     pthread_mutex_unlock(&p->lock);
     for (Job *j = db->waiting, *next; j; j = next) { /* fibers that were not freed before */
         next = j->next_wait;
-        job_free(j);
+        dbjob_free(j);
     }
     p->drv->close(db->reader);
     mem_free(db);
@@ -176,7 +176,7 @@ static const Const *read_auth_row(DbPool *p, Arena *a, const Table *t, const xs_
                 row = NULL;
         }
         if (!row)
-            (void)xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+            (void)fail_code(err, XS_E_NOMEM);
     }
     drv->finish(st);
     sql_deinit(&sql);

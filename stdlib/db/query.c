@@ -472,7 +472,6 @@ static bool read_list(Select *s, xs_db_conn *conn, const Const *ret, Value *out)
     write_list(s);
     DbPool *p = s->q.db->pool;
     bool snapshot = s->page.on && s->page.totals && conn == s->q.db->reader;
-    xs_error ignored = {0};
     if (snapshot && !conn_exec(p, conn, "BEGIN", c->err))
         return false;
     bool ok = read_rows(c, s->q.db, conn, &s->q.sql, s->outs, s->nouts, &rows);
@@ -481,7 +480,7 @@ static bool read_list(Select *s, xs_db_conn *conn, const Const *ret, Value *out)
         ok = false;
     }
     if (snapshot)
-        (void)conn_exec(p, conn, "COMMIT", &ignored);
+        conn_try(p, conn, "COMMIT");
     if (!ok)
         return false;
     bool more = s->page.on && rows.list->len > s->page.per_page;

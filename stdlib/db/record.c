@@ -15,7 +15,7 @@ bool record_init(Record *r, Arena *a, Heap *h, const Services *s, const Table *t
 {
     *r = (Record){.heap = h, .services = s, .t = t, .err = err, .payload = payload};
     r->vals = ARENA_ARRAY(a, Value, t->ncols ? t->ncols : 1); /* zeroed: all V_UNSET */
-    return r->vals || xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+    return r->vals || fail_code(err, XS_E_NOMEM);
 }
 
 void record_deinit(Record *r)
@@ -28,7 +28,7 @@ void record_deinit(Record *r)
 static bool no_memory(Record *r)
 {
     return heap_error(r->heap) != XS_OK ? heap_fail(r->heap, r->err)
-                                        : xs_fail(r->err, XS_E_NOMEM, XS_NO_POS, NULL);
+                                        : fail_code(r->err, XS_E_NOMEM);
 }
 
 static bool name_param(Record *r, Text column)
@@ -274,8 +274,7 @@ bool seed_encode(Arena *a, const Column *c, const Const *value, xs_db_value *out
 {
     Heap *h = heap_new(0);
     Value v = h ? val_from_const(h, value) : val_unset();
-    bool ok = v.kind != V_UNSET ? row_encode(a, c->type, v, out, err)
-                                : xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+    bool ok = v.kind != V_UNSET ? row_encode(a, c->type, v, out, err) : fail_code(err, XS_E_NOMEM);
     heap_free(h);
     return ok;
 }
@@ -311,7 +310,7 @@ bool seed_table(DbPool *p, const Table *t, xs_error *err)
         return true;
     Heap *h = heap_new(0);
     if (!h)
-        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        return fail_code(err, XS_E_NOMEM);
     bool ok = true;
     for (uint32_t i = 0; ok && i < items->count; i++) {
         Arena a;

@@ -98,7 +98,7 @@ static bool encode_json(Arena *a, Value v, xs_db_value *out, xs_error *err)
     bool memory = ok ? !t.ptr : b.failed;
     buf_deinit(&b);
     if (memory)
-        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        return fail_code(err, XS_E_NOMEM);
     if (!ok)
         return xs_fail(err, XS_E_INPUTERROR, XS_NO_POS, "Invalid value for param");
     *out = dbv_text(t);
@@ -117,7 +117,7 @@ static bool encode_text(Arena *a, Value v, xs_db_value *out, xs_error *err)
     Text t = b.failed ? (Text){0} : arena_text(a, buf_view(&b));
     buf_deinit(&b);
     if (!t.ptr)
-        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        return fail_code(err, XS_E_NOMEM);
     *out = dbv_text(t);
     return true;
 }
@@ -145,7 +145,7 @@ static bool encode_vector(Arena *a, Value v, xs_db_value *out, xs_error *err)
     uint32_t n = val_count(v);
     char *bytes = arena_alloc(a, (size_t)n * 4 + 1);
     if (!bytes)
-        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        return fail_code(err, XS_E_NOMEM);
     for (uint32_t i = 0; i < n; i++) {
         Value x;
         if (!val_number(list_at(v.list, i), &x, err))
@@ -173,7 +173,7 @@ static bool encode_password(Arena *a, Value v, xs_db_value *out, xs_error *err)
         crypto_pwhash_str_alg(hash, t.ptr, t.len, crypto_pwhash_OPSLIMIT_INTERACTIVE,
                               crypto_pwhash_MEMLIMIT_INTERACTIVE,
                               crypto_pwhash_ALG_ARGON2ID13) != 0)
-        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        return fail_code(err, XS_E_NOMEM);
     *out = dbv_text(text_from(hash));
     return true;
 }

@@ -87,7 +87,7 @@ static bool build_column(Schema *s, const Table *t, const Const *field, Column *
         kind == CK_PASSWORD || text_eq(const_get_text(field, "visibility"), TEXT("internal"));
     c->plain = plain_field(&s->arena, c);
     c->write = write_field(&s->arena, field);
-    return (c->plain && c->write) || xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+    return (c->plain && c->write) || fail_code(err, XS_E_NOMEM);
 }
 
 static bool build_table(Schema *s, const Const *def, Table *t, xs_error *err)
@@ -103,7 +103,7 @@ static bool build_table(Schema *s, const Const *def, Table *t, xs_error *err)
     t->ncols = fields && fields->kind == C_LIST ? fields->count : 0;
     t->cols = ARENA_ARRAY(&s->arena, Column, t->ncols ? t->ncols : 1);
     if (!t->cols)
-        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        return fail_code(err, XS_E_NOMEM);
     t->id = UINT32_MAX;
     for (uint32_t i = 0; i < t->ncols; i++) {
         if (!build_column(s, t, fields->items[i], &t->cols[i], err))
@@ -128,7 +128,7 @@ bool schema_build(Schema *s, const Const *tables, xs_error *err)
     uint32_t n = tables && tables->kind == C_LIST ? tables->count : 0;
     s->tables = ARENA_ARRAY(&s->arena, Table, n ? n : 1);
     if (!s->tables)
-        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        return fail_code(err, XS_E_NOMEM);
     for (uint32_t i = 0; i < n; i++) {
         if (!build_table(s, tables->items[i], &s->tables[i], err))
             return false;

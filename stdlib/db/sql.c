@@ -48,7 +48,7 @@ void sql_param(Sql *s, xs_db_value v)
 
 bool sql_ok(const Sql *s, xs_error *err)
 {
-    return (!s->failed && !s->text.failed) || xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+    return (!s->failed && !s->text.failed) || fail_code(err, XS_E_NOMEM);
 }
 
 void sql_columns(Buf *out, const char *alias, const OutCol *outs, uint32_t n)

@@ -34,7 +34,7 @@ static bool sqlite_error(xs_db_conn *c, int rc, xs_error *err)
     const char *msg = c->db ? sqlite3_errmsg(c->db) : sqlite3_errstr(rc);
     int ext = c->db ? sqlite3_extended_errcode(c->db) : rc;
     switch (rc & 0xff) {
-    case SQLITE_NOMEM: return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+    case SQLITE_NOMEM: return fail_code(err, XS_E_NOMEM);
     case SQLITE_BUSY:
     case SQLITE_LOCKED: return xs_fail(err, XS_E_DEADLOCK, XS_NO_POS, "%s", msg);
     case SQLITE_CONSTRAINT:
@@ -42,10 +42,10 @@ static bool sqlite_error(xs_db_conn *c, int rc, xs_error *err)
             ext == SQLITE_CONSTRAINT_ROWID) {
             const char *at = strstr(msg, "failed: ");
             snprintf(c->conflict, sizeof c->conflict, "%s", at ? at + 8 : msg);
-            return xs_fail(err, XS_E_DUPLICATE, XS_NO_POS, NULL);
+            return fail_code(err, XS_E_DUPLICATE);
         }
         return xs_fail(err, XS_E_DATABASE, XS_NO_POS, "%s", msg);
-    case SQLITE_INTERRUPT: return xs_fail(err, XS_E_DEADLINE, XS_NO_POS, NULL);
+    case SQLITE_INTERRUPT: return fail_code(err, XS_E_DEADLINE);
     default: return xs_fail(err, XS_E_DATABASE, XS_NO_POS, "%s", msg);
     }
 }
@@ -92,7 +92,7 @@ static xs_db_conn *sq_open(const xs_db_options *opt, xs_error *err)
 {
     xs_db_conn *c = mem_zalloc(1, sizeof *c);
     if (!c) {
-        (void)xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        (void)fail_code(err, XS_E_NOMEM);
         return NULL;
     }
     int flags =
@@ -254,7 +254,7 @@ static xs_db_stmt *sq_prepare(xs_db_conn *c, const char *sql, size_t len, unsign
     }
     return s;
 nomem:
-    (void)xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+    (void)fail_code(err, XS_E_NOMEM);
     return NULL;
 }
 
@@ -320,14 +320,9 @@ static const char *sq_column_name(xs_db_stmt *s, unsigned col)
 
 static bool sq_column_origin(xs_db_stmt *s, unsigned col, const char **table, const char **column)
 {
-#ifdef SQLITE_ENABLE_COLUMN_METADATA
     *table = sqlite3_column_table_name(s->st, (int)col);
     *column = sqlite3_column_origin_name(s->st, (int)col);
     return *table && *column;
-#else
-    (void)s, (void)col, (void)table, (void)column;
-    return false;
-#endif
 }
 
 static void sq_column(xs_db_stmt *s, unsigned col, xs_db_value *out)

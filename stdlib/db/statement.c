@@ -9,7 +9,7 @@
 bool fail_memory(Call *c)
 {
     return heap_error(c->heap) != XS_OK ? heap_fail(c->heap, c->err)
-                                        : xs_fail(c->err, XS_E_NOMEM, XS_NO_POS, NULL);
+                                        : fail_code(c->err, XS_E_NOMEM);
 }
 
 static void set_thrown(Call *c, Value v)

@@ -55,7 +55,7 @@ static void leave_jobs(FiberDb *fd)
         lease_rollback(p);
     for (Job *next; gone; gone = next) {
         next = gone->next_wait;
-        job_free(gone);
+        dbjob_free(gone);
     }
 }
 
@@ -76,7 +76,7 @@ FiberDb *fiber_db_make(Fiber *f, Db *db, xs_error *err)
         return fd;
     fd = mem_zalloc(1, sizeof *fd);
     if (!fd) {
-        (void)xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        (void)fail_code(err, XS_E_NOMEM);
         return NULL;
     }
     fd->fiber = f;
@@ -114,7 +114,7 @@ bool db_hold_event(Fiber *fiber, const PublishReq *req, xs_error *err)
                    req->auth_id_json.len;
     HeldEvent *e = mem_alloc(sizeof *e + bytes);
     if (!e)
-        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        return fail_code(err, XS_E_NOMEM);
     char *at = (char *)(e + 1);
     e->next = NULL;
     e->req = (PublishReq){copy_text(&at, req->channel), copy_text(&at, req->event),
@@ -152,14 +152,14 @@ void txn_finished(Job *j, Fiber *fiber, xs_error *err)
 /* The lease begins or ends: in place, or parked. */
 static NativeResult run_lease_job(Call *c, Job *j)
 {
-    if (!job_submit(j, c->fiber))
+    if (!dbjob_submit(j, c->fiber))
         return NATIVE_PARK;
     xs_error err = {0};
     if (j->done)
         txn_finished(j, c->fiber, &err);
     else
         err = j->err;
-    job_free(j);
+    dbjob_free(j);
     if (err.code == XS_OK)
         return NATIVE_OK;
     *c->err = err;
@@ -188,7 +188,7 @@ NativeResult op_db_transaction_begin(Call *c)
     if (!fd)
         return NATIVE_ERROR;
     if (fd->depth == 0) {
-        Job *j = job_new(db, JOB_LEASE, c->err);
+        Job *j = dbjob_new(db, JOB_LEASE, c->err);
         return j ? run_lease_job(c, j) : NATIVE_ERROR;
     }
     if (fd->depth >= TXN_MAX_DEPTH) {
@@ -218,7 +218,7 @@ NativeResult op_db_transaction_commit(Call *c)
         fd->depth--;
         return NATIVE_OK;
     }
-    Job *j = job_new(db, JOB_COMMIT, c->err);
+    Job *j = dbjob_new(db, JOB_COMMIT, c->err);
     if (!j)
         return NATIVE_ERROR;
     fd->depth = 0; /* the writer has it from here on, whatever becomes of the fiber */

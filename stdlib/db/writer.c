@@ -11,11 +11,11 @@
 #include "stdlib/db/dbi.h"
 #include "stdlib/db/pool.h"
 
-Job *job_new(Db *db, JobKind kind, xs_error *err)
+Job *dbjob_new(Db *db, JobKind kind, xs_error *err)
 {
     Job *j = mem_zalloc(1, sizeof *j);
     if (!j) {
-        (void)xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        (void)fail_code(err, XS_E_NOMEM);
         return NULL;
     }
     j->kind = kind;
@@ -25,7 +25,7 @@ Job *job_new(Db *db, JobKind kind, xs_error *err)
     return j;
 }
 
-void job_free(Job *j)
+void dbjob_free(Job *j)
 {
     if (!j)
         return;
@@ -34,13 +34,13 @@ void job_free(Job *j)
     mem_free(j);
 }
 
-bool job_add_step(Job *j, Sql *sql, uint32_t flags, xs_error *err)
+bool dbjob_add_step(Job *j, Sql *sql, uint32_t flags, xs_error *err)
 {
     bool ok = sql_ok(sql, err);
     if (ok && j->nsteps == j->steps_cap) {
         uint32_t cap = j->steps_cap ? j->steps_cap * 2 : 2;
         JobStep *steps = ARENA_ARRAY(&j->arena, JobStep, cap);
-        ok = steps || xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        ok = steps || fail_code(err, XS_E_NOMEM);
         if (ok) {
             if (j->nsteps)
                 memcpy(steps, j->steps, j->nsteps * sizeof *steps);
@@ -49,7 +49,7 @@ bool job_add_step(Job *j, Sql *sql, uint32_t flags, xs_error *err)
         }
     }
     Text text = ok ? arena_text(&j->arena, buf_view(&sql->text)) : (Text){0};
-    ok = ok && (text.ptr || xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL));
+    ok = ok && (text.ptr || fail_code(err, XS_E_NOMEM));
     if (ok)
         j->steps[j->nsteps++] = (JobStep){text, sql->vals, sql->nvals, flags};
     sql_deinit(sql);
@@ -62,14 +62,14 @@ static bool copy_row(Job *j, const xs_dbdriver_ops *drv, xs_db_stmt *st, unsigne
 {
     JobRow *row = arena_alloc(&j->out, sizeof(JobRow) + n * sizeof(xs_db_value));
     if (!row)
-        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        return fail_code(err, XS_E_NOMEM);
     row->next = NULL;
     for (unsigned i = 0; i < n; i++) {
         drv->column(st, i, &row->vals[i]);
         if (row->vals[i].type >= XS_DB_TEXT) {
             Text t = arena_text(&j->out, dbv_bytes(&row->vals[i]));
             if (!t.ptr)
-                return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+                return fail_code(err, XS_E_NOMEM);
             row->vals[i].bytes.ptr = t.ptr;
         }
     }
@@ -89,7 +89,7 @@ bool raw_outputs(const DbPool *p, Arena *a, xs_db_stmt *st, OutCol **outs, uint3
     unsigned n = p->drv->columns(st);
     *outs = ARENA_ARRAY(a, OutCol, n ? n : 1);
     if (!*outs)
-        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+        return fail_code(err, XS_E_NOMEM);
     *nouts = n;
     for (unsigned i = 0; i < n; i++) {
         const char *table = NULL, *column = NULL;
@@ -97,7 +97,7 @@ bool raw_outputs(const DbPool *p, Arena *a, xs_db_stmt *st, OutCol **outs, uint3
         o->name = arena_text(a, text_from(p->drv->column_name(st, i)));
         o->type = (ColType){CK_ANY, CK_ANY};
         if (!o->name.ptr)
-            return xs_fail(err, XS_E_NOMEM, XS_NO_POS, NULL);
+            return fail_code(err, XS_E_NOMEM);
         if (p->drv->column_origin(st, i, &table, &column)) {
             const Table *t = schema_find(&p->schema, text_from(table));
             const Column *c = t ? table_column(t, text_from(column)) : NULL;
@@ -148,7 +148,7 @@ static bool run_step(DbPool *p, xs_db_conn *conn, Job *j, const JobStep *s, uint
     if (changes)
         j->changed += p->drv->changes(conn);
     if (ok && (s->flags & STEP_MUST_HIT) && *hits == 0)
-        return xs_fail(&j->err, XS_E_NOTFOUND, XS_NO_POS, NULL);
+        return fail_code(&j->err, XS_E_NOTFOUND);
     return ok;
 }
 
@@ -164,7 +164,7 @@ static bool run_steps(DbPool *p, xs_db_conn *conn, Job *j)
     return true;
 }
 
-static void job_reset(Job *j)
+static void dbjob_reset(Job *j)
 {
     arena_deinit(&j->out);
     arena_init(&j->out, 0);
@@ -175,15 +175,15 @@ static void job_reset(Job *j)
     j->conflict = (Text){0};
 }
 
-void job_run(DbPool *p, xs_db_conn *conn, Job *j)
+void dbjob_run(DbPool *p, xs_db_conn *conn, Job *j)
 {
-    job_reset(j);
+    dbjob_reset(j);
     bool guarded = j->nsteps > 1;
     if (guarded && !conn_exec(p, conn, "SAVEPOINT xs_job", &j->err))
         return;
     bool ok = run_steps(p, conn, j);
     if (!ok && j->err.code == XS_OK)
-        (void)xs_fail(&j->err, XS_E_DATABASE, XS_NO_POS, NULL);
+        (void)fail_code(&j->err, XS_E_DATABASE);
     if (!guarded || !p->drv->in_transaction(conn))
         return;
     xs_error err = {0};
@@ -205,21 +205,28 @@ bool conn_exec(DbPool *p, xs_db_conn *conn, const char *sql, xs_error *err)
     return r == XS_DB_DONE;
 }
 
+void conn_try(DbPool *p, xs_db_conn *conn, const char *sql)
+{
+    xs_error ignored = {0};
+    if (!conn_exec(p, conn, sql, &ignored))
+        return;
+}
+
 /* One write in a transaction of its own. */
 static void run_alone(DbPool *p, Job *j)
 {
-    job_reset(j);
+    dbjob_reset(j);
     xs_error err = {0};
     if (!conn_exec(p, p->conn, "BEGIN IMMEDIATE", &err)) {
         j->err = err;
         return;
     }
-    job_run(p, p->conn, j);
+    dbjob_run(p, p->conn, j);
     if (p->drv->in_transaction(p->conn) && !conn_exec(p, p->conn, "COMMIT", &err)) {
         if (j->err.code == XS_OK)
             j->err = err;
         if (p->drv->in_transaction(p->conn))
-            (void)conn_exec(p, p->conn, "ROLLBACK", &err);
+            conn_try(p, p->conn, "ROLLBACK");
         return;
     }
     atomic_fetch_add(&p->commits, 1);
@@ -231,7 +238,7 @@ static bool run_together(DbPool *p, Job *batch)
     if (!conn_exec(p, p->conn, "BEGIN IMMEDIATE", &err))
         return false;
     for (Job *j = batch; j; j = j->next) {
-        job_run(p, p->conn, j);
+        dbjob_run(p, p->conn, j);
         if (!p->drv->in_transaction(p->conn))
             return false;
     }
@@ -240,7 +247,7 @@ static bool run_together(DbPool *p, Job *batch)
         return true;
     }
     if (p->drv->in_transaction(p->conn))
-        (void)conn_exec(p, p->conn, "ROLLBACK", &err);
+        conn_try(p, p->conn, "ROLLBACK");
     return false;
 }
 
@@ -267,7 +274,7 @@ static void finish_job(DbPool *p, Job *j)
     Db *db = j->db;
     Fiber *fiber = j->fiber;
     if (j->abandoned) {
-        job_free(j);
+        dbjob_free(j);
         db->inflight--;
         pthread_cond_broadcast(&p->ready);
         return;
@@ -299,22 +306,20 @@ static void end_lease(DbPool *p, Job *end)
 {
     end->err = (xs_error){0};
     pthread_mutex_unlock(&p->lock);
-    xs_error ignored = {0};
     if (!p->drv->in_transaction(p->conn))
         (void)xs_fail(&end->err, XS_E_DATABASE, XS_NO_POS,
                       "the database has rolled the transaction back");
     else if (conn_exec(p, p->conn, "COMMIT", &end->err))
         atomic_fetch_add(&p->commits, 1);
     else if (p->drv->in_transaction(p->conn))
-        (void)conn_exec(p, p->conn, "ROLLBACK", &ignored);
+        conn_try(p, p->conn, "ROLLBACK");
     pthread_mutex_lock(&p->lock);
 }
 
 void lease_rollback(DbPool *p)
 {
-    xs_error ignored = {0};
     if (p->drv->in_transaction(p->conn))
-        (void)conn_exec(p, p->conn, "ROLLBACK", &ignored);
+        conn_try(p, p->conn, "ROLLBACK");
     pthread_mutex_lock(&p->lock);
     p->lease_back = true;
     pthread_cond_signal(&p->work);
@@ -329,8 +334,7 @@ static void run_lease(DbPool *p, Job *j)
         bool ok = conn_exec(p, p->conn, "BEGIN IMMEDIATE", &j->err);
         pthread_mutex_lock(&p->lock);
         if (ok && j->abandoned) {
-            xs_error ignored = {0};
-            (void)conn_exec(p, p->conn, "ROLLBACK", &ignored);
+            conn_try(p, p->conn, "ROLLBACK");
         } else if (ok) {
             p->leased_to = j->db;
             p->lease_end = NULL;
@@ -400,7 +404,7 @@ void writer_stop(DbPool *p)
     p->thread_started = false;
 }
 
-bool job_submit(Job *j, Fiber *fiber)
+bool dbjob_submit(Job *j, Fiber *fiber)
 {
     Db *db = j->db;
     DbPool *p = db->pool;
