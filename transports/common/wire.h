@@ -125,6 +125,80 @@ static inline xs_wire *wire_join(xs_str head, xs_str body, xs_str tail)
     return w;
 }
 
+/* One JSON value starts at i (no blanks): the index behind it. The hub's frames are well-formed. */
+static inline size_t json_skip(xs_str s, size_t i)
+{
+    unsigned depth = 0;
+    for (bool quoted = false; i < s.len; i++) {
+        char c = s.ptr[i];
+        if (quoted) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                quoted = false;
+            if (!quoted && depth == 0)
+                return i + 1;
+        } else if (c == '"') {
+            quoted = true;
+        } else if (c == '{' || c == '[') {
+            depth++;
+        } else if (c == '}' || c == ']') {
+            if (depth == 0)
+                return i;
+            if (--depth == 0)
+                return i + 1;
+        } else if (depth == 0 && (c == ',' || c == ':')) {
+            return i;
+        }
+    }
+    return s.len;
+}
+
+/** The raw value of a member of a JSON object; len 0 = absent. */
+static inline xs_str json_member(xs_str object, const char *key)
+{
+    size_t len = strlen(key), i = 1;
+    while (object.len && i < object.len && object.ptr[i] == '"') {
+        size_t key_at = i + 1, key_end = json_skip(object, i);
+        size_t value = key_end + 1,
+               end = value < object.len ? json_skip(object, value) : object.len;
+        if (value >= object.len)
+            break;
+        if (key_end - 1 - key_at == len && memcmp(object.ptr + key_at, key, len) == 0)
+            return (xs_str){object.ptr + value, end - value};
+        i = end + 1;
+    }
+    return (xs_str){"", 0};
+}
+
+/** The frame's channel as JSON text with quotes; len 0 = none. */
+static inline xs_str frame_channel(const xs_frame *frame)
+{
+    return json_member(json_member(frame->json, "options"), "channel");
+}
+
+/** Is it the hub's report of a gap (transport.h, join_listed)? Channel and reason as JSON. */
+static inline bool frame_is_resync(const xs_frame *frame, xs_str *channel, xs_str *reason)
+{
+    static const char HEAD[] = "{\"action\":\"resync\"";
+    if (frame->seq || frame->json.len < sizeof HEAD - 1 ||
+        memcmp(frame->json.ptr, HEAD, sizeof HEAD - 1) != 0)
+        return false;
+    *channel = frame_channel(frame);
+    *reason = json_member(json_member(frame->json, "payload"), "reason");
+    if (!reason->len)
+        *reason = (xs_str){"\"evicted\"", 9};
+    return true;
+}
+
+/** How many of total are to be closed after passed_ms; the last tenth of the deadline is left for
+ * good-byes. */
+static inline uint64_t drain_due(uint64_t total, uint32_t deadline_ms, int64_t passed_ms)
+{
+    int64_t span = deadline_ms - deadline_ms / 10;
+    return passed_ms >= span ? total : total * (uint64_t)passed_ms / (uint64_t)span + 1;
+}
+
 /** Uniform random number below n (n > 0). */
 static inline uint32_t random_below(const xs_host *host, uint32_t n)
 {

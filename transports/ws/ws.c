@@ -156,15 +156,9 @@ static void on_mailbox(uv_poll_t *handle, int status, int events)
     host->drain(host->shard);
 }
 
-/* Close as many as the elapsed share of the deadline asks for; the last tenth is left for the
- * handshakes. */
 static void drain_step(Ws *ws, int64_t now)
 {
-    int64_t span = ws->drain_ms - ws->drain_ms / 10;
-    int64_t passed = now - ws->drain_start_ms;
-    uint64_t due = passed >= span || span <= 0
-                       ? ws->drain_total
-                       : (uint64_t)ws->drain_total * (uint64_t)passed / (uint64_t)span + 1;
+    uint64_t due = drain_due(ws->drain_total, ws->drain_ms, now - ws->drain_start_ms);
     for (uint32_t i = 0; i < ws->conns.count && ws->drain_closed < due; i++) {
         Conn *c = ws->conns.items[i];
         if (c->closing)

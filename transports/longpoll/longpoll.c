@@ -1,0 +1,593 @@
+/* longpoll.c - long-polling on the host's HTTP loop.
+ *
+ * A session keeps references to the frames since the cursor its client last sent; a lost answer is
+ * repeated because only the next cursor drops them. The cursor's third number is the position in
+ * that queue. A queue that overflows is replaced by the names of its channels (resync). Nothing is
+ * freed inside a callback. Thread: the HTTP loop for everything but create and stats.
+ * Specification: realtime.md §8. */
+#include "transports/common/exchange.h"
+#include "transports/common/queue.h"
+
+enum {
+    TICK_MS = 100, /* period of tick */
+    TIMEOUT_S = 25,
+    TIMEOUT_MAX_S = 55,
+    LIMIT = 100,
+    LIMIT_MAX = 500,
+    RESTART_WAIT_MS = 4000, /* clients come back spread over this */
+    RESYNC_CHANNELS = 128,
+    SESSION_BUCKETS = 1024
+};
+
+enum { CLOSE_NORMAL = 1000, CLOSE_RESTART = 1012, CLOSE_AUTH = 4401 };
+
+typedef enum EmptyForm { EMPTY_200, EMPTY_204, EMPTY_304 } EmptyForm;
+
+typedef struct Longpoll Longpoll;
+
+typedef struct Session {
+    Queue q;        /* slot without a frame: a channel to resync, JSON text */
+    uint64_t first; /* queue position of slot 0, from 1 */
+    uint64_t acked_epoch, acked_seq;
+    Longpoll *lp;
+    struct Session *prev, *next;
+    struct Session *next_dirty;
+    struct Session *next_in_bucket;
+    xs_http *x; /* waiting poll */
+    xs_conn *conn;
+    uint32_t limit;
+    EmptyForm empty;
+    bool dirty, closing, joining;
+    bool over; /* to be freed */
+    int close_code;
+    int64_t until_ms;  /* of the waiting poll */
+    int64_t answer_ms; /* linger ends; 0 = nothing waits for company */
+    int64_t seen_ms;   /* last poll or answer */
+} Session;
+
+struct Longpoll {
+    const xs_host *host;
+    Session *sessions, *dirty;
+    Session *buckets[SESSION_BUCKETS]; /* by sid */
+    bool draining;
+    int64_t drain_start_ms;
+    uint32_t drain_ms;
+    uint64_t drain_total, drain_closed;
+    Counter connections, opened, closed, frames_out, bytes_out, writes, refused;
+};
+
+static void mark_dirty(Session *s)
+{
+    if (s->dirty)
+        return;
+    s->dirty = true;
+    s->next_dirty = s->lp->dirty;
+    s->lp->dirty = s;
+}
+
+/* --- sessions --- */
+
+static Session **bucket_of(Longpoll *lp, xs_str sid)
+{
+    uint32_t h = 2166136261u;
+    for (size_t i = 0; i < sid.len; i++)
+        h = (h ^ (unsigned char)sid.ptr[i]) * 16777619u;
+    return &lp->buckets[h % SESSION_BUCKETS];
+}
+
+static Session *find_session(Longpoll *lp, xs_str sid)
+{
+    if (!sid.len)
+        return NULL;
+    for (Session *s = *bucket_of(lp, sid); s; s = s->next_in_bucket) {
+        xs_str own = lp->host->conn_sid(s->conn);
+        if (own.len == sid.len && memcmp(own.ptr, sid.ptr, sid.len) == 0)
+            return s;
+    }
+    return NULL;
+}
+
+static Session *new_session(Longpoll *lp, xs_request *req, xs_refusal *why)
+{
+    const xs_host *host = lp->host;
+    Session *s = (Session *)calloc(1, sizeof *s);
+    if (!s) {
+        *why = (xs_refusal){.status = 503, .message = "Out of memory"};
+        return NULL;
+    }
+    s->lp = lp;
+    s->first = 1;
+    s->seen_ms = host->now_ms();
+    s->conn = host->connect(host->shard, s, req, why);
+    if (!s->conn) {
+        queue_deinit(&s->q, host);
+        free(s);
+        counter_add(&lp->refused, 1);
+        return NULL;
+    }
+    Session **bucket = bucket_of(lp, host->conn_sid(s->conn));
+    s->next_in_bucket = *bucket;
+    *bucket = s;
+    s->next = lp->sessions;
+    if (lp->sessions)
+        lp->sessions->prev = s;
+    lp->sessions = s;
+    counter_add(&lp->opened, 1);
+    counter_add(&lp->connections, 1);
+    return s;
+}
+
+static void free_session(Longpoll *lp, Session *s)
+{
+    for (Session **at = bucket_of(lp, lp->host->conn_sid(s->conn)); *at;
+         at = &(*at)->next_in_bucket)
+        if (*at == s) {
+            *at = s->next_in_bucket;
+            break;
+        }
+    *(s->prev ? &s->prev->next : &lp->sessions) = s->next;
+    if (s->next)
+        s->next->prev = s->prev;
+    counter_add(&lp->closed, 1);
+    counter_add(&lp->connections, (uint64_t)-1);
+    lp->host->gone(s->conn, s->close_code ? s->close_code : CLOSE_NORMAL);
+    queue_deinit(&s->q, lp->host);
+    free(s);
+}
+
+static void pop_first(Session *s)
+{
+    queue_pop(&s->q, s->lp->host);
+    s->first++;
+}
+
+static void acknowledge(Session *s, uint64_t epoch, uint64_t seq, uint64_t m)
+{
+    if (m >= s->first + s->q.count)
+        return; /* from the future: nothing of ours */
+    s->acked_epoch = epoch;
+    s->acked_seq = seq;
+    while (s->q.count && s->first <= m)
+        pop_first(s);
+}
+
+/* --- overflow --- */
+
+static xs_str slot_channel(const QueueSlot *slot)
+{
+    return slot->frame ? frame_channel(slot->frame) : (xs_str){slot->wire->bytes, slot->wire->len};
+}
+
+static bool listed(const xs_str *list, unsigned n, xs_str channel)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (list[i].len == channel.len && memcmp(list[i].ptr, channel.ptr, channel.len) == 0)
+            return true;
+    return false;
+}
+
+/* After a hole the rest of a channel is worth nothing: keep the names of the channels only. */
+static void collapse(Session *s)
+{
+    xs_str channels[RESYNC_CHANNELS];
+    xs_wire *wires[RESYNC_CHANNELS];
+    unsigned n = 0;
+    for (uint32_t i = 0; i < s->q.count && n < RESYNC_CHANNELS; i++) {
+        xs_str channel = slot_channel(queue_at(&s->q, i));
+        if (channel.len && !listed(channels, n, channel)) {
+            wires[n] = wire_join(channel, (xs_str){0}, (xs_str){0});
+            if (wires[n])
+                channels[n++] = channel;
+        }
+    }
+    while (s->q.count)
+        pop_first(s);
+    for (unsigned i = 0; i < n; i++)
+        queue_push_take(&s->q, wires[i]);
+}
+
+static xs_deliver_result lp_deliver(void *state, void *peer, xs_frame *frame)
+{
+    Longpoll *lp = (Longpoll *)state;
+    Session *s = (Session *)peer;
+    const xs_limits *limits = lp->host->limits;
+    if (s->closing)
+        return XS_SENT;
+    const xs_wire *wire = lp->host->wire(frame, XS_WIRE_LP_ITEM);
+    if (!wire)
+        return XS_FULL;
+    if (!s->joining && (s->q.count >= limits->queue_hard_frames ||
+                        s->q.bytes + wire->len > limits->queue_hard_bytes))
+        collapse(s);
+    if (!queue_push(&s->q, lp->host, frame, wire))
+        return XS_FULL;
+    if (s->x)
+        mark_dirty(s);
+    return XS_SENT;
+}
+
+/* --- answers --- */
+
+static void out_cursor(Out *o, uint64_t epoch, uint64_t seq, uint64_t m)
+{
+    out_printf(o, "%016llx.%llu.%llu", (unsigned long long)epoch, (unsigned long long)seq,
+               (unsigned long long)m);
+}
+
+/* How far an answer with the first n slots brings the client. */
+static void answer_cursor(Session *s, uint32_t n, Out *cursor)
+{
+    uint64_t epoch = 0, seq = 0;
+    s->lp->host->position(s->conn, &epoch, &seq);
+    if (n < s->q.count) { /* more follows: not beyond what is included */
+        seq = s->acked_epoch == epoch ? s->acked_seq : 0;
+        for (uint32_t i = 0; i < n; i++) {
+            const xs_frame *f = queue_at(&s->q, i)->frame;
+            if (f && f->seq > seq)
+                seq = f->seq;
+        }
+    }
+    out_cursor(cursor, epoch, seq, s->first + n - 1);
+}
+
+static void out_frames(Session *s, uint32_t n, Out *body)
+{
+    bool comma = false;
+    xs_str channel, reason;
+    out_text(body, "\"resync\":[");
+    for (uint32_t i = 0; i < n; i++) {
+        const QueueSlot *slot = queue_at(&s->q, i);
+        if (!slot->frame)
+            channel = slot_channel(slot);
+        else if (!frame_is_resync(slot->frame, &channel, &reason))
+            continue;
+        if (comma)
+            out_text(body, ",");
+        out_str(body, channel);
+        comma = true;
+    }
+    out_text(body, "],\"frames\":[");
+    comma = false;
+    for (uint32_t i = 0; i < n; i++) {
+        const QueueSlot *slot = queue_at(&s->q, i);
+        if (!slot->frame || frame_is_resync(slot->frame, &channel, &reason))
+            continue;
+        if (comma)
+            out_text(body, ",");
+        out_append(body, slot->wire->bytes, slot->wire->len);
+        comma = true;
+        counter_add(&s->lp->frames_out, 1);
+    }
+    out_text(body, "]}");
+}
+
+/* Answer the waiting poll with the first n slots. */
+static void answer(Session *s, uint32_t n, uint32_t wait_ms)
+{
+    Longpoll *lp = s->lp;
+    const xs_host *host = lp->host;
+    xs_http *x = s->x;
+    if (!x)
+        return;
+    s->x = NULL;
+    s->answer_ms = 0;
+    s->seen_ms = host->now_ms();
+    Out cursor = {0}, etag = {0}, sid = {0}, body = {0};
+    answer_cursor(s, n, &cursor);
+    out_append(&cursor, "", 1);
+    out_text(&etag, "\"");
+    out_text(&etag, cursor.failed ? "" : cursor.ptr);
+    out_append(&etag, "\"", 2);
+    out_str(&sid, host->conn_sid(s->conn));
+    out_append(&sid, "", 1);
+    if (n || s->empty == EMPTY_200) {
+        out_text(&body, "{\"sid\":");
+        out_json(&body, host->conn_sid(s->conn));
+        out_printf(&body, ",\"cursor\":\"%s\",\"more\":%s,\"wait\":%u,",
+                   cursor.failed ? "" : cursor.ptr, n < s->q.count ? "true" : "false", wait_ms);
+        out_frames(s, n, &body);
+    }
+    if (cursor.failed || etag.failed || sid.failed || body.failed) {
+        reply_json(host, x, 503, "Out of memory", 1);
+    } else {
+        const xs_header headers[] = {
+            {"Cache-Control", "no-store"},
+            {"Vary", "Authorization"},
+            {"ETag", etag.ptr},
+            {"X-XS-Sid", sid.ptr},
+            {"X-XS-Cursor", cursor.ptr},
+            {"Content-Type", "application/json"},
+        };
+        size_t count = sizeof headers / sizeof *headers;
+        int status = body.len ? 200 : s->empty == EMPTY_304 ? 304 : 204;
+        host->http->reply(x, status, headers, body.len ? count : count - 1,
+                          (xs_str){body.ptr, body.len});
+        counter_add(&lp->writes, 1);
+        counter_add(&lp->bytes_out, body.len);
+    }
+    free(cursor.ptr);
+    free(etag.ptr);
+    free(sid.ptr);
+    free(body.ptr);
+}
+
+static void answer_full(Session *s, uint32_t wait_ms)
+{
+    answer(s, s->q.count < s->limit ? s->q.count : s->limit, wait_ms);
+}
+
+/* A closed session answers its poll; the next one begins a new session where this one ended. */
+static void end_session(Session *s)
+{
+    const xs_host *host = s->lp->host;
+    s->over = true;
+    if (!s->x)
+        return;
+    if (s->close_code == CLOSE_AUTH) {
+        xs_http *x = s->x;
+        s->x = NULL;
+        reply_json(host, x, 401, "Token expired", 0);
+        return;
+    }
+    answer_full(s, s->close_code == CLOSE_RESTART ? random_below(host, RESTART_WAIT_MS) : 0);
+}
+
+static void flush_dirty(Longpoll *lp)
+{
+    while (lp->dirty) {
+        Session *s = lp->dirty;
+        lp->dirty = s->next_dirty;
+        s->dirty = false;
+        uint32_t linger = lp->host->limits->lp_linger_ms;
+        if (s->closing && !s->over)
+            end_session(s);
+        else if (s->x && s->q.count && linger < TICK_MS)
+            answer_full(s, 0); /* the drain that brought the events has collected their company */
+        else if (s->x && s->q.count && !s->answer_ms)
+            s->answer_ms = lp->host->now_ms() + linger;
+        if (s->over)
+            free_session(lp, s); /* gone() may make others dirty */
+    }
+}
+
+/* --- polls --- */
+
+static void on_closed(void *peer)
+{
+    Session *s = (Session *)peer;
+    s->x = NULL;
+    s->answer_ms = 0;
+    s->seen_ms = s->lp->host->now_ms();
+}
+
+static const xs_http_events hold_events = {NULL, on_closed};
+
+/* A number parameter; false: malformed or out of range. */
+static bool number_param(const xs_host *host, xs_request *req, const char *name, uint32_t low,
+                         uint32_t high, uint32_t *value)
+{
+    xs_str s = host->request_query(req, name, 0);
+    if (!s.len)
+        return true;
+    uint64_t n;
+    size_t at = 0;
+    if (!parse_digits(s, &at, 10, &n) || at != s.len || n < low || n > high)
+        return false;
+    *value = (uint32_t)n;
+    return true;
+}
+
+typedef struct Poll {
+    uint32_t timeout_s, limit;
+    EmptyForm empty;
+    bool has_cursor;
+    uint64_t epoch, seq, m;
+} Poll;
+
+static bool read_poll(const xs_host *host, xs_request *req, Poll *p)
+{
+    *p = (Poll){.timeout_s = TIMEOUT_S, .limit = LIMIT};
+    uint32_t empty = 200;
+    if (!number_param(host, req, "timeout", 0, TIMEOUT_MAX_S, &p->timeout_s) ||
+        !number_param(host, req, "limit", 1, LIMIT_MAX, &p->limit) ||
+        !number_param(host, req, "empty", 200, 204, &empty) || (empty != 200 && empty != 204))
+        return false;
+    p->empty = empty == 204 ? EMPTY_204 : EMPTY_200;
+    xs_str cursor = host->request_query(req, "cursor", 0);
+    if (!cursor.len) {
+        cursor = host->request_header(req, "If-None-Match");
+        if (cursor.len >= 2 && cursor.ptr[0] == '"' && cursor.ptr[cursor.len - 1] == '"') {
+            cursor.ptr++;
+            cursor.len -= 2;
+            p->empty = EMPTY_304;
+        }
+    }
+    /* A malformed one counts as "latest". */
+    p->has_cursor = cursor.len && parse_position(cursor, &p->epoch, &p->seq, &p->m);
+    return true;
+}
+
+static void begin_poll(Session *s, xs_http *x, const Poll *p, bool at_once)
+{
+    const xs_host *host = s->lp->host;
+    s->x = x;
+    s->limit = p->limit;
+    s->empty = p->empty;
+    s->seen_ms = host->now_ms();
+    if (s->q.count || at_once || !p->timeout_s) {
+        answer_full(s, 0);
+        return;
+    }
+    /* A tenth of jitter, so that polls do not run in step. */
+    uint32_t hold = p->timeout_s * 1000;
+    s->until_ms = s->seen_ms + hold - random_below(host, hold / 10 + 1);
+    host->http->hold(x, s, &hold_events);
+}
+
+static void lp_http(void *state, xs_http *x, xs_request *req)
+{
+    Longpoll *lp = (Longpoll *)state;
+    const xs_host *host = lp->host;
+    Poll poll;
+    if (strcmp(host->http->method(x), "GET") != 0) {
+        reply_json(host, x, 405, "Use GET", 0);
+        return;
+    }
+    if (!read_poll(host, req, &poll)) {
+        reply_json(host, x, 400, "Bad timeout, limit or empty parameter", 0);
+        return;
+    }
+    if (lp->draining) {
+        reply_json(host, x, 503, "Restarting", 1 + random_below(host, 5));
+        return;
+    }
+    Session *s = find_session(lp, host->request_query(req, "sid", 0));
+    if (s && XS_HAS(host, same_client) && !host->same_client(s->conn, req)) {
+        reply_json(host, x, 403, "The session belongs to someone else", 0);
+        return;
+    }
+    if (s && !s->closing) {
+        answer(s, 0, 0); /* a second poll releases the first */
+        if (poll.has_cursor)
+            acknowledge(s, poll.epoch, poll.seq, poll.m);
+        begin_poll(s, x, &poll, !poll.has_cursor);
+        flush_dirty(lp);
+        return;
+    }
+    xs_refusal why = {.status = 401};
+    s = new_session(lp, req, &why);
+    if (!s) {
+        int status = why.status ? why.status : 401;
+        reply_json(host, x, status, why.message, status == 503 || status == 429 ? 5 : 0);
+        return;
+    }
+    host->position(s->conn, &s->acked_epoch, &s->acked_seq);
+    if (poll.has_cursor && poll.epoch == s->acked_epoch && poll.seq < s->acked_seq)
+        s->acked_seq = poll.seq;
+    s->joining = true;
+    host->join_listed(s->conn, req);
+    s->joining = false;
+    begin_poll(s, x, &poll, !poll.has_cursor);
+    flush_dirty(lp);
+}
+
+static void lp_flush(void *state)
+{
+    flush_dirty((Longpoll *)state);
+}
+
+static void lp_close(void *state, void *peer, int code, const char *reason)
+{
+    (void)state;
+    (void)reason;
+    Session *s = (Session *)peer;
+    if (s->closing)
+        return;
+    s->closing = true;
+    s->close_code = code;
+    mark_dirty(s);
+}
+
+static void lp_resume(void *state, void *peer)
+{
+    (void)state; /* clients send over /send, which the host answers */
+    (void)peer;
+}
+
+static void check_session(Session *s, int64_t now)
+{
+    const xs_limits *limits = s->lp->host->limits;
+    if (s->x && (now >= s->until_ms || (s->answer_ms && now >= s->answer_ms)))
+        answer_full(s, 0);
+    if (!s->x && now - s->seen_ms > limits->lp_session_ms)
+        lp_close(s->lp, s, CLOSE_NORMAL, "");
+}
+
+static void lp_tick(void *state)
+{
+    Longpoll *lp = (Longpoll *)state;
+    int64_t now = lp->host->now_ms();
+    uint64_t due =
+        lp->draining ? drain_due(lp->drain_total, lp->drain_ms, now - lp->drain_start_ms) : 0;
+    for (Session *s = lp->sessions; s; s = s->next) {
+        check_session(s, now);
+        if (lp->draining && !s->closing && lp->drain_closed < due) {
+            lp->drain_closed++;
+            lp_close(lp, s, CLOSE_RESTART, "restart");
+        }
+    }
+    flush_dirty(lp);
+}
+
+static void lp_drain(void *state, uint32_t deadline_ms)
+{
+    Longpoll *lp = (Longpoll *)state;
+    if (lp->draining)
+        return;
+    lp->draining = true;
+    lp->drain_start_ms = lp->host->now_ms();
+    lp->drain_ms = deadline_ms;
+    lp->drain_total = counter_get(&lp->connections);
+    lp_tick(lp);
+}
+
+/* --- life --- */
+
+static void *lp_create(const xs_host *host, xs_error *err)
+{
+    Longpoll *lp = (Longpoll *)calloc(1, sizeof *lp);
+    if (!lp) {
+        plugin_fail(err, XS_E_NOMEM, "out of memory");
+        return NULL;
+    }
+    lp->host = host;
+    return lp;
+}
+
+static void lp_stop(void *state)
+{
+    (void)state; /* no thread of its own; destroy ends what is open */
+}
+
+static void lp_destroy(void *state)
+{
+    Longpoll *lp = (Longpoll *)state;
+    if (!lp)
+        return;
+    for (Session *s = lp->sessions; s; s = s->next)
+        lp_close(lp, s, CLOSE_RESTART, "restart");
+    flush_dirty(lp);
+    free(lp);
+}
+
+static void lp_stats(void *state, xs_transport_stats *out)
+{
+    Longpoll *lp = (Longpoll *)state;
+    *out = (xs_transport_stats){
+        .connections = counter_get(&lp->connections),
+        .opened = counter_get(&lp->opened),
+        .closed = counter_get(&lp->closed),
+        .frames_out = counter_get(&lp->frames_out),
+        .bytes_out = counter_get(&lp->bytes_out),
+        .writes = counter_get(&lp->writes),
+        .handshake_failed = counter_get(&lp->refused),
+    };
+}
+
+static const xs_transport_ops ops = {
+    .size = sizeof ops,
+    .format = XS_WIRE_LP_ITEM,
+    .info_name = "lp",
+    .create = lp_create,
+    .http = lp_http,
+    .deliver = lp_deliver,
+    .flush = lp_flush,
+    .resume = lp_resume,
+    .close = lp_close,
+    .drain = lp_drain,
+    .stop = lp_stop,
+    .destroy = lp_destroy,
+    .stats = lp_stats,
+    .tick = lp_tick,
+};
+XS_PLUGIN_DEFINE(longpoll, XS_PLUGIN_TRANSPORT, "Long polling", "1.0", &ops);

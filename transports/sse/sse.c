@@ -1,0 +1,566 @@
+/* sse.c - Server-Sent Events on the host's HTTP loop.
+ *
+ * The host sends the response head and lends the socket; events go out as ready-made chunks, all
+ * that are queued with one system call. Nothing is freed inside a callback: ended streams are
+ * reaped afterwards. Thread: the HTTP loop for everything but create and stats. Specification:
+ * realtime.md §7. */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include "transports/common/exchange.h"
+#include "transports/common/queue.h"
+#include "transports/common/wire.h"
+
+enum {
+    RETRY_MS = 3000,    /* ± 20 % per stream */
+    RETRY_MIN_MS = 500, /* what a client may ask for */
+    RETRY_MAX_MS = 60000,
+    BUSY_RETRY_MS = 15000, /* overload or drain: up to twice this */
+    PAD_BYTES = 2048,
+    CLOSE_WAIT_MS = 2000, /* for the bye to go out */
+    FLUSH_EARLY_FRAMES = 64,
+    FLUSH_EARLY_BYTES = 131072
+};
+
+enum { CLOSE_ABNORMAL = 1006, CLOSE_RESTART = 1012, CLOSE_BUSY = 1013 };
+
+typedef struct Sse Sse;
+
+typedef struct Stream {
+    Queue q;
+    Sse *sse;
+    struct Stream *prev, *next;
+    struct Stream *next_dirty;
+    xs_http *x;    /* NULL: the exchange is over */
+    xs_conn *conn; /* NULL: never admitted, or gone was told */
+    int fd;        /* -1 before the first on_writable */
+    bool dirty, blocked, slow, closing, joining, gap;
+    int close_code;
+    uint32_t retry_ms;
+    int64_t wrote_ms, progress_ms, close_ms, end_ms;
+} Stream;
+
+struct Sse {
+    const xs_host *host;
+    Stream *streams, *dirty;
+    bool draining;
+    int64_t drain_start_ms;
+    uint32_t drain_ms;
+    uint64_t drain_total, drain_closed;
+    Counter connections, opened, closed, frames_out, bytes_out, writes, partial_writes;
+    Counter slow_closed, refused;
+};
+
+static void mark_dirty(Sse *sse, Stream *s)
+{
+    if (s->dirty)
+        return;
+    s->dirty = true;
+    s->next_dirty = sse->dirty;
+    sse->dirty = s;
+}
+
+/* Queue a block of our own; text without chunk framing. */
+static xs_wire *make_block(const Out *text)
+{
+    char head[24];
+    int n = snprintf(head, sizeof head, "%zx\r\n", text->len);
+    if (text->failed || !text->len)
+        return NULL;
+    return wire_join((xs_str){head, (size_t)n}, (xs_str){text->ptr, text->len}, str_from("\r\n"));
+}
+
+static void push_block(Sse *sse, Stream *s, Out *text, bool front)
+{
+    xs_wire *w = make_block(text);
+    free(text->ptr);
+    if (front && !s->q.sent ? queue_push_front_take(&s->q, w) : queue_push_take(&s->q, w))
+        mark_dirty(sse, s);
+}
+
+static void out_id(Out *o, uint64_t epoch, uint64_t seq)
+{
+    out_printf(o, "id: %016llx.%llu\n", (unsigned long long)epoch, (unsigned long long)seq);
+}
+
+/* --- writing --- */
+
+static void end_stream(Sse *sse, Stream *s)
+{
+    if (s->x)
+        sse->host->http->stream_end(s->x);
+    s->x = NULL;
+    s->fd = -1;
+    s->closing = true;
+    mark_dirty(sse, s); /* reaped at the end of the turn */
+}
+
+static void write_stream(Sse *sse, Stream *s)
+{
+    if (!s->x || s->fd < 0 || s->blocked)
+        return;
+    const xs_host *host = sse->host;
+    QueueCount count = {0};
+    QueueResult result = queue_write(&s->q, host, s->fd, &count);
+    if (count.bytes)
+        s->wrote_ms = s->progress_ms = host->now_ms();
+    counter_add(&sse->writes, count.writes);
+    counter_add(&sse->partial_writes, count.partial);
+    counter_add(&sse->frames_out, count.frames);
+    counter_add(&sse->bytes_out, count.bytes);
+    if (result == QUEUE_BLOCKED) {
+        s->blocked = true;
+        host->http->want_write(s->x, true);
+    } else if (result == QUEUE_BROKEN || s->closing) {
+        end_stream(sse, s); /* dead, or the bye is out */
+        return;
+    }
+    if (s->slow && s->conn && s->q.bytes < host->limits->queue_soft_bytes) {
+        s->slow = false;
+        host->writable(s->conn);
+    }
+}
+
+static void tell_gone(Sse *sse, Stream *s)
+{
+    xs_conn *conn = s->conn;
+    if (!conn)
+        return;
+    s->conn = NULL;
+    counter_add(&sse->closed, 1);
+    counter_add(&sse->connections, (uint64_t)-1);
+    sse->host->gone(conn, s->close_code ? s->close_code : CLOSE_ABNORMAL);
+}
+
+static void reap(Sse *sse, Stream *s)
+{
+    tell_gone(sse, s);
+    queue_deinit(&s->q, sse->host);
+    *(s->prev ? &s->prev->next : &sse->streams) = s->next;
+    if (s->next)
+        s->next->prev = s->prev;
+    free(s);
+}
+
+/* Write what is queued; streams that are over leave. gone() may make others dirty. */
+static void flush_dirty(Sse *sse)
+{
+    while (sse->dirty) {
+        Stream *s = sse->dirty;
+        sse->dirty = s->next_dirty;
+        s->dirty = false;
+        if (s->x)
+            write_stream(sse, s); /* may end it, and list it again */
+        else
+            reap(sse, s);
+    }
+}
+
+static void on_writable(void *peer);
+static void on_closed(void *peer);
+static const xs_http_events stream_events = {on_writable, on_closed};
+
+static void on_writable(void *peer)
+{
+    Stream *s = (Stream *)peer;
+    Sse *sse = s->sse;
+    if (s->fd < 0 && s->x) {
+        int on = 1;
+        s->fd = sse->host->http->stream_fd(s->x);
+        if (s->fd >= 0)
+            setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    }
+    s->blocked = false;
+    s->progress_ms = sse->host->now_ms();
+    mark_dirty(sse, s);
+    flush_dirty(sse);
+}
+
+static void on_closed(void *peer)
+{
+    Stream *s = (Stream *)peer;
+    s->x = NULL;
+    s->fd = -1;
+    s->closing = true;
+    mark_dirty(s->sse, s);
+}
+
+/* --- closing --- */
+
+static void close_stream(Sse *sse, Stream *s, int code, const char *reason, uint32_t retry_ms)
+{
+    if (s->closing)
+        return;
+    s->closing = true;
+    s->close_code = code;
+    s->close_ms = sse->host->now_ms();
+    if (s->blocked)
+        queue_drop(&s->q, sse->host);
+    Out text = {0};
+    out_printf(&text, "retry: %u\nevent: bye\ndata: {\"reason\":", retry_ms);
+    out_json(&text, str_from(reason));
+    out_printf(&text, ",\"retry\":%u}\n\n", retry_ms);
+    push_block(sse, s, &text, false);
+    if (!s->q.unchunk) /* the end of a chunked body */
+        queue_push_take(&s->q, wire_join(str_from("0\r\n\r\n"), (xs_str){0}, (xs_str){0}));
+    mark_dirty(sse, s);
+}
+
+static const char *reason_of(int code, const char *reason)
+{
+    switch (code) {
+    case CLOSE_RESTART: return "restart";
+    case CLOSE_BUSY: return "slow";
+    case 4000: return "reconnect";
+    default: return reason && *reason ? reason : "closed";
+    }
+}
+
+/* --- opening --- */
+
+static uint32_t retry_time(const xs_host *host, xs_request *req)
+{
+    xs_str asked = host->request_query(req, "retry", 0);
+    uint32_t ms = RETRY_MS;
+    if (asked.len && asked.len < 7) {
+        ms = 0;
+        for (size_t i = 0; i < asked.len; i++)
+            if (asked.ptr[i] >= '0' && asked.ptr[i] <= '9')
+                ms = ms * 10 + (uint32_t)(asked.ptr[i] - '0');
+        ms = ms < RETRY_MIN_MS ? RETRY_MIN_MS : ms > RETRY_MAX_MS ? RETRY_MAX_MS : ms;
+    }
+    return ms - ms / 5 + random_below(host, ms * 2 / 5 + 1);
+}
+
+static Stream *stream_new(Sse *sse, xs_http *x, xs_request *req)
+{
+    Stream *s = (Stream *)calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->sse = sse;
+    s->x = x;
+    s->fd = -1;
+    s->retry_ms = retry_time(sse->host, req);
+    s->wrote_ms = s->progress_ms = sse->host->now_ms();
+    return s;
+}
+
+static void link_stream(Sse *sse, Stream *s)
+{
+    s->next = sse->streams;
+    if (sse->streams)
+        sse->streams->prev = s;
+    sse->streams = s;
+}
+
+static void begin(Sse *sse, Stream *s)
+{
+    static const xs_header headers[] = {
+        {"Content-Type", "text/event-stream; charset=utf-8"},
+        {"Cache-Control", "no-cache, no-store, no-transform"},
+        {"X-Accel-Buffering", "no"},
+    };
+    link_stream(sse, s);
+    s->q.unchunk = !sse->host->http->stream_chunked(s->x);
+    sse->host->http->stream(s->x, 200, headers, sizeof headers / sizeof *headers, s,
+                            &stream_events);
+}
+
+/* EventSource gives up on anything but 200, so a busy server says it inside a stream. */
+static void answer_busy(Sse *sse, xs_http *x, xs_request *req, const char *reason)
+{
+    const xs_host *host = sse->host;
+    uint32_t retry = BUSY_RETRY_MS + random_below(host, BUSY_RETRY_MS);
+    counter_add(&sse->refused, 1);
+    Stream *s = host->request_header(req, "Origin").len ? stream_new(sse, x, req) : NULL;
+    if (!s) {
+        reply_json(host, x, 503, reason, retry / 1000);
+        return;
+    }
+    begin(sse, s);
+    close_stream(sse, s, CLOSE_RESTART, reason, retry);
+}
+
+/* retry and the open event; goes in front of the frames of the listed joins. */
+static void push_open(Sse *sse, Stream *s, xs_request *req, uint64_t epoch, uint64_t seq)
+{
+    const xs_host *host = sse->host;
+    xs_str given = host->request_header(req, "Last-Event-ID");
+    if (!given.len)
+        given = host->request_query(req, "last_event_id", 0);
+    uint64_t from_epoch, from_seq;
+    const char *resume = "none";
+    if (parse_position(given, &from_epoch, &from_seq, NULL)) {
+        bool known = from_epoch == epoch && from_seq <= seq && !s->gap;
+        resume = known ? "ok" : "gap";
+        if (known)
+            seq = from_seq; /* a cut during the replay must not skip it */
+    }
+    Out text = {0};
+    xs_str pad = host->request_query(req, "pad", 0);
+    if (pad.len == 1 && *pad.ptr == '1') {
+        out_text(&text, ":");
+        for (int i = 0; i < PAD_BYTES; i++)
+            out_text(&text, " ");
+        out_text(&text, "\n");
+    }
+    out_printf(&text, "retry: %u\n", s->retry_ms);
+    out_id(&text, epoch, seq);
+    out_text(&text, "event: open\ndata: {\"sid\":");
+    out_json(&text, host->conn_sid(s->conn));
+    out_printf(&text, ",\"epoch\":\"%016llx\",\"seq\":\"%llu\",\"resume\":\"%s\",\"ping\":%u,",
+               (unsigned long long)epoch, (unsigned long long)seq, resume,
+               (host->limits->ping_ms + 999) / 1000);
+    out_text(&text, "\"send\":");
+    Out send = {0};
+    out_str(&send, host->request_base(req));
+    out_text(&send, "/send");
+    out_json(&text, (xs_str){send.ptr, send.len});
+    text.failed = text.failed || send.failed;
+    free(send.ptr);
+    out_text(&text, "}\n\n");
+    push_block(sse, s, &text, true);
+}
+
+static void sse_http(void *state, xs_http *x, xs_request *req)
+{
+    Sse *sse = (Sse *)state;
+    const xs_host *host = sse->host;
+    if (strcmp(host->http->method(x), "GET") != 0) {
+        reply_json(host, x, 405, "Use GET", 0);
+        return;
+    }
+    if (sse->draining) {
+        answer_busy(sse, x, req, "restart");
+        return;
+    }
+    Stream *s = stream_new(sse, x, req);
+    if (!s) {
+        reply_json(host, x, 503, "Out of memory", 1);
+        return;
+    }
+    xs_refusal why = {.status = 401};
+    s->conn = host->connect(host->shard, s, req, &why);
+    if (!s->conn) {
+        queue_deinit(&s->q, host);
+        free(s);
+        if (why.status == 503 || why.status == 429) {
+            answer_busy(sse, x, req, "overload");
+            return;
+        }
+        counter_add(&sse->refused, 1);
+        reply_json(host, x, why.status ? why.status : 401, why.message, 0);
+        return;
+    }
+    counter_add(&sse->opened, 1);
+    counter_add(&sse->connections, 1);
+    if (host->limits->sse_max_age_ms) {
+        uint32_t age = host->limits->sse_max_age_ms;
+        s->end_ms = s->wrote_ms + age - age / 10 + random_below(host, age / 5 + 1);
+    }
+    begin(sse, s);
+    uint64_t epoch = 0, seq = 0;
+    host->position(s->conn, &epoch, &seq);
+    s->joining = true;
+    host->join_listed(s->conn, req);
+    s->joining = false;
+    push_open(sse, s, req, epoch, seq);
+    flush_dirty(sse);
+}
+
+/* --- delivering --- */
+
+/* A gap that the hub reports becomes its own event. */
+static bool push_resync(Sse *sse, Stream *s, const xs_frame *frame)
+{
+    xs_str channel, reason;
+    if (!frame_is_resync(frame, &channel, &reason))
+        return false;
+    s->gap = s->gap || s->joining;
+    Out text = {0};
+    out_text(&text, "event: resync\ndata: {\"channels\":[");
+    out_str(&text, channel);
+    out_text(&text, "],\"reason\":");
+    out_str(&text, reason);
+    out_text(&text, "}\n\n");
+    push_block(sse, s, &text, false);
+    return true;
+}
+
+static xs_deliver_result sse_deliver(void *state, void *peer, xs_frame *frame)
+{
+    Sse *sse = (Sse *)state;
+    Stream *s = (Stream *)peer;
+    const xs_limits *limits = sse->host->limits;
+    if (s->closing)
+        return XS_SENT;
+    if (!frame->seq && push_resync(sse, s, frame))
+        return XS_SENT;
+    const xs_wire *wire = sse->host->wire(frame, XS_WIRE_SSE_CHUNK);
+    if (!wire)
+        return XS_FULL;
+    bool stuck = s->blocked || s->fd < 0;
+    /* The replay of the listed joins is bounded by the hub and comes before the socket is ours. */
+    if (stuck && !s->joining &&
+        (s->q.bytes + wire->len > limits->queue_hard_bytes ||
+         s->q.count >= limits->queue_hard_frames)) {
+        counter_add(&sse->slow_closed, 1);
+        return XS_FULL;
+    }
+    if (!s->q.count)
+        s->progress_ms = sse->host->now_ms();
+    if (!queue_push(&s->q, sse->host, frame, wire))
+        return XS_FULL;
+    if (!stuck && (s->q.count >= FLUSH_EARLY_FRAMES || s->q.bytes >= FLUSH_EARLY_BYTES))
+        write_stream(sse, s);
+    else
+        mark_dirty(sse, s);
+    if (s->blocked && s->q.bytes > limits->queue_soft_bytes) {
+        s->slow = true;
+        return XS_QUEUED;
+    }
+    return XS_SENT;
+}
+
+static void sse_flush(void *state)
+{
+    flush_dirty((Sse *)state);
+}
+
+static void sse_close(void *state, void *peer, int code, const char *reason)
+{
+    Sse *sse = (Sse *)state;
+    Stream *s = (Stream *)peer;
+    close_stream(sse, s, code, reason_of(code, reason), s->retry_ms);
+}
+
+static void sse_resume(void *state, void *peer)
+{
+    (void)state; /* clients send over /send, which the host answers */
+    (void)peer;
+}
+
+/* --- time --- */
+
+static void heartbeat(Sse *sse, Stream *s)
+{
+    uint64_t epoch = 0, seq = 0;
+    sse->host->position(s->conn, &epoch, &seq);
+    Out text = {0};
+    out_text(&text, ": hb\n");
+    out_id(&text, epoch, seq);
+    out_text(&text, "\n");
+    push_block(sse, s, &text, false);
+    s->wrote_ms = sse->host->now_ms();
+}
+
+static void check_stream(Sse *sse, Stream *s, int64_t now)
+{
+    const xs_limits *limits = sse->host->limits;
+    if (s->closing) {
+        if (s->x && now - s->close_ms > CLOSE_WAIT_MS)
+            end_stream(sse, s);
+        return;
+    }
+    if (s->q.count && limits->stall_ms && now - s->progress_ms > limits->stall_ms) {
+        counter_add(&sse->slow_closed, 1);
+        end_stream(sse, s);
+    } else if (s->end_ms && now >= s->end_ms) {
+        close_stream(sse, s, CLOSE_RESTART, "lifetime", s->retry_ms);
+    } else if (!s->q.count && s->fd >= 0 && limits->ping_ms &&
+               now - s->wrote_ms >= limits->ping_ms) {
+        heartbeat(sse, s);
+    }
+}
+
+static void sse_tick(void *state)
+{
+    Sse *sse = (Sse *)state;
+    int64_t now = sse->host->now_ms();
+    uint64_t due =
+        sse->draining ? drain_due(sse->drain_total, sse->drain_ms, now - sse->drain_start_ms) : 0;
+    for (Stream *s = sse->streams; s; s = s->next) {
+        check_stream(sse, s, now);
+        if (sse->draining && !s->closing && sse->drain_closed < due) {
+            sse->drain_closed++;
+            close_stream(sse, s, CLOSE_RESTART, "restart", s->retry_ms);
+        }
+    }
+    flush_dirty(sse);
+}
+
+static void sse_drain(void *state, uint32_t deadline_ms)
+{
+    Sse *sse = (Sse *)state;
+    if (sse->draining)
+        return;
+    sse->draining = true;
+    sse->drain_start_ms = sse->host->now_ms();
+    sse->drain_ms = deadline_ms;
+    sse->drain_total = counter_get(&sse->connections);
+    sse_tick(sse);
+}
+
+/* --- life --- */
+
+static void *sse_create(const xs_host *host, xs_error *err)
+{
+    Sse *sse = (Sse *)calloc(1, sizeof *sse);
+    if (!sse) {
+        plugin_fail(err, XS_E_NOMEM, "out of memory");
+        return NULL;
+    }
+    sse->host = host;
+    return sse;
+}
+
+static void sse_stop(void *state)
+{
+    (void)state; /* no thread of its own; destroy ends what is open */
+}
+
+static void sse_destroy(void *state)
+{
+    Sse *sse = (Sse *)state;
+    if (!sse)
+        return;
+    for (Stream *s = sse->streams; s; s = s->next)
+        if (s->x)
+            end_stream(sse, s);
+    flush_dirty(sse);
+    free(sse);
+}
+
+static void sse_stats(void *state, xs_transport_stats *out)
+{
+    Sse *sse = (Sse *)state;
+    *out = (xs_transport_stats){
+        .connections = counter_get(&sse->connections),
+        .opened = counter_get(&sse->opened),
+        .closed = counter_get(&sse->closed),
+        .frames_out = counter_get(&sse->frames_out),
+        .bytes_out = counter_get(&sse->bytes_out),
+        .writes = counter_get(&sse->writes),
+        .partial_writes = counter_get(&sse->partial_writes),
+        .slow_closed = counter_get(&sse->slow_closed),
+        .handshake_failed = counter_get(&sse->refused),
+    };
+}
+
+static const xs_transport_ops ops = {
+    .size = sizeof ops,
+    .format = XS_WIRE_SSE_CHUNK,
+    .info_name = "sse",
+    .create = sse_create,
+    .http = sse_http,
+    .deliver = sse_deliver,
+    .flush = sse_flush,
+    .resume = sse_resume,
+    .close = sse_close,
+    .drain = sse_drain,
+    .stop = sse_stop,
+    .destroy = sse_destroy,
+    .stats = sse_stats,
+    .tick = sse_tick,
+};
+XS_PLUGIN_DEFINE(sse, XS_PLUGIN_TRANSPORT, "Server-Sent Events", "1.0", &ops);
