@@ -84,12 +84,7 @@ typedef struct xs_host {
     /** Of a connection. */
     xs_str (*conn_sid)(xs_conn *conn);              /* session id for /send */
     void (*position)(xs_conn *conn, uint64_t *epoch, uint64_t *seq); /* newest seq offered in its space */
-    /**
-     * Join the channels listed in the request (SSE, long-poll), in order, resuming from its position: header
-     * Last-Event-ID or query last_event_id (SSE), query cursor or header If-None-Match in quotes (long-poll; a third
-     * number after the sequence is the transport's own). Acknowledgements come by deliver; a gap comes as an
-     * unnumbered frame {"action":"resync","options":{"channel":C},"payload":{"reason":R}}.
-     */
+    /** Join the channels listed in the request (SSE, long-poll), in order. Acknowledgements come by deliver. */
     void (*join_listed)(xs_conn *conn, xs_request *req);
     int64_t (*now_ms)(void);                        /* monotonic */
     void (*random)(void *out, size_t n);

@@ -105,20 +105,6 @@ static inline bool queue_push_take(Queue *q, xs_wire *wire)
     return true;
 }
 
-/** The same in front of everything; only while nothing of the first slot went out. */
-static inline bool queue_push_front_take(Queue *q, xs_wire *wire)
-{
-    if (!wire || !queue_room(q)) {
-        free(wire);
-        return false;
-    }
-    q->head = (q->head - 1) & (q->cap - 1);
-    q->slots[q->head] = (QueueSlot){NULL, wire};
-    q->count++;
-    q->bytes += queue_view(q, wire).len;
-    return true;
-}
-
 static inline void queue_release(const xs_host *host, QueueSlot slot)
 {
     if (slot.frame)

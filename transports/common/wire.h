@@ -177,18 +177,13 @@ static inline xs_str frame_channel(const xs_frame *frame)
     return json_member(json_member(frame->json, "options"), "channel");
 }
 
-/** Is it the hub's report of a gap (transport.h, join_listed)? Channel and reason as JSON. */
-static inline bool frame_is_resync(const xs_frame *frame, xs_str *channel, xs_str *reason)
+/** Channels of a frame as JSON texts joined by commas: its own, or those of a gap; len 0 = none. */
+static inline xs_str frame_channels(const xs_frame *frame)
 {
-    static const char HEAD[] = "{\"action\":\"resync\"";
-    if (frame->seq || frame->json.len < sizeof HEAD - 1 ||
-        memcmp(frame->json.ptr, HEAD, sizeof HEAD - 1) != 0)
-        return false;
-    *channel = frame_channel(frame);
-    *reason = json_member(json_member(frame->json, "payload"), "reason");
-    if (!reason->len)
-        *reason = (xs_str){"\"evicted\"", 9};
-    return true;
+    if (!(frame->flags & XS_FRAME_RESYNC))
+        return frame_channel(frame);
+    xs_str list = json_member(frame->json, "channels");
+    return list.len > 2 ? (xs_str){list.ptr + 1, list.len - 2} : (xs_str){"", 0};
 }
 
 /** How many of total are to be closed after passed_ms; the last tenth of the deadline is left for

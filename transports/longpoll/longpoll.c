@@ -153,9 +153,14 @@ static void acknowledge(Session *s, uint64_t epoch, uint64_t seq, uint64_t m)
 
 /* --- overflow --- */
 
-static xs_str slot_channel(const QueueSlot *slot)
+static xs_str slot_channels(const QueueSlot *slot)
 {
-    return slot->frame ? frame_channel(slot->frame) : (xs_str){slot->wire->bytes, slot->wire->len};
+    return slot->frame ? frame_channels(slot->frame) : (xs_str){slot->wire->bytes, slot->wire->len};
+}
+
+static bool is_gap(const QueueSlot *slot)
+{
+    return !slot->frame || slot->frame->flags & XS_FRAME_RESYNC;
 }
 
 static bool listed(const xs_str *list, unsigned n, xs_str channel)
@@ -173,7 +178,7 @@ static void collapse(Session *s)
     xs_wire *wires[RESYNC_CHANNELS];
     unsigned n = 0;
     for (uint32_t i = 0; i < s->q.count && n < RESYNC_CHANNELS; i++) {
-        xs_str channel = slot_channel(queue_at(&s->q, i));
+        xs_str channel = slot_channels(queue_at(&s->q, i));
         if (channel.len && !listed(channels, n, channel)) {
             wires[n] = wire_join(channel, (xs_str){0}, (xs_str){0});
             if (wires[n])
@@ -233,24 +238,21 @@ static void answer_cursor(Session *s, uint32_t n, Out *cursor)
 static void out_frames(Session *s, uint32_t n, Out *body)
 {
     bool comma = false;
-    xs_str channel, reason;
     out_text(body, "\"resync\":[");
     for (uint32_t i = 0; i < n; i++) {
         const QueueSlot *slot = queue_at(&s->q, i);
-        if (!slot->frame)
-            channel = slot_channel(slot);
-        else if (!frame_is_resync(slot->frame, &channel, &reason))
+        if (!is_gap(slot))
             continue;
         if (comma)
             out_text(body, ",");
-        out_str(body, channel);
+        out_str(body, slot_channels(slot));
         comma = true;
     }
     out_text(body, "],\"frames\":[");
     comma = false;
     for (uint32_t i = 0; i < n; i++) {
         const QueueSlot *slot = queue_at(&s->q, i);
-        if (!slot->frame || frame_is_resync(slot->frame, &channel, &reason))
+        if (is_gap(slot))
             continue;
         if (comma)
             out_text(body, ",");

@@ -34,7 +34,7 @@ typedef struct Stream {
     xs_http *x;    /* NULL: the exchange is over */
     xs_conn *conn; /* NULL: never admitted, or gone was told */
     int fd;        /* -1 before the first on_writable */
-    bool dirty, blocked, slow, closing, joining, gap;
+    bool dirty, blocked, slow, closing, joining;
     int close_code;
     uint32_t retry_ms;
     int64_t wrote_ms, progress_ms, close_ms, end_ms;
@@ -70,11 +70,11 @@ static xs_wire *make_block(const Out *text)
     return wire_join((xs_str){head, (size_t)n}, (xs_str){text->ptr, text->len}, str_from("\r\n"));
 }
 
-static void push_block(Sse *sse, Stream *s, Out *text, bool front)
+static void push_block(Sse *sse, Stream *s, Out *text)
 {
     xs_wire *w = make_block(text);
     free(text->ptr);
-    if (front && !s->q.sent ? queue_push_front_take(&s->q, w) : queue_push_take(&s->q, w))
+    if (queue_push_take(&s->q, w))
         mark_dirty(sse, s);
 }
 
@@ -200,7 +200,7 @@ static void close_stream(Sse *sse, Stream *s, int code, const char *reason, uint
     out_printf(&text, "retry: %u\nevent: bye\ndata: {\"reason\":", retry_ms);
     out_json(&text, str_from(reason));
     out_printf(&text, ",\"retry\":%u}\n\n", retry_ms);
-    push_block(sse, s, &text, false);
+    push_block(sse, s, &text);
     if (!s->q.unchunk) /* the end of a chunked body */
         queue_push_take(&s->q, wire_join(str_from("0\r\n\r\n"), (xs_str){0}, (xs_str){0}));
     mark_dirty(sse, s);
@@ -281,21 +281,21 @@ static void answer_busy(Sse *sse, xs_http *x, xs_request *req, const char *reaso
     close_stream(sse, s, CLOSE_RESTART, reason, retry);
 }
 
-/* retry and the open event; goes in front of the frames of the listed joins. */
-static void push_open(Sse *sse, Stream *s, xs_request *req, uint64_t epoch, uint64_t seq)
+/* retry and the open event, in front of the frames of the listed joins. */
+static void push_open(Sse *sse, Stream *s, xs_request *req)
 {
     const xs_host *host = sse->host;
+    uint64_t epoch = 0, seq = 0, from_epoch, from_seq;
+    host->position(s->conn, &epoch, &seq);
+    xs_resume_state state =
+        XS_HAS(host, resume_state) ? host->resume_state(s->conn, req) : XS_RESUME_NONE;
     xs_str given = host->request_header(req, "Last-Event-ID");
     if (!given.len)
         given = host->request_query(req, "last_event_id", 0);
-    uint64_t from_epoch, from_seq;
-    const char *resume = "none";
-    if (parse_position(given, &from_epoch, &from_seq, NULL)) {
-        bool known = from_epoch == epoch && from_seq <= seq && !s->gap;
-        resume = known ? "ok" : "gap";
-        if (known)
-            seq = from_seq; /* a cut during the replay must not skip it */
-    }
+    if (state == XS_RESUME_OK && parse_position(given, &from_epoch, &from_seq, NULL))
+        seq = from_seq; /* a cut during the replay must not skip it */
+    static const char *const names[] = {
+        [XS_RESUME_NONE] = "none", [XS_RESUME_OK] = "ok", [XS_RESUME_GAP] = "gap"};
     Out text = {0};
     xs_str pad = host->request_query(req, "pad", 0);
     if (pad.len == 1 && *pad.ptr == '1') {
@@ -309,7 +309,7 @@ static void push_open(Sse *sse, Stream *s, xs_request *req, uint64_t epoch, uint
     out_text(&text, "event: open\ndata: {\"sid\":");
     out_json(&text, host->conn_sid(s->conn));
     out_printf(&text, ",\"epoch\":\"%016llx\",\"seq\":\"%llu\",\"resume\":\"%s\",\"ping\":%u,",
-               (unsigned long long)epoch, (unsigned long long)seq, resume,
+               (unsigned long long)epoch, (unsigned long long)seq, names[state],
                (host->limits->ping_ms + 999) / 1000);
     out_text(&text, "\"send\":");
     Out send = {0};
@@ -319,7 +319,7 @@ static void push_open(Sse *sse, Stream *s, xs_request *req, uint64_t epoch, uint
     text.failed = text.failed || send.failed;
     free(send.ptr);
     out_text(&text, "}\n\n");
-    push_block(sse, s, &text, true);
+    push_block(sse, s, &text);
 }
 
 static void sse_http(void *state, xs_http *x, xs_request *req)
@@ -359,33 +359,14 @@ static void sse_http(void *state, xs_http *x, xs_request *req)
         s->end_ms = s->wrote_ms + age - age / 10 + random_below(host, age / 5 + 1);
     }
     begin(sse, s);
-    uint64_t epoch = 0, seq = 0;
-    host->position(s->conn, &epoch, &seq);
+    push_open(sse, s, req);
     s->joining = true;
     host->join_listed(s->conn, req);
     s->joining = false;
-    push_open(sse, s, req, epoch, seq);
     flush_dirty(sse);
 }
 
 /* --- delivering --- */
-
-/* A gap that the hub reports becomes its own event. */
-static bool push_resync(Sse *sse, Stream *s, const xs_frame *frame)
-{
-    xs_str channel, reason;
-    if (!frame_is_resync(frame, &channel, &reason))
-        return false;
-    s->gap = s->gap || s->joining;
-    Out text = {0};
-    out_text(&text, "event: resync\ndata: {\"channels\":[");
-    out_str(&text, channel);
-    out_text(&text, "],\"reason\":");
-    out_str(&text, reason);
-    out_text(&text, "}\n\n");
-    push_block(sse, s, &text, false);
-    return true;
-}
 
 static xs_deliver_result sse_deliver(void *state, void *peer, xs_frame *frame)
 {
@@ -393,8 +374,6 @@ static xs_deliver_result sse_deliver(void *state, void *peer, xs_frame *frame)
     Stream *s = (Stream *)peer;
     const xs_limits *limits = sse->host->limits;
     if (s->closing)
-        return XS_SENT;
-    if (!frame->seq && push_resync(sse, s, frame))
         return XS_SENT;
     const xs_wire *wire = sse->host->wire(frame, XS_WIRE_SSE_CHUNK);
     if (!wire)
@@ -450,7 +429,7 @@ static void heartbeat(Sse *sse, Stream *s)
     out_text(&text, ": hb\n");
     out_id(&text, epoch, seq);
     out_text(&text, "\n");
-    push_block(sse, s, &text, false);
+    push_block(sse, s, &text);
     s->wrote_ms = sse->host->now_ms();
 }
 
