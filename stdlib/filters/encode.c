@@ -624,8 +624,10 @@ static size_t split_key(Text key, Text keys[QUERY_DEPTH_MAX])
     }
     while (open < key.len && key.ptr[open] == '[' && n < QUERY_DEPTH_MAX) {
         size_t close = find_any(key, "]", open);
-        if (close == key.len)
-            break;
+        if (close == key.len) { /* never closed: no nesting at all */
+            keys[0] = key;
+            return 1;
+        }
         keys[n++] = text_slice(key, open + 1, close);
         open = close + 1;
     }

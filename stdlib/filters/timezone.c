@@ -591,7 +591,7 @@ int64_t zone_to_utc(const Zone *z, int64_t local_s)
 void date_split(int64_t ms, const Zone *z, DateParts *out)
 {
     int64_t utc = floor_div(ms, 1000);
-    *out = (DateParts){.ms = (int)(ms - utc * 1000)};
+    *out = (DateParts){.ms = (int)((ms % 1000 + 1000) % 1000)};
     zone_at(z, utc, &out->zone);
     int64_t local = utc + out->zone.offset_s, days = floor_div(local, DAY_S);
     int s = (int)(local - days * DAY_S);
