@@ -19,7 +19,7 @@ typedef struct DbOptions {
 } DbOptions;
 
 /**
- * Open a database file (":memory:" is a private shared-cache database), create and migrate the
+ * Open a database file (":memory:" is a private one that vanishes at close), create and migrate the
  * tables.
  * @param tables  list of table definitions ("tables" of the bundle metadata); must outlive the
  * pool. Errors: XS_E_DATABASE, XS_E_MIGRATION (destructive change, named), XS_E_IO.

@@ -865,6 +865,311 @@ static void test_memory(void **state)
     fx_close(&f);
 }
 
+/* ---- fibers: transactions, parking ---- */
+
+static const char *const no_inputs = "[]";
+
+static Program *make_program(Fx *f, const char *statement, const char *site, const char *inputs)
+{
+    static const uint32_t code[] = {INS_ABC(OP_CALLN, 0, 1, 0), 0, INS_ABC(OP_RET, 0, 0, 0)};
+    ImportImage import = {IMPORT_STATEMENT, text_from(statement)};
+    SiteImage sites = {0, parse(&f->arena, site)};
+    ProcImage proc = {.kind = PROC_FUNCTION,
+                      .name = TEXT("p"),
+                      .file = TEXT("p.xs"),
+                      .nregs = 1,
+                      .inputs = parse(&f->arena, inputs),
+                      .code = code,
+                      .ncode = COUNT_OF(code)};
+    proc.ninputs = proc.inputs->count;
+    BundleImage image = {.imports = &import,
+                         .nimports = 1,
+                         .sites = &sites,
+                         .nsites = 1,
+                         .procs = &proc,
+                         .nprocs = 1,
+                         .meta = parse(&f->arena, "{}")};
+    Buf bytes = BUF_INIT;
+    xs_error err = {0};
+    assert_true(bundle_encode(&image, &bytes, &err));
+    Program *p = program_open(buf_view(&bytes), &stdlib_natives, &err);
+    buf_deinit(&bytes);
+    if (!p)
+        fail_msg("%s", err.message);
+    return p;
+}
+
+static bool count_event(void *ctx, const PublishReq *req, xs_error *err)
+{
+    (void)err;
+    Buf *b = ctx;
+    buf_printf(b, TEXT_FMT "/" TEXT_FMT "=" TEXT_FMT "@" TEXT_FMT TEXT_FMT ";",
+               TEXT_ARG(req->channel), req->event.ptr ? (int)req->event.len : 1,
+               req->event.ptr ? req->event.ptr : "-", TEXT_ARG(req->data_json),
+               TEXT_ARG(req->auth_table), TEXT_ARG(req->auth_id_json));
+    return true;
+}
+
+static void expect(const char *got, const char *want, int line)
+{
+    if (strcmp(got, want) != 0)
+        fail_msg("line %d: got %s, want %s", line, got, want);
+}
+#define EXPECT(got, want) expect(got, want, __LINE__)
+#define COUNT_PARCELS     "{\"name\":\"parcel\",\"return\":{\"type\":\"count\"}}"
+
+static void test_transaction(void **state)
+{
+    (void)state;
+    Fx f;
+    fx_open(&f);
+    Buf events = BUF_INIT;
+    f.services.ctx = &events;
+    f.services.publish = count_event;
+    Program *p =
+        make_program(&f, "db.transaction.begin", "null", "[{\"name\":\"x\",\"type\":\"json\"}]");
+    RunContext rc = {0};
+    Fiber *a = fiber_new(p, &f.services, &rc, NULL), *b = fiber_new(p, &f.services, &rc, NULL);
+    const char *add = "{\"name\":\"parcel\",\"output\":[\"id\"]}",
+               *data = "{\"data\":{\"label\":\"x\"}}";
+    const char *event = "{\"channel\":\"c\",\"event\":\"e\",\"data\":{\"n\":1}}";
+
+    EXPECT(run_as(&f, a, "db.transaction.commit", "null", NULL, NULL), "error:database");
+    EXPECT(run_as(&f, a, "db.transaction.rollback", "null", NULL, NULL), "null");
+    EXPECT(run_as(&f, a, "db.transaction.begin", "null", NULL, NULL), "null");
+    assert_true(db_in_transaction(a));
+    EXPECT(run_as(&f, a, "db.add", add, data, NULL), "{\"id\":1}");
+    EXPECT(run_as(&f, a, "api.realtime_event", "null", event, NULL), "null");
+    EXPECT(run_as(&f, a, "db.query", COUNT_PARCELS, NULL, NULL), "1");
+    EXPECT(run_as(&f, b, "db.query", COUNT_PARCELS, NULL, NULL), "0"); /* others see nothing yet */
+    EXPECT(run_as(&f, b, "db.add", add, data, NULL), "error:deadlock");
+    EXPECT(run_as(&f, a, "db.direct_query", "null", "{\"sql\":\"DELETE FROM parcel\"}", NULL),
+           "[]");
+    EXPECT(run_as(&f, a, "db.transaction.rollback", "null", NULL, NULL), "null");
+    EXPECT(run_as(&f, b, "db.query", COUNT_PARCELS, NULL, NULL), "0");
+    assert_int_equal(events.len, 0);
+
+    /* a savepoint undone inside a transaction that stays */
+    EXPECT(run_as(&f, a, "db.transaction.begin", "null", NULL, NULL), "null");
+    EXPECT(run_as(&f, a, "db.add", add, data, NULL), "{\"id\":1}");
+    EXPECT(run_as(&f, a, "api.realtime_event", "null", event, NULL), "null");
+    EXPECT(run_as(&f, a, "db.transaction.begin", "null", NULL, NULL), "null");
+    EXPECT(run_as(&f, a, "db.add", add, data, NULL), "{\"id\":2}");
+    EXPECT(
+        run_as(&f, a, "api.realtime_event", "null", "{\"channel\":\"dropped\",\"data\":2}", NULL),
+        "null");
+    EXPECT(run_as(&f, a, "db.transaction.rollback", "null", NULL, NULL), "null");
+    EXPECT(run_as(&f, a, "db.transaction.begin", "null", NULL, NULL), "null");
+    EXPECT(run_as(&f, a, "api.realtime_event", "null",
+                  "{\"channel\":\"k\",\"data\":null,\"auth_table\":\"user\",\"auth_id\":7}", NULL),
+           "null");
+    EXPECT(run_as(&f, a, "db.transaction.commit", "null", NULL, NULL), "null");
+    assert_int_equal(events.len, 0);
+    EXPECT(run_as(&f, a, "db.transaction.commit", "null", NULL, NULL), "null");
+    assert_false(db_in_transaction(a));
+    EXPECT(run_as(&f, b, "db.query", COUNT_PARCELS, NULL, NULL), "1");
+    assert_true(text_eq(buf_view(&events), TEXT("c/e={\"n\":1}@;k/-=null@user7;")));
+
+    /* a fiber that ends with an open transaction is rolled back and lets others write */
+    EXPECT(run_as(&f, a, "db.transaction.begin", "null", NULL, NULL), "null");
+    EXPECT(run_as(&f, a, "db.add", add, data, NULL), "{\"id\":2}");
+    fiber_free(a);
+    EXPECT(run_as(&f, b, "db.query", COUNT_PARCELS, NULL, NULL), "1");
+    EXPECT(run_as(&f, b, "db.add", add, data, NULL), "{\"id\":2}");
+    for (int i = 0; i < TXN_MAX_DEPTH; i++)
+        EXPECT(run_as(&f, b, "db.transaction.begin", "null", NULL, NULL), "null");
+    EXPECT(run_as(&f, b, "db.transaction.begin", "null", NULL, NULL), "error:depth");
+    fiber_free(b);
+    program_unref(p);
+    buf_deinit(&events);
+    fx_close(&f);
+}
+
+static void test_realtime_event(void **state)
+{
+    (void)state;
+    Fx f;
+    fx_open(&f);
+    EXPECT(run(&f, "api.realtime_event", "null", "{\"channel\":\"c\",\"data\":1}", NULL),
+           "error:unsupported");
+    Buf events = BUF_INIT;
+    f.services.ctx = &events;
+    f.services.publish = count_event;
+    static const struct {
+        const char *clauses, *out, *event;
+    } cases[] = {
+        {"{\"channel\":\"room:1\",\"event\":\"new\",\"data\":{\"a\":[1,null]}}", "null",
+         "room:1/new={\"a\":[1,null]}@;"},
+        {"{\"channel\":7,\"data\":\"x\"}", "null", "7/-=\"x\"@;"},
+        {"{\"channel\":\"c\",\"event\":\"\",\"data\":null,\"auth_table\":\"\",\"auth_id\":null}",
+         "null", "c/-=null@;"},
+        {"{\"channel\":\"c\",\"data\":1,\"auth_table\":\"user\",\"auth_id\":\"u-1\"}", "null",
+         "c/-=1@user\"u-1\";"},
+        {"{\"channel\":\"\",\"data\":1}", "error:bad_arg", ""},
+        {"{\"channel\":[],\"data\":1}", "error:not_text", ""},
+        {"{\"channel\":\"c\",\"data\":1,\"auth_table\":\"user\",\"auth_id\":{}}", "error:bad_arg",
+         ""},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        events.len = 0;
+        EXPECT(run(&f, "api.realtime_event", "null", cases[i].clauses, NULL), cases[i].out);
+        assert_true(text_eq(buf_view(&events), text_from(cases[i].event)));
+    }
+    buf_deinit(&events);
+    fx_close(&f);
+}
+
+enum { FIBERS = 120 };
+
+typedef struct Woken {
+    pthread_mutex_t lock;
+    pthread_cond_t some;
+    Fiber *fibers[FIBERS * 2];
+    size_t count;
+} Woken;
+
+static void on_wake(void *ctx, Fiber *fiber)
+{
+    Woken *w = ctx;
+    pthread_mutex_lock(&w->lock);
+    w->fibers[w->count++] = fiber;
+    pthread_cond_signal(&w->some);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static Fiber *next_woken(Woken *w)
+{
+    pthread_mutex_lock(&w->lock);
+    while (!w->count)
+        pthread_cond_wait(&w->some, &w->lock);
+    Fiber *f = w->fibers[--w->count];
+    pthread_mutex_unlock(&w->lock);
+    return f;
+}
+
+static void test_parking(void **state)
+{
+    (void)state;
+    Fx f;
+    fx_open(&f);
+    xs_error err = {0};
+    Woken w = {0};
+    pthread_mutex_init(&w.lock, NULL);
+    pthread_cond_init(&w.some, NULL);
+    Db *db = db_open(f.pool, on_wake, &w, &err);
+    assert_non_null(db);
+    Services s = {.now_ms = fixed_now, .db = db};
+    RunContext rc = {0};
+    Program *p = make_program(&f, "db.add", "{\"name\":\"user\",\"output\":[\"email\"]}",
+                              "[{\"name\":\"data\",\"type\":\"json\"}]");
+    Fiber *fibers[FIBERS];
+    int parked = 0, done = 0, failed = 0;
+    for (int i = 0; i < FIBERS; i++) {
+        char input[64];
+        fibers[i] = fiber_new(p, &s, &rc, NULL);
+        snprintf(input, sizeof input, "{\"data\":{\"email\":\"p%d@x.io\"}}", i % 10 == 9 ? 9 : i);
+        Value v = val_from_const(fiber_heap(fibers[i]), parse(&f.arena, input));
+        assert_true(fiber_call(fibers[i], 0, v, &err));
+        assert_int_equal(fiber_run(fibers[i]), FIBER_PARKED);
+        if (i % 12 == 11) { /* gone while its write is under way */
+            fiber_free(fibers[i]);
+            fibers[i] = NULL;
+        } else {
+            parked++;
+        }
+    }
+    while (parked) {
+        Fiber *fb = next_woken(&w);
+        if (!db_finish(db, fb))
+            continue; /* of one that is gone */
+        FiberState st = fiber_run(fb);
+        if (st == FIBER_DONE) {
+            done++;
+            assert_int_equal(fiber_result(fb).kind, V_MAP);
+        } else {
+            Text name;
+            Value payload;
+            assert_int_equal(st, FIBER_ERROR);
+            assert_int_equal(fiber_error(fb, &name, &payload)->code, XS_E_DUPLICATE);
+            assert_int_equal(payload.kind, V_MAP);
+            failed++;
+        }
+        parked--;
+        assert_false(db_finish(db, fb));
+    }
+    for (int i = 0; i < FIBERS; i++)
+        fiber_free(fibers[i]);
+    assert_true(failed > 0 && done > 90);
+    DbStats st;
+    dbpool_stats(f.pool, &st);
+    assert_int_equal(st.writes, FIBERS);
+    db_close(db);
+    program_unref(p);
+    pthread_mutex_destroy(&w.lock);
+    pthread_cond_destroy(&w.some);
+    fx_close(&f);
+}
+
+/* Leases that are queued, granted, dropped: whoever comes next gets the connection. */
+static void test_parked_transaction(void **state)
+{
+    (void)state;
+    Fx f;
+    fx_open(&f);
+    xs_error err = {0};
+    Woken w = {0};
+    pthread_mutex_init(&w.lock, NULL);
+    pthread_cond_init(&w.some, NULL);
+    Db *db = db_open(f.pool, on_wake, &w, &err);
+    Buf events = BUF_INIT;
+    f.services.db = db;
+    f.services.ctx = &events;
+    f.services.publish = count_event;
+    RunContext rc = {0};
+    Program *p = make_program(&f, "db.transaction.begin", "null", no_inputs);
+    Program *commit = make_program(&f, "db.transaction.commit", "null", no_inputs);
+    Fiber *a = fiber_new(p, &f.services, &rc, NULL), *b = fiber_new(p, &f.services, &rc, NULL),
+          *c = fiber_new(p, &f.services, &rc, NULL);
+    Fiber *order[] = {a, b, c};
+    for (int i = 0; i < 3; i++) {
+        assert_true(fiber_call(order[i], 0, val_null(), &err));
+        assert_int_equal(fiber_run(order[i]), FIBER_PARKED);
+    }
+    assert_ptr_equal(next_woken(&w), a);
+    assert_true(db_finish(db, a));
+    assert_int_equal(fiber_run(a), FIBER_DONE);
+    assert_true(db_in_transaction(a));
+    EXPECT(run_as(&f, a, "db.add", "{\"name\":\"parcel\",\"output\":[\"id\"]}",
+                  "{\"data\":{\"label\":\"x\"}}", NULL),
+           "{\"id\":1}");
+    fiber_free(b); /* still in the queue */
+    fiber_free(a); /* its transaction is rolled back, c comes next */
+    assert_ptr_equal(next_woken(&w), c);
+    fiber_free(c); /* granted, never looked at */
+    Fiber *d = fiber_new(p, &f.services, &rc, NULL);
+    assert_true(fiber_call(d, 0, val_null(), &err));
+    assert_int_equal(fiber_run(d), FIBER_PARKED);
+    assert_ptr_equal(next_woken(&w), d);
+    assert_true(db_finish(db, d));
+    assert_int_equal(fiber_run(d), FIBER_DONE);
+    EXPECT(run_as(&f, d, "db.add", "{\"name\":\"parcel\",\"output\":[\"id\"]}",
+                  "{\"data\":{\"label\":\"x\"}}", NULL),
+           "{\"id\":1}");
+    EXPECT(run_as(&f, d, "api.realtime_event", "null", "{\"channel\":\"c\",\"data\":1}", NULL),
+           "null");
+    fiber_free(d);
+    assert_int_equal(events.len, 0);
+    db_close(db);
+    program_unref(p);
+    program_unref(commit);
+    f.services.db = f.db;
+    EXPECT(run(&f, "db.query", COUNT_PARCELS, NULL, NULL), "0");
+    buf_deinit(&events);
+    pthread_mutex_destroy(&w.lock);
+    pthread_cond_destroy(&w.some);
+    fx_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -873,6 +1178,8 @@ int main(void)
         cmocka_unit_test(test_direct),          cmocka_unit_test(test_migration),
         cmocka_unit_test(test_migration_index), cmocka_unit_test(test_group_commit),
         cmocka_unit_test(test_hostile),         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_transaction),     cmocka_unit_test(test_realtime_event),
+        cmocka_unit_test(test_parking),         cmocka_unit_test(test_parked_transaction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

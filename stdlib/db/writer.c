@@ -410,7 +410,8 @@ bool dbjob_submit(Job *j, Fiber *fiber)
     DbPool *p = db->pool;
     bool park = fiber && db->wake;
     pthread_mutex_lock(&p->lock);
-    if (!park && p->leased_to == db && (j->kind == JOB_WRITE || j->kind == JOB_LEASE)) {
+    if (!park && p->leased_to == db && !p->lease_back && !p->lease_end &&
+        (j->kind == JOB_WRITE || j->kind == JOB_LEASE)) {
         pthread_mutex_unlock(&p->lock);
         (void)xs_fail(&j->err, XS_E_DEADLOCK, XS_NO_POS,
                       "another request of this worker is in a transaction");
