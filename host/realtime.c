@@ -63,26 +63,6 @@ void realtime_free(Realtime *r)
 
 /* ---- who ---- */
 
-bool origin_allowed(Text allowed, Text origin, Text host)
-{
-    if (!origin.len)
-        return true; /* not a browser */
-    if (!allowed.len) {
-        size_t scheme = text_find(origin, TEXT("://"), 0);
-        return scheme != SIZE_MAX && text_eq(text_slice(origin, scheme + 3, origin.len), host);
-    }
-    for (size_t from = 0; from <= allowed.len;) {
-        size_t end = text_find(allowed, TEXT(","), from);
-        Text one = text_trim(text_slice(allowed, from, end), TEXT(" \t"));
-        if (text_eq(one, origin) || (text_eq(one, TEXT("*")) && !text_eq(origin, TEXT("null"))))
-            return true;
-        if (end == SIZE_MAX)
-            break;
-        from = end + 1;
-    }
-    return false;
-}
-
 static Space *find_space(const Realtime *r, const RealtimePath *path)
 {
     Text tenant = path->tenant.ptr ? path->tenant : r->opt.config->tenant;

@@ -31,8 +31,4 @@ bool realtime_upgrade(Realtime *r, int fd, Text head, const struct sockaddr *add
 /** POST /_xs/rt/<canonical>/publish; false = another path. */
 bool realtime_admin(Realtime *r, xs_http *x);
 
-/** Is the Origin header of a browser acceptable? allowed: comma-separated, empty = same host and
- * port as host. */
-bool origin_allowed(Text allowed, Text origin, Text host);
-
 #endif

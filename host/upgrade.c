@@ -189,3 +189,23 @@ bool realtime_path(Text path, Text prefix, RealtimePath *out)
         out->action = text_slice(path, end + 1, path.len);
     return is_name(name) && text_find(out->action, TEXT("/"), 0) == SIZE_MAX;
 }
+
+bool origin_allowed(Text allowed, Text origin, Text host)
+{
+    if (!origin.len)
+        return true; /* not a browser */
+    if (!allowed.len) {
+        size_t scheme = text_find(origin, TEXT("://"), 0);
+        return scheme != SIZE_MAX && text_eq(text_slice(origin, scheme + 3, origin.len), host);
+    }
+    for (size_t from = 0; from <= allowed.len;) {
+        size_t end = text_find(allowed, TEXT(","), from);
+        Text one = text_trim(text_slice(allowed, from, end), TEXT(" \t"));
+        if (text_eq(one, origin) || (text_eq(one, TEXT("*")) && !text_eq(origin, TEXT("null"))))
+            return true;
+        if (end == SIZE_MAX)
+            break;
+        from = end + 1;
+    }
+    return false;
+}

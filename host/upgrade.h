@@ -35,4 +35,8 @@ typedef struct RealtimePath {
 /** prefix: "/rt/". False: another path, or names with other than [A-Za-z0-9_-]. */
 bool realtime_path(Text path, Text prefix, RealtimePath *out);
 
+/** Is the Origin header of a browser acceptable? allowed: comma-separated, empty = same host and
+ * port as host. */
+bool origin_allowed(Text allowed, Text origin, Text host);
+
 #endif
