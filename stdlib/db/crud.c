@@ -11,7 +11,7 @@
 
 /* ---- jobs and their results ---- */
 
-Value dbjob_result(Heap *h, const Job *j, xs_error *err)
+Value dbjob_result(Heap *h, Fiber *fiber, const Job *j, xs_error *err, Value *payload)
 {
     if (j->shape == RES_NULL)
         return val_null();
@@ -24,18 +24,22 @@ Value dbjob_result(Heap *h, const Job *j, xs_error *err)
     bool ok = keys.kind != V_UNSET && out.kind != V_UNSET;
     for (const JobRow *r = j->rows; ok && r; r = r->next) {
         Value row = row_build(h, keys, j->outs, j->nouts, r->vals);
-        ok = row.kind != V_UNSET && shape_row(h, j->pick, &row, err);
+        ok = row.kind != V_UNSET && addons_apply(fiber, j->addons, &row, err, payload) &&
+             shape_row(h, j->pick, &row, err);
         if (ok && one) {
             out = row;
             break;
         }
+        if (!ok)
+            val_unref(h, row);
         ok = ok && list_push(h, &out, row);
     }
     val_unref(h, keys);
     if (ok)
         return out;
     val_unref(h, out);
-    (void)heap_fail(h, err);
+    if (err->code == XS_OK)
+        (void)heap_fail(h, err);
     return val_unset();
 }
 
@@ -43,7 +47,7 @@ static NativeResult finish_call(Call *c, Job *j)
 {
     bool ok = j->err.code == XS_OK || call_db_error(c, &j->err, j->conflict);
     if (ok) {
-        Value v = dbjob_result(c->heap, j, c->err);
+        Value v = dbjob_result(c->heap, c->fiber, j, c->err, &c->thrown);
         ok = v.kind != V_UNSET;
         if (ok)
             c->ret = v;
@@ -92,7 +96,7 @@ bool db_finish(Db *db, Fiber *fiber)
     if (j->kind != JOB_WRITE) {
         txn_finished(j, fiber, &err);
     } else if (err.code == XS_OK) {
-        result = dbjob_result(h, j, &err);
+        result = dbjob_result(h, fiber, j, &err, &payload);
         if (result.kind == V_UNSET)
             result = val_null();
     } else if (err.code == XS_E_DUPLICATE) {
@@ -133,8 +137,8 @@ static NativeResult write_fail(Write *w)
 static bool write_outputs(Write *w)
 {
     Call *c = w->c;
-    if (const_get(c->site, "addon") && const_get(c->site, "addon")->count)
-        return call_fail(c, XS_E_UNSUPPORTED, "addon is not supported by this engine");
+    if (!call_addons(c, &w->j->arena, &w->j->addons))
+        return false;
     RowShape *shape = ARENA_NEW(&w->j->arena, RowShape);
     if (!shape)
         return fail_memory(c);
@@ -255,10 +259,6 @@ NativeResult op_db_get(Call *c)
     const Table *t = db ? call_table(c) : NULL;
     if (!t)
         return NATIVE_ERROR;
-    if (const_get(c->site, "addon") && const_get(c->site, "addon")->count) {
-        (void)call_fail(c, XS_E_UNSUPPORTED, "addon is not supported by this engine");
-        return NATIVE_ERROR;
-    }
     Arena a;
     arena_init(&a, 0);
     Sql sql;
@@ -268,15 +268,21 @@ NativeResult op_db_get(Call *c)
     RowShape shape;
     Value rows = val_unset();
     xs_db_conn *conn = NULL;
-    bool ok = call_outputs(c, &a, t, NULL, 0, false, &outs, &nouts, &shape) &&
+    const Const *addons;
+    bool ok = call_addons(c, &a, &addons) &&
+              call_outputs(c, &a, t, NULL, 0, false, &outs, &nouts, &shape) &&
               write_select_one(c, t, outs, nouts, &sql) && (conn = call_reader(c, db)) &&
               read_rows(c, db, conn, &sql, outs, nouts, &rows);
     if (ok && rows.list->len) {
         Value row = val_ref(list_at(rows.list, 0));
         val_unref(c->heap, rows);
         rows = val_unset();
-        ok = shape_row(c->heap, &shape, &row, c->err);
-        c->ret = ok ? row : val_null();
+        ok = addons_apply(c->fiber, addons, &row, c->err, &c->thrown) &&
+             shape_row(c->heap, &shape, &row, c->err);
+        if (ok)
+            c->ret = row;
+        else
+            val_unref(c->heap, row);
     }
     val_unref(c->heap, rows);
     sql_deinit(&sql);

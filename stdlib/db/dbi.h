@@ -182,6 +182,7 @@ typedef struct Job {
     uint32_t nouts;
     ResultShape shape;
     const struct RowShape *pick; /* what of the rows the program gets; NULL = as they are */
+    const Const *addons;         /* NULL = none */
     /* result */
     Arena out;
     JobRow *rows, *last_row;
@@ -246,7 +247,9 @@ typedef struct HeldEvent {
 typedef struct FiberDb {
     Fiber *fiber;
     Db *db;
-    uint32_t depth; /* open transactions; > 0 = this fiber holds the lease */
+    uint32_t depth;  /* open transactions; > 0 = this fiber holds the lease */
+    bool borrowed;   /* of an addon: reads inside the transaction of its caller */
+    uint32_t addons; /* nesting of addons */
     HeldEvent *held, *held_last;
     uint32_t nheld;
     uint32_t marks[16]; /* events held when level n began */
@@ -271,7 +274,9 @@ typedef struct Pick { /* one name of `output` */
 typedef struct RowShape {
     Pick *picks; /* none = every visible column */
     uint32_t npicks;
-    bool any;          /* some pick has dotted rests */
+    bool any;           /* there is work for shape_row */
+    const Text *hidden; /* selected for addons only */
+    uint32_t nhidden;
     bool items;        /* of a page: the rows are wanted */
     uint32_t envelope; /* of a page: bit per key named, 0 = all */
 } RowShape;
@@ -292,6 +297,10 @@ XS_MUST_CHECK bool call_outputs(Call *c, Arena *a, const Table *t, const OutCol 
                                 RowShape *shape);
 /** Keep the named members of dotted outputs. *row consumed and replaced (V_UNSET on failure). */
 XS_MUST_CHECK bool shape_row(Heap *h, const RowShape *s, Value *row, xs_error *err);
+/** Picks of a list of names, for shape_pick. False: memory. */
+XS_MUST_CHECK bool shape_of(Arena *a, const Const *names, RowShape *out);
+/** Keep the picked members only, in their order. As shape_row. */
+XS_MUST_CHECK bool shape_pick(Heap *h, const RowShape *s, Value *row, xs_error *err);
 /** Coerce a value that is compared with a column. *match false: it can match nothing (an error when
  * strict). */
 XS_MUST_CHECK bool compare_value(Call *c, Arena *a, const Column *col, ColType type, Value v,
@@ -316,7 +325,15 @@ bool fail_memory(Call *c);
 /** Finish a native with its write: in place, or parked. Takes the job. */
 NativeResult dbjob_dispatch(Call *c, Job *j);
 /** Result value of a finished job. V_UNSET with err. */
-Value dbjob_result(Heap *h, const Job *j, xs_error *err);
+Value dbjob_result(Heap *h, Fiber *fiber, const Job *j, xs_error *err, Value *payload);
+
+/* ---------------------------------------------------------------- addon.c */
+
+/** Addons of the statement with their run-time values filled in; *out NULL without. */
+XS_MUST_CHECK bool call_addons(Call *c, Arena *a, const Const **out);
+/** Add their results to a row or a list of rows. */
+XS_MUST_CHECK bool addons_apply(Fiber *fiber, const Const *list, Value *rows, xs_error *err,
+                                Value *payload);
 
 /* ---------------------------------------------------------------- migrate.c, sqlite.c */
 

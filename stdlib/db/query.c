@@ -25,6 +25,7 @@ typedef struct Select {
     OutCol *outs;
     uint32_t nouts;
     RowShape shape;
+    const Const *addons;
     uint32_t ngroup; /* aggregate: the first evals are the groups */
     Buf from, where, order;
 } Select;
@@ -390,7 +391,9 @@ static bool shape_all(Select *s, Value *rows)
     Heap *h = s->q.c->heap;
     for (uint32_t i = 0; s->shape.any && i < rows->list->len; i++) {
         Value row = val_ref(list_at(rows->list, i));
-        if (!shape_row(h, &s->shape, &row, s->q.c->err) || !list_set(h, rows, i, row))
+        if (!shape_row(h, &s->shape, &row, s->q.c->err))
+            return false;
+        if (!list_set(h, rows, i, row))
             return fail_memory(s->q.c);
     }
     return true;
@@ -484,9 +487,11 @@ static bool read_list(Select *s, xs_db_conn *conn, const Const *ret, Value *out)
     if (!ok)
         return false;
     bool more = s->page.on && rows.list->len > s->page.per_page;
-    if ((more && !list_remove(h, &rows, rows.list->len - 1)) || !shape_all(s, &rows)) {
+    ok = (!more || list_remove(h, &rows, rows.list->len - 1)) || fail_memory(c);
+    ok = ok && addons_apply(c->fiber, s->addons, &rows, c->err, &c->thrown) && shape_all(s, &rows);
+    if (!ok) {
         val_unref(h, rows);
-        return fail_memory(c);
+        return false;
     }
     if (s->type == RET_AGGREGATE)
         sort_lists(ret, &rows);
@@ -508,8 +513,8 @@ static bool prepare(Select *s, const Const *ret)
     s->distinct = text_eq(const_get_text(ret, "distinct"), TEXT("yes"));
     if (!read_type(s, ret))
         return false;
-    if (list_len(const_get(q->c->site, "addon")))
-        return call_fail(q->c, XS_E_UNSUPPORTED, "addon is not supported by this engine");
+    if (s->type != RET_AGGREGATE && !call_addons(q->c, &q->arena, &s->addons))
+        return false;
     read_paging(s, ret);
     if (!write_from(s))
         return false;

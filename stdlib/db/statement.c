@@ -229,7 +229,7 @@ static Pick *find_pick(RowShape *s, Text name)
     return NULL;
 }
 
-static bool add_pick(Call *c, Arena *a, RowShape *s, Text name, uint32_t cap)
+static bool add_pick(Arena *a, RowShape *s, Text name, uint32_t cap)
 {
     size_t dot = text_find(name, TEXT("."), 0);
     Text head = dot == SIZE_MAX ? name : text_slice(name, 0, dot);
@@ -249,7 +249,7 @@ static bool add_pick(Call *c, Arena *a, RowShape *s, Text name, uint32_t cap)
     if (!p->subs)
         p->subs = ARENA_ARRAY(a, Text, cap);
     if (!p->subs)
-        return fail_memory(c);
+        return false;
     p->subs[p->nsubs++] = text_slice(name, dot + 1, name.len);
     s->any = true;
     return true;
@@ -285,6 +285,55 @@ static const OutCol *find_out(const OutCol *outs, uint32_t n, Text name)
     return NULL;
 }
 
+/* Columns the inputs of addons read: {"out": ["column", …]}. */
+static bool addon_columns(Call *c, Arena *a, const Text **names, uint32_t *n)
+{
+    const Const *list = const_get(c->site, "addon");
+    uint32_t cap = 0;
+    *names = NULL;
+    *n = 0;
+    if (!list || list->kind != C_LIST)
+        return true;
+    for (uint32_t i = 0; i < list->count; i++) {
+        const Const *in = const_get(list->items[i], "input");
+        cap += in && in->kind == C_LIST ? in->count : 0;
+    }
+    Text *out = ARENA_ARRAY(a, Text, cap + 1);
+    if (!out)
+        return fail_memory(c);
+    for (uint32_t i = 0; i < list->count; i++) {
+        const Const *in = const_get(list->items[i], "input");
+        for (uint32_t k = 0; in && in->kind == C_LIST && k < in->count; k++) {
+            const Const *pair = in->items[k];
+            const Const *path =
+                pair->kind == C_LIST && pair->count > 1 ? const_get(pair->items[1], "out") : NULL;
+            if (path && path->kind == C_LIST && path->count)
+                out[(*n)++] = const_text_of(path->items[0], (Text){"", 0});
+        }
+    }
+    *names = out;
+    return true;
+}
+
+/* Select them too and take them out again in the end. */
+static bool hide_columns(Call *c, Arena *a, const Table *t, const Text *names, uint32_t n,
+                         OutCol *outs, uint32_t *nouts, RowShape *shape)
+{
+    Text *hidden = n ? ARENA_ARRAY(a, Text, n) : NULL;
+    if (n && !hidden)
+        return fail_memory(c);
+    for (uint32_t i = 0; i < n; i++) {
+        const Column *col = table_column(t, names[i]);
+        if (!col || find_out(outs, *nouts, names[i]))
+            continue;
+        outs[(*nouts)++] = (OutCol){col->name, col->type};
+        hidden[shape->nhidden++] = col->name;
+        shape->any = true;
+    }
+    shape->hidden = hidden;
+    return true;
+}
+
 bool call_outputs(Call *c, Arena *a, const Table *t, const OutCol *evals, uint32_t nevals,
                   bool envelope, OutCol **outs, uint32_t *nouts, RowShape *shape)
 {
@@ -295,7 +344,11 @@ bool call_outputs(Call *c, Arena *a, const Table *t, const OutCol *evals, uint32
     if (!output_names(c, a, &names, &n))
         return false;
     shape->picks = ARENA_ARRAY(a, Pick, n + 1);
-    *outs = ARENA_ARRAY(a, OutCol, n + t->ncols + nevals + 1);
+    const Text *extra;
+    uint32_t nextra;
+    if (!addon_columns(c, a, &extra, &nextra))
+        return false;
+    *outs = ARENA_ARRAY(a, OutCol, n + t->ncols + nevals + nextra + 1);
     if (!shape->picks || !*outs)
         return fail_memory(c);
     bool items = !envelope || n == 0;
@@ -305,12 +358,12 @@ bool call_outputs(Call *c, Arena *a, const Table *t, const OutCol *evals, uint32
             items = true;
         else if (key >= 0)
             shape->envelope |= 1u << (unsigned)key;
-        else if (!add_pick(c, a, shape,
+        else if (!add_pick(a, shape,
                            envelope && text_starts(names[i], TEXT("items."))
                                ? text_slice(names[i], 6, names[i].len)
                                : names[i],
                            n))
-            return false;
+            return fail_memory(c);
     }
     items = items || shape->npicks > 0;
     shape->items = items;
@@ -324,7 +377,7 @@ bool call_outputs(Call *c, Arena *a, const Table *t, const OutCol *evals, uint32
             (*outs)[(*nouts)++] = (OutCol){col->name, col->type};
     }
     if (shape->npicks)
-        return true;
+        return hide_columns(c, a, t, extra, nextra, *outs, nouts, shape);
     for (uint32_t i = 0; i < t->ncols; i++)
         if (!t->cols[i].internal && !find_out(evals, nevals, t->cols[i].name))
             (*outs)[(*nouts)++] = (OutCol){t->cols[i].name, t->cols[i].type};
@@ -373,6 +426,8 @@ bool shape_row(Heap *h, const RowShape *s, Value *row, xs_error *err)
 {
     if (!s || !s->any || row->kind != V_MAP)
         return true;
+    for (uint32_t i = 0; i < s->nhidden; i++)
+        (void)map_remove(h, row, s->hidden[i]);
     for (uint32_t i = 0; i < s->npicks; i++) {
         const Pick *p = &s->picks[i];
         const Value *v = p->nsubs ? map_find(row->map, p->name) : NULL;
@@ -386,4 +441,32 @@ bool shape_row(Heap *h, const RowShape *s, Value *row, xs_error *err)
         }
     }
     return true;
+}
+
+bool shape_of(Arena *a, const Const *names, RowShape *out)
+{
+    *out = (RowShape){.picks = ARENA_ARRAY(a, Pick, names->count + 1)};
+    for (uint32_t i = 0; out->picks && i < names->count; i++) {
+        Text t = const_text_of(names->items[i], (Text){"", 0});
+        if (t.len && !add_pick(a, out, t, names->count))
+            return false;
+    }
+    return out->picks != NULL;
+}
+
+bool shape_pick(Heap *h, const RowShape *s, Value *row, xs_error *err)
+{
+    if (row->kind != V_MAP || !shape_row(h, s, row, err))
+        return row->kind != V_UNSET;
+    Value out = map_new(h, s->npicks);
+    bool ok = out.kind != V_UNSET;
+    for (uint32_t i = 0; ok && i < s->npicks; i++) {
+        const Value *v = map_find(row->map, s->picks[i].name);
+        ok = !v || map_set_text(h, &out, s->picks[i].name, val_ref(*v));
+    }
+    val_unref(h, *row);
+    *row = ok ? out : val_unset();
+    if (!ok)
+        val_unref(h, out);
+    return ok || heap_fail(h, err);
 }

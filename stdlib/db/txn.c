@@ -63,7 +63,7 @@ static void free_slot(void *ptr)
 {
     FiberDb *fd = ptr;
     leave_jobs(fd);
-    if (fd->depth)
+    if (fd->depth && !fd->borrowed)
         lease_rollback(fd->db->pool);
     drop_held(fd, 0);
     mem_free(fd);
