@@ -126,6 +126,14 @@ static bool make_key_file(const char *path, xs_error *err)
     return ok || xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", path, strerror(problem));
 }
 
+static bool any_auth_table(const Const *tables)
+{
+    for (uint32_t i = 0; tables && tables->kind == C_LIST && i < tables->count; i++)
+        if (const_bool_of(const_get(tables->items[i], "auth"), false))
+            return true;
+    return false;
+}
+
 static bool load_key(Auth *a, const Config *c, xs_error *err)
 {
     if (c->auth_secret.len)
@@ -133,7 +141,9 @@ static bool load_key(Auth *a, const Config *c, xs_error *err)
                xs_fail(err, XS_E_CONFIG, XS_NO_POS,
                        "auth.secret: expected 32 bytes in hex or base64");
     Text path = c->auth_secret_file;
-    if (!path.len && (!c->db.len || text_eq(c->db, TEXT(":memory:")))) {
+    /* A program without logins leaves no key file behind. */
+    bool passing = !c->db.len || text_eq(c->db, TEXT(":memory:")) || !any_auth_table(a->tables);
+    if (!path.len && passing) {
         randombytes_buf(a->key, sizeof a->key);
         return true;
     }
