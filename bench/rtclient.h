@@ -34,7 +34,11 @@ typedef struct RtEvents {
     /** Frames may be sent now. WebSocket: handshake done; SSE: `open` event; long-poll: first
      * answer. */
     void (*on_open)(void *user);
-    /** One frame, JSON text, followed by a NUL; valid during the call. */
+    /**
+     * One frame, JSON text, followed by a NUL; valid during the call. A gap of SSE and long-poll
+     * comes as
+     * {"action":"resync","payload":{"channels":[…]}}.
+     */
     void (*on_frame)(void *user, const char *json, size_t len);
     /**
      * The connection ended, exactly once, unless rt_free came first. code: WebSocket close code;
