@@ -23,6 +23,16 @@ typedef struct xs_db_value {
 
 typedef enum xs_db_step { XS_DB_ROW, XS_DB_DONE, XS_DB_FAIL } xs_db_step;
 
+/* Transaction control: made ready when the connection opens, so that a rollback works when memory
+ * is out. */
+typedef enum xs_db_control {
+    XS_DB_BEGIN_READ,
+    XS_DB_BEGIN_WRITE, /* takes the write lock at once */
+    XS_DB_COMMIT,
+    XS_DB_ROLLBACK,
+    XS_DB_CONTROL_COUNT
+} xs_db_control;
+
 /* Flags of prepare. */
 enum {
     XS_DB_UNTRUSTED =
@@ -49,6 +59,7 @@ typedef struct xs_dbdriver_ops {
      */
     xs_db_stmt *(*prepare)(xs_db_conn *conn, const char *sql, size_t len, unsigned flags,
                            xs_error *err);
+    bool (*control)(xs_db_conn *conn, xs_db_control what, xs_error *err);
     bool (*readonly)(xs_db_stmt *stmt);
     unsigned (*params)(xs_db_stmt *stmt); /* number of parameters */
     /** Bind parameter `index` (from 1). Bytes are borrowed until finish. */

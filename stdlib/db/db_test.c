@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/json.h"
+#include "core/mem.h"
 #include "core/text.h"
 #include "stdlib/db/ops.h"
 #include "stdlib/registry.h"
@@ -56,6 +57,7 @@ typedef struct Fx {
     xs_error err;
     char payload[256];
     char out[8192];
+    uint64_t fail_after; /* allocation of this thread that fails, 0 = none */
 } Fx;
 
 static int64_t fixed_now(void *ctx)
@@ -169,7 +171,9 @@ static const char *run_as(Fx *f, Fiber *fiber, const char *name, const char *sit
               .err = &f->err,
               .thrown = val_unset(),
               .temps = val_unset()};
+    mem_fail_after(f->fail_after);
     NativeResult r = fn(&c);
+    mem_fail_after(0);
     Buf b = BUF_INIT;
     f->payload[0] = 0;
     if (c.thrown.kind != V_UNSET) {
@@ -432,7 +436,7 @@ static const struct {
     {"[\"==\",{\"col\":[\"parcel\",\"label\"]},@0]", "[\"' OR '1'='1\"]", ""},
     {"[\"==\",{\"col\":[\"parcel\",\"qty\"]},@0]", "[\"seven\"]", "error:inputerror"},
     {"[\"==\",{\"col\":[\"parcel\",\"nope\"]},@0]", "[1]", "error:inputerror"},
-    {"[\"~\",{\"col\":[\"parcel\",\"label\"]},@0]", "[\"(\"]", "error:database"},
+    {"[\"~\",{\"col\":[\"parcel\",\"label\"]},@0]", "[\"(\"]", "error:bad_regex"},
 };
 
 static void test_where(void **state)
@@ -1170,6 +1174,166 @@ static void test_parked_transaction(void **state)
     fx_close(&f);
 }
 
+/* An addon procedure: one db.query on user by id, register 0 is its input `id`. */
+static Program *make_addon_program(Fx *f)
+{
+    const StatementInfo *q = statement_find(TEXT("db.query"));
+    uint32_t n = q->nclauses;
+    uint32_t *words = arena_alloc(&f->arena, sizeof(uint32_t) * 8);
+    assert_non_null(words);
+    words[0] = INS_ABC(OP_MOVE, 1 + n, 0, 0);
+    words[1] = INS_ABC(OP_CALLN, 1, n + 1, 0);
+    words[2] = 0;
+    words[3] = INS_ABC(OP_RET, 1, 0, 0);
+    ImportImage import = {IMPORT_STATEMENT, TEXT("db.query")};
+    SiteImage site = {
+        0, parse(&f->arena,
+                 expand(f,
+                        "{\"name\":\"user\",\"where\":[\"==\",{\"col\":[\"user\",\"id\"]},@0],"
+                        "\"return\":{\"type\":\"single\"}}",
+                        n))};
+    ProcImage proc = {.kind = PROC_ADDON,
+                      .name = TEXT("who"),
+                      .file = TEXT("p.xs"),
+                      .nregs = n + 2,
+                      .ninputs = 1,
+                      .inputs = parse(&f->arena, "[{\"name\":\"id\",\"type\":\"int\"}]"),
+                      .code = words,
+                      .ncode = 4};
+    BundleImage image = {.imports = &import,
+                         .nimports = 1,
+                         .sites = &site,
+                         .nsites = 1,
+                         .procs = &proc,
+                         .nprocs = 1,
+                         .meta = parse(&f->arena, "{}")};
+    Buf bytes = BUF_INIT;
+    xs_error err = {0};
+    assert_true(bundle_encode(&image, &bytes, &err));
+    Program *p = program_open(buf_view(&bytes), &stdlib_natives, &err);
+    buf_deinit(&bytes);
+    if (!p)
+        fail_msg("%s", err.message);
+    return p;
+}
+
+static void test_addon(void **state)
+{
+    (void)state;
+    Fx f;
+    fx_open(&f);
+    add_parcels(&f);
+    run(&f, "db.bulk.add", "{\"name\":\"user\"}",
+        "{\"items\":[{\"email\":\"a@x.io\"},{\"email\":\"b@x.io\"}]}", NULL);
+    Program *p = make_addon_program(&f);
+    RunContext rc = {0};
+    Fiber *fb = fiber_new(p, &f.services, &rc, NULL);
+    heap_free(f.heap);
+    f.heap = fiber_heap(fb); /* as a running statement has it */
+#define WHO(more)                                                                                  \
+    "\"addon\":[{\"name\":\"who\",\"input\":[[\"id\",{\"out\":[\"user_id\"]}]],\"as\":\"x.who\","  \
+    "\"output\":[\"email\"]" more "}]"
+    EXPECT(run_as(&f, fb, "db.query", "{\"name\":\"parcel\",\"output\":[\"id\"]," WHO("") "}", NULL,
+                  NULL),
+           "[{\"id\":1,\"x\":{\"who\":{\"email\":\"a@x.io\"}}},{\"id\":2,\"x\":{\"who\":null}},"
+           "{\"id\":3,\"x\":{\"who\":{\"email\":\"b@x.io\"}}},{\"id\":4,\"x\":{\"who\":null}}]");
+    EXPECT(run_as(&f, fb, "db.get", "{\"name\":\"parcel\",\"output\":[\"qty\"]," WHO("") "}",
+                  "{\"field_value\":3}", NULL),
+           "{\"qty\":0,\"x\":{\"who\":{\"email\":\"b@x.io\"}}}");
+    EXPECT(run_as(&f, fb, "db.add", "{\"name\":\"parcel\",\"output\":[\"id\"]," WHO("") "}",
+                  "{\"data\":{\"label\":\"l\",\"user_id\":2}}", NULL),
+           "{\"id\":5,\"x\":{\"who\":{\"email\":\"b@x.io\"}}}");
+    EXPECT(run_as(&f, fb, "db.transaction.begin", "null", NULL, NULL), "null");
+    EXPECT(run_as(&f, fb, "db.add", "{\"name\":\"user\",\"output\":[\"id\"]}",
+                  "{\"data\":{\"email\":\"c@x.io\"}}", NULL),
+           "{\"id\":3}");
+    EXPECT(run_as(&f, fb, "db.edit", "{\"name\":\"parcel\",\"output\":[\"id\"]," WHO("") "}",
+                  "{\"field_value\":5,\"data\":{\"user_id\":3}}", NULL),
+           "{\"id\":5,\"x\":{\"who\":{\"email\":\"c@x.io\"}}}");
+    EXPECT(run_as(&f, fb, "db.transaction.rollback", "null", NULL, NULL), "null");
+    EXPECT(run_as(&f, fb, "db.query", "{\"name\":\"parcel\",\"addon\":[{\"name\":\"nope\"}]}", NULL,
+                  NULL),
+           "error:database");
+    fiber_free(fb);
+    program_unref(p);
+    f.heap = heap_new(0);
+    fx_close(&f);
+}
+
+/* Somebody else holds the file. */
+static void test_foreign_lock(void **state)
+{
+    (void)state;
+    Fx f;
+    fx_open(&f);
+    db_close(f.db);
+    dbpool_close(f.pool);
+    xs_error err = {0};
+    DbOptions opt = {.busy_timeout_ms = 20};
+    f.pool = dbpool_open(f.path, parse(&f.arena, tables_json), &opt, &err);
+    f.db = db_open(f.pool, NULL, NULL, &err);
+    f.services.db = f.db;
+    xs_db_options o = {.path = f.path, .writer = true};
+    xs_db_conn *other = sqlite_driver.open(&o, &err);
+    assert_non_null(other);
+    xs_db_stmt *st = sqlite_driver.prepare(other, "BEGIN IMMEDIATE", 15, 0, &err);
+    assert_int_equal(sqlite_driver.step(st, &err), XS_DB_DONE);
+    sqlite_driver.finish(st);
+    const char *site = "{\"name\":\"parcel\",\"output\":[\"id\"]}",
+               *data = "{\"data\":{\"label\":\"x\"}}";
+    EXPECT(run(&f, "db.add", site, data, NULL), "error:deadlock");
+    EXPECT(run(&f, "db.query", COUNT_PARCELS, NULL, NULL), "0");
+    sqlite_driver.close(other);
+    EXPECT(run(&f, "db.add", site, data, NULL), "{\"id\":1}");
+    fx_close(&f);
+}
+
+/* Every allocation fails once: an error, nothing broken, nothing lost. */
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *site, *clauses, *params;
+    } cases[] = {
+        {"db.add", "{\"name\":\"parcel\",\"output\":[\"id\",\"meta.k\"]}",
+         "{\"data\":{\"label\":\"x\",\"meta\":{\"k\":[1]},\"tags\":[\"a\"]}}", NULL},
+        {"db.query",
+         "{\"name\":\"parcel\",\"where\":[\"and\",[\"in\",{\"col\":[\"parcel\",\"label\"]},@0],[\"="
+         "=\",{\"col\":["
+         "\"parcel\",\"meta\",\"size\"]},@1]],\"eval\":[[\"n\",{\"f\":\"to_lower\",\"args\":[{"
+         "\"col\":[\"parcel\","
+         "\"label\"]}]}]],\"return\":{\"type\":\"list\",\"paging\":{\"totals\":{\"k\":true}}}}",
+         NULL, "[[\"PX-1\",\"px-2\"],3]"},
+        {"db.add", "{\"name\":\"user\"}", "{\"data\":{\"email\":\"a@x.io\"}}", NULL},
+        {"db.bulk.patch", "{\"name\":\"parcel\"}",
+         "{\"items\":[{\"id\":1,\"qty\":2},{\"id\":2,\"qty\":2}]}", NULL},
+    };
+    Fx f;
+    fx_open(&f);
+    add_parcels(&f);
+    run(&f, "db.add", "{\"name\":\"user\"}", "{\"data\":{\"email\":\"a@x.io\"}}", NULL);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        unsigned ok = 0;
+        for (uint64_t n = 1; n < 400 && ok < 3; n++) {
+            heap_free(f.heap); /* a heap remembers that it failed */
+            f.heap = heap_new(0);
+            f.fail_after = n;
+            const char *out =
+                run(&f, cases[i].name, cases[i].site, cases[i].clauses, cases[i].params);
+            if (strncmp(out, "error:", 6) != 0 || strcmp(out, "error:duplicate") == 0)
+                ok++;
+            else
+                ok = 0;
+        }
+        f.fail_after = 0;
+        if (ok != 3)
+            fail_msg("%s: %s", cases[i].site, f.err.message);
+    }
+    assert_string_equal(run(&f, "db.has", "{\"name\":\"parcel\"}", "{\"field_value\":1}", NULL),
+                        "true");
+    fx_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1180,6 +1344,8 @@ int main(void)
         cmocka_unit_test(test_hostile),         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_transaction),     cmocka_unit_test(test_realtime_event),
         cmocka_unit_test(test_parking),         cmocka_unit_test(test_parked_transaction),
+        cmocka_unit_test(test_addon),           cmocka_unit_test(test_foreign_lock),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -672,10 +672,10 @@ bool migrate(DbPool *p, xs_error *err)
     xs_error local = {0};
     Mig m = {.p = p, .err = &local};
     arena_init(&m.a, 0);
-    bool ok = conn_exec(p, p->conn, "BEGIN EXCLUSIVE", &local) && migrate_all(&m) &&
-              conn_exec(p, p->conn, "COMMIT", &local);
-    if (!ok && p->drv->in_transaction(p->conn))
-        conn_try(p, p->conn, "ROLLBACK");
+    bool ok = p->drv->control(p->conn, XS_DB_BEGIN_WRITE, &local) && migrate_all(&m) &&
+              p->drv->control(p->conn, XS_DB_COMMIT, &local);
+    if (!ok)
+        conn_rollback(p, p->conn);
     if (!ok && err)
         *err = local;
     arena_deinit(&m.a);

@@ -6,8 +6,8 @@
 
 /** Run a statement without parameters and results. */
 XS_MUST_CHECK bool conn_exec(DbPool *p, xs_db_conn *conn, const char *sql, xs_error *err);
-/** The same where a failure changes nothing: clean-up. */
-void conn_try(DbPool *p, xs_db_conn *conn, const char *sql);
+/** End the open transaction, if any, without keeping it. Needs no memory. */
+void conn_rollback(DbPool *p, xs_db_conn *conn);
 XS_MUST_CHECK bool raw_outputs(const DbPool *p, Arena *a, xs_db_stmt *st, OutCol **outs,
                                uint32_t *nouts, xs_error *err);
 /** Lease holder: the transaction is rolled back in place and the connection goes back to the

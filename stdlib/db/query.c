@@ -475,7 +475,7 @@ static bool read_list(Select *s, xs_db_conn *conn, const Const *ret, Value *out)
     write_list(s);
     DbPool *p = s->q.db->pool;
     bool snapshot = s->page.on && s->page.totals && conn == s->q.db->reader;
-    if (snapshot && !conn_exec(p, conn, "BEGIN", c->err))
+    if (snapshot && !p->drv->control(conn, XS_DB_BEGIN_READ, c->err))
         return false;
     bool ok = read_rows(c, s->q.db, conn, &s->q.sql, s->outs, s->nouts, &rows);
     if (ok && s->page.on && s->page.totals && !read_count(s, conn, &total)) {
@@ -483,7 +483,7 @@ static bool read_list(Select *s, xs_db_conn *conn, const Const *ret, Value *out)
         ok = false;
     }
     if (snapshot)
-        conn_try(p, conn, "COMMIT");
+        conn_rollback(p, conn);
     if (!ok)
         return false;
     bool more = s->page.on && rows.list->len > s->page.per_page;

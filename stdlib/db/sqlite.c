@@ -25,6 +25,7 @@ struct xs_db_conn {
     Map cache;
     xs_db_stmt *newest, *oldest;
     size_t cached;
+    sqlite3_stmt *control[XS_DB_CONTROL_COUNT];
     bool untrusted; /* while a program's own text is being prepared */
     char conflict[512];
 };
@@ -46,7 +47,10 @@ static bool sqlite_error(xs_db_conn *c, int rc, xs_error *err)
         }
         return xs_fail(err, XS_E_DATABASE, XS_NO_POS, "%s", msg);
     case SQLITE_INTERRUPT: return fail_code(err, XS_E_DEADLINE);
-    default: return xs_fail(err, XS_E_DATABASE, XS_NO_POS, "%s", msg);
+    default:
+        if (strcmp(msg, "Invalid regular expression") == 0) /* of our REGEXP */
+            return fail_code(err, XS_E_BAD_REGEX);
+        return xs_fail(err, XS_E_DATABASE, XS_NO_POS, "%s", msg);
     }
 }
 
@@ -88,6 +92,27 @@ static bool run_pragmas(xs_db_conn *c, const xs_db_options *opt, xs_error *err)
     return rc == SQLITE_OK || sqlite_error(c, rc, err);
 }
 
+static bool prepare_control(xs_db_conn *c, xs_error *err)
+{
+    static const char *const text[XS_DB_CONTROL_COUNT] = {"BEGIN", "BEGIN IMMEDIATE", "COMMIT",
+                                                          "ROLLBACK"};
+    for (int i = 0; i < XS_DB_CONTROL_COUNT; i++) {
+        int rc =
+            sqlite3_prepare_v3(c->db, text[i], -1, SQLITE_PREPARE_PERSISTENT, &c->control[i], NULL);
+        if (rc != SQLITE_OK)
+            return sqlite_error(c, rc, err);
+    }
+    return true;
+}
+
+static bool sq_control(xs_db_conn *c, xs_db_control what, xs_error *err)
+{
+    int rc = sqlite3_step(c->control[what]);
+    bool ok = rc == SQLITE_DONE || sqlite_error(c, rc, err);
+    sqlite3_reset(c->control[what]);
+    return ok;
+}
+
 static xs_db_conn *sq_open(const xs_db_options *opt, xs_error *err)
 {
     xs_db_conn *c = mem_zalloc(1, sizeof *c);
@@ -111,7 +136,7 @@ static xs_db_conn *sq_open(const xs_db_options *opt, xs_error *err)
     sqlite3_db_config(c->db, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
     sqlite3_db_config(c->db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
     sqlite3_limit(c->db, SQLITE_LIMIT_ATTACHED, 0);
-    if (!run_pragmas(c, opt, err) || !sqlite_functions(c->db, err)) {
+    if (!run_pragmas(c, opt, err) || !sqlite_functions(c->db, err) || !prepare_control(c, err)) {
         sq_close(c);
         return NULL;
     }
@@ -149,6 +174,8 @@ static void sq_close(xs_db_conn *c)
         next = s->next;
         stmt_free(s);
     }
+    for (int i = 0; i < XS_DB_CONTROL_COUNT; i++)
+        sqlite3_finalize(c->control[i]);
     map_deinit(&c->cache);
     sqlite3_close_v2(c->db);
     mem_free(c);
@@ -371,6 +398,7 @@ const xs_dbdriver_ops sqlite_driver = {
     .open = sq_open,
     .close = sq_close,
     .prepare = sq_prepare,
+    .control = sq_control,
     .readonly = sq_readonly,
     .params = sq_params,
     .bind = sq_bind,

@@ -238,9 +238,10 @@ NativeResult op_db_transaction_rollback(Call *c)
         drop_held(fd, fd->marks[fd->depth + 1]);
         if (!db->pool->drv->in_transaction(db->pool->conn))
             return NATIVE_OK;
-        if (!savepoint(c, db, "ROLLBACK TO", fd->depth) || !savepoint(c, db, "RELEASE", fd->depth))
-            return NATIVE_ERROR;
-        return NATIVE_OK;
+        if (savepoint(c, db, "ROLLBACK TO", fd->depth) && savepoint(c, db, "RELEASE", fd->depth))
+            return NATIVE_OK;
+        conn_rollback(db->pool, db->pool->conn); /* rather nothing than half of it */
+        return NATIVE_ERROR;
     }
     fd->depth = 0;
     drop_held(fd, 0);

@@ -187,10 +187,12 @@ void dbjob_run(DbPool *p, xs_db_conn *conn, Job *j)
     if (!guarded || !p->drv->in_transaction(conn))
         return;
     xs_error err = {0};
-    if (!ok && !conn_exec(p, conn, "ROLLBACK TO xs_job", &err))
-        return;
-    if (!conn_exec(p, conn, "RELEASE xs_job", &err) && ok)
-        j->err = err;
+    if ((!ok && !conn_exec(p, conn, "ROLLBACK TO xs_job", &err)) ||
+        !conn_exec(p, conn, "RELEASE xs_job", &err)) {
+        conn_rollback(p, conn); /* half a job must not be committed: all of the transaction goes */
+        if (ok)
+            j->err = err;
+    }
 }
 
 bool conn_exec(DbPool *p, xs_db_conn *conn, const char *sql, xs_error *err)
@@ -205,11 +207,11 @@ bool conn_exec(DbPool *p, xs_db_conn *conn, const char *sql, xs_error *err)
     return r == XS_DB_DONE;
 }
 
-void conn_try(DbPool *p, xs_db_conn *conn, const char *sql)
+void conn_rollback(DbPool *p, xs_db_conn *conn)
 {
     xs_error ignored = {0};
-    if (!conn_exec(p, conn, sql, &ignored))
-        return;
+    if (p->drv->in_transaction(conn))
+        (void)p->drv->control(conn, XS_DB_ROLLBACK, &ignored);
 }
 
 /* One write in a transaction of its own. */
@@ -217,16 +219,20 @@ static void run_alone(DbPool *p, Job *j)
 {
     dbjob_reset(j);
     xs_error err = {0};
-    if (!conn_exec(p, p->conn, "BEGIN IMMEDIATE", &err)) {
+    if (!p->drv->control(p->conn, XS_DB_BEGIN_WRITE, &err)) {
         j->err = err;
         return;
     }
     dbjob_run(p, p->conn, j);
-    if (p->drv->in_transaction(p->conn) && !conn_exec(p, p->conn, "COMMIT", &err)) {
+    if (!p->drv->in_transaction(p->conn)) {
+        if (j->err.code == XS_OK)
+            (void)fail_code(&j->err, XS_E_DATABASE);
+        return;
+    }
+    if (!p->drv->control(p->conn, XS_DB_COMMIT, &err)) {
         if (j->err.code == XS_OK)
             j->err = err;
-        if (p->drv->in_transaction(p->conn))
-            conn_try(p, p->conn, "ROLLBACK");
+        conn_rollback(p, p->conn);
         return;
     }
     atomic_fetch_add(&p->commits, 1);
@@ -235,19 +241,18 @@ static void run_alone(DbPool *p, Job *j)
 static bool run_together(DbPool *p, Job *batch)
 {
     xs_error err = {0};
-    if (!conn_exec(p, p->conn, "BEGIN IMMEDIATE", &err))
+    if (!p->drv->control(p->conn, XS_DB_BEGIN_WRITE, &err))
         return false;
     for (Job *j = batch; j; j = j->next) {
         dbjob_run(p, p->conn, j);
         if (!p->drv->in_transaction(p->conn))
             return false;
     }
-    if (conn_exec(p, p->conn, "COMMIT", &err)) {
+    if (p->drv->control(p->conn, XS_DB_COMMIT, &err)) {
         atomic_fetch_add(&p->commits, 1);
         return true;
     }
-    if (p->drv->in_transaction(p->conn))
-        conn_try(p, p->conn, "ROLLBACK");
+    conn_rollback(p, p->conn);
     return false;
 }
 
@@ -309,17 +314,16 @@ static void end_lease(DbPool *p, Job *end)
     if (!p->drv->in_transaction(p->conn))
         (void)xs_fail(&end->err, XS_E_DATABASE, XS_NO_POS,
                       "the database has rolled the transaction back");
-    else if (conn_exec(p, p->conn, "COMMIT", &end->err))
+    else if (p->drv->control(p->conn, XS_DB_COMMIT, &end->err))
         atomic_fetch_add(&p->commits, 1);
-    else if (p->drv->in_transaction(p->conn))
-        conn_try(p, p->conn, "ROLLBACK");
+    else
+        conn_rollback(p, p->conn);
     pthread_mutex_lock(&p->lock);
 }
 
 void lease_rollback(DbPool *p)
 {
-    if (p->drv->in_transaction(p->conn))
-        conn_try(p, p->conn, "ROLLBACK");
+    conn_rollback(p, p->conn);
     pthread_mutex_lock(&p->lock);
     p->lease_back = true;
     pthread_cond_signal(&p->work);
@@ -331,10 +335,10 @@ static void run_lease(DbPool *p, Job *j)
 {
     if (!j->abandoned) {
         pthread_mutex_unlock(&p->lock);
-        bool ok = conn_exec(p, p->conn, "BEGIN IMMEDIATE", &j->err);
+        bool ok = p->drv->control(p->conn, XS_DB_BEGIN_WRITE, &j->err);
         pthread_mutex_lock(&p->lock);
         if (ok && j->abandoned) {
-            conn_try(p, p->conn, "ROLLBACK");
+            conn_rollback(p, p->conn);
         } else if (ok) {
             p->leased_to = j->db;
             p->lease_end = NULL;
