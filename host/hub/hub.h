@@ -1,8 +1,8 @@
 /* hub.h - realtime: spaces, channels, subscriptions, ordering, history ring, and protocol D1.
  *
- * Threads: hub_publish and hub_job_done: any. Connection functions (the xs_host upcalls): the shard's thread.
- * Lock order: registry stripe → space → mailbox; nothing is held while calling a transport or the dispatcher.
- * Specification: realtime.md §1-3, §5, §10. */
+ * Threads: hub_publish and hub_job_done: any. Connection functions (the xs_host upcalls): the
+ * shard's thread. Lock order: registry stripe → space → mailbox; nothing is held while calling a
+ * transport or the dispatcher. Specification: realtime.md §1-3, §5, §10. */
 #ifndef HOST_HUB_HUB_H
 #define HOST_HUB_HUB_H
 
@@ -23,7 +23,8 @@ typedef struct Identity {
     const Const *auth; /* {"id": …, extras…} for $auth; NULL = anonymous */
     Arena arena;       /* holds all of the above */
 } Identity;
-Identity *identity_new(Text table, int64_t dbo_id, const Const *id, const Const *extras); /* copies; NULL = memory */
+Identity *identity_new(Text table, int64_t dbo_id, const Const *id,
+                       const Const *extras); /* copies; NULL = memory */
 Identity *identity_anonymous(void);
 Identity *identity_ref(Identity *id);
 void identity_unref(Identity *id);
@@ -31,13 +32,13 @@ void identity_unref(Identity *id);
 /* A client's handshake, made by the host's door and HTTP front. Counted, immutable. */
 struct xs_request {
     _Atomic uint32_t refs;
-    Space *space;        /* NULL: unknown canonical */
-    Identity *identity;  /* never NULL */
-    bool bad_token;      /* a token was offered and could not be used */
-    Text base;           /* "/rt/<canonical>" */
-    Text token;          /* WebSocket subprotocol as offered */
+    Space *space;       /* NULL: unknown canonical */
+    Identity *identity; /* never NULL */
+    bool bad_token;     /* a token was offered and could not be used */
+    Text base;          /* "/rt/<canonical>" */
+    Text token;         /* WebSocket subprotocol as offered */
     Text method, uri, querystring, remote_ip;
-    const Const *query;  /* map name → list of texts, decoded */
+    const Const *query;   /* map name → list of texts, decoded */
     const Const *headers; /* Title-Case names */
     Arena arena;
 };
@@ -48,9 +49,9 @@ void request_unref(xs_request *r);
 typedef enum HubAction { HUB_JOIN, HUB_LEAVE, HUB_MESSAGE } HubAction;
 
 typedef enum HubVerdict {
-    HUB_ADMIT,    /* join: go on. message: relay payload (replaced when verdict_json is set) */
-    HUB_REFUSE,   /* join_denied or message_rejected with text */
-    HUB_CONSUMED  /* message: handled, nothing is relayed, no answer */
+    HUB_ADMIT,   /* join: go on. message: relay payload (replaced when verdict_json is set) */
+    HUB_REFUSE,  /* join_denied or message_rejected with text */
+    HUB_CONSUMED /* message: handled, nothing is relayed, no answer */
 } HubVerdict;
 
 /* One client action that triggers look at. Owned by the dispatcher until hub_job_done. */
@@ -77,22 +78,24 @@ typedef struct HubDispatcher {
     bool (*run)(void *ctx, HubJob *job);
 } HubDispatcher;
 
-/** Any thread. text: refusal text or replacement JSON (copied); ptr NULL = default. Frees the job. */
+/** Any thread. text: refusal text or replacement JSON (copied); ptr NULL = default. Frees the job.
+ */
 void hub_job_done(HubJob *job, HubVerdict verdict, Text text);
 
 typedef struct HubOptions {
     const Const *channels; /* "channels" of the bundle metadata; must outlive the hub */
-    Text default_channel;  /* "authenticated" (default) "anonymous" "closed": join rule without declarations */
+    Text default_channel;  /* "authenticated" (default) "anonymous" "closed": join rule without
+                              declarations */
     bool reject_bad_token;
-    uint32_t ring_events;     /* 0 = 64 */
-    size_t ring_bytes;        /* 0 = 1 MiB per channel */
-    size_t space_ring_bytes;  /* 0 = 64 MiB */
-    size_t max_event;         /* 0 = 256 KiB */
-    uint32_t max_depth;       /* 0 = 64 */
-    uint32_t channels_per_conn; /* 0 = 128 */
+    uint32_t ring_events;                /* 0 = 64 */
+    size_t ring_bytes;                   /* 0 = 1 MiB per channel */
+    size_t space_ring_bytes;             /* 0 = 64 MiB */
+    size_t max_event;                    /* 0 = 256 KiB */
+    uint32_t max_depth;                  /* 0 = 64 */
+    uint32_t channels_per_conn;          /* 0 = 128 */
     uint32_t frames_per_s, frames_burst; /* 0 = 50 / 100 */
-    uint32_t fifo_frames;     /* 0 = 64 */
-    size_t fifo_bytes;        /* 0 = 256 KiB */
+    uint32_t fifo_frames;                /* 0 = 64 */
+    size_t fifo_bytes;                   /* 0 = 256 KiB */
 } HubOptions;
 
 XS_MUST_CHECK Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *err);
@@ -105,9 +108,9 @@ Text space_tenant(const Space *s);
 Text space_canonical(const Space *s);
 
 typedef struct HubPublish {
-    Text channel; /* name, or a pattern ending in * that expands to live channels */
-    Text event;   /* ptr NULL = none */
-    Text data;    /* JSON */
+    Text channel;   /* name, or a pattern ending in * that expands to live channels */
+    Text event;     /* ptr NULL = none */
+    Text data;      /* JSON */
     int64_t dbo_id; /* 0 = everyone; else with row_id (JSON) the only identity to receive it */
     Text row_id;
     Text exclude; /* socket id not to deliver to; ptr NULL = none */
@@ -121,11 +124,13 @@ typedef struct HubPublished {
  * Publish a stack or server event. Never waits for a socket.
  * Errors: XS_E_BAD_ARG (name), XS_E_TOO_LARGE, XS_E_NOMEM.
  */
-XS_MUST_CHECK bool hub_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out, xs_error *err);
+XS_MUST_CHECK bool hub_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out,
+                               xs_error *err);
 
-/** A shard for a transport instance; fills *host with every upcall except http (the caller sets it). */
-XS_MUST_CHECK xs_shard *hub_shard_new(Hub *h, const xs_transport_ops *ops, const xs_limits *limits, xs_host *host,
-                                      xs_error *err);
+/** A shard for a transport instance; fills *host with every upcall except http (the caller sets
+ * it). */
+XS_MUST_CHECK xs_shard *hub_shard_new(Hub *h, const xs_transport_ops *ops, const xs_limits *limits,
+                                      xs_host *host, xs_error *err);
 /** The transport's state, once created. */
 void hub_shard_attach(xs_shard *shard, void *state);
 void hub_shard_free(xs_shard *shard); /* after the transport stopped */
@@ -137,10 +142,12 @@ XS_MUST_CHECK bool hub_shard_post(xs_shard *shard, void (*fn)(xs_shard *, void *
  * frames: JSON of one frame or a list of ≤ 32. Errors: XS_E_BAD_FRAME, XS_E_NOTFOUND (no such sid),
  * XS_E_ACCESSDENIED (identity differs), XS_E_TOO_LARGE. *n = frames accepted.
  */
-XS_MUST_CHECK bool hub_send(Hub *h, Space *s, Text sid, Identity *who, Text frames, uint32_t *n, xs_error *err);
+XS_MUST_CHECK bool hub_send(Hub *h, Space *s, Text sid, Identity *who, Text frames, uint32_t *n,
+                            xs_error *err);
 
 typedef struct HubStats {
-    uint64_t spaces, channels, connections, subscriptions, published, delivered, frames_in, refused, dropped;
+    uint64_t spaces, channels, connections, subscriptions, published, delivered, frames_in, refused,
+        dropped;
 } HubStats;
 void hub_stats(Hub *h, HubStats *out);
 

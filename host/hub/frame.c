@@ -1,0 +1,139 @@
+/* frame.c - counted frames and their wire forms. Specification: realtime.md §12.1, §7.4. */
+#include "host/hub/frame.h"
+
+#include <stdio.h>
+
+#include "core/mem.h"
+#include "core/text.h"
+
+void frame_begin(Buf *b, size_t expect)
+{
+    static const Event blank = {.bytes = 0};
+    *b = BUF_INIT;
+    b->ptr = mem_alloc(sizeof blank + expect); /* not buf_reserve, which rounds up to powers of two */
+    b->cap = b->ptr ? sizeof blank + expect : 0;
+    buf_append(b, &blank, sizeof blank);
+}
+
+Event *frame_end(Buf *b, uint32_t flags)
+{
+    return frame_end_for(b, flags, 0, (Text){0});
+}
+
+Event *frame_end_for(Buf *b, uint32_t flags, int64_t dbo_id, Text row_id)
+{
+    size_t len = b->len - sizeof(Event);
+    buf_text(b, bare_row_id(row_id));
+    if (b->failed) {
+        buf_deinit(b);
+        return NULL;
+    }
+    size_t bytes = b->cap;
+    Event *ev = (Event *)(void *)b->ptr; /* malloc'ed, so aligned */
+    const char *json = b->ptr + sizeof *ev;
+    *b = BUF_INIT;
+    *ev = (Event){.frame = {.flags = flags, .json = {json, len}}, .dbo_id = dbo_id, .bytes = bytes};
+    ev->row_id = (Text){json + len, bare_row_id(row_id).len};
+    atomic_init(&ev->frame.refs, 1);
+    return ev;
+}
+
+void event_set_socket(char field[SOCKET_ID_LEN + 1], Text socket_id)
+{
+    memset(field, 0, SOCKET_ID_LEN + 1);
+    if (socket_id.len == SOCKET_ID_LEN)
+        memcpy(field, socket_id.ptr, SOCKET_ID_LEN);
+}
+
+Text bare_row_id(Text row_id)
+{
+    bool quoted = row_id.len >= 2 && row_id.ptr[0] == '"' && row_id.ptr[row_id.len - 1] == '"';
+    return quoted ? text_slice(row_id, 1, row_id.len - 1) : row_id;
+}
+
+xs_frame *frame_ref(xs_frame *f)
+{
+    atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
+    return f;
+}
+
+void frame_unref(xs_frame *f)
+{
+    if (!f || atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (int i = 0; i < XS_WIRE_COUNT; i++)
+        mem_free(atomic_load_explicit(&f->wire[i], memory_order_relaxed));
+    mem_free(f);
+}
+
+void epoch_write(uint64_t epoch, char out[17])
+{
+    static const char hex[] = "0123456789abcdef";
+    for (int i = 0; i < 16; i++)
+        out[i] = hex[epoch >> (60 - 4 * i) & 15];
+    out[16] = '\0';
+}
+
+static size_t ws_head(size_t len, char *head)
+{
+    unsigned char *p = (unsigned char *)head;
+    size_t extra = len < 126 ? 0 : len <= 0xFFFF ? 2 : 8;
+    p[0] = 0x81; /* final text frame, unmasked */
+    p[1] = (unsigned char)(extra == 0 ? len : extra == 2 ? 126 : 127);
+    for (size_t i = 0; i < extra; i++)
+        p[2 + i] = (unsigned char)(len >> (8 * (extra - 1 - i)));
+    return 2 + extra;
+}
+
+static size_t sse_head(const xs_frame *f, size_t tail, char *head, size_t size)
+{
+    char lines[64] = "", epoch[17];
+    if (f->flags & XS_FRAME_STORED) {
+        epoch_write(f->epoch, epoch);
+        snprintf(lines, sizeof lines, "id: %s.%llu\n", epoch, (unsigned long long)f->seq);
+    } else if (f->flags & XS_FRAME_RESYNC) {
+        snprintf(lines, sizeof lines, "event: resync\n");
+    }
+    size_t payload = strlen(lines) + sizeof "data: " - 1 + f->json.len + tail;
+    int n = snprintf(head, size, "%zx\r\n%sdata: ", payload, lines);
+    return (size_t)n;
+}
+
+static xs_wire *build(const xs_frame *f, xs_wire_format format)
+{
+    char head[128];
+    size_t head_len = 0;
+    Text tail = {0};
+    if (format == XS_WIRE_WS_TEXT) {
+        head_len = ws_head(f->json.len, head);
+    } else if (format == XS_WIRE_SSE_CHUNK) {
+        tail = TEXT("\n\n\r\n");
+        head_len = sse_head(f, 2, head, sizeof head); /* the chunk's own CRLF is not counted */
+    }
+    xs_wire *w = mem_alloc(sizeof *w + head_len + f->json.len + tail.len);
+    if (!w)
+        return NULL;
+    w->len = head_len + f->json.len + tail.len;
+    memcpy(w->bytes, head, head_len);
+    memcpy(w->bytes + head_len, f->json.ptr, f->json.len);
+    if (tail.len)
+        memcpy(w->bytes + head_len + f->json.len, tail.ptr, tail.len);
+    return w;
+}
+
+const xs_wire *frame_wire(xs_frame *f, xs_wire_format format)
+{
+    if (NEVER((unsigned)format >= XS_WIRE_COUNT))
+        return NULL;
+    xs_wire *have = atomic_load_explicit(&f->wire[format], memory_order_acquire);
+    if (LIKELY(have != NULL))
+        return have;
+    xs_wire *mine = build(f, format);
+    if (!mine)
+        return NULL;
+    if (atomic_compare_exchange_strong_explicit(&f->wire[format], &have, mine, memory_order_acq_rel,
+                                                memory_order_acquire))
+        return mine;
+    mem_free(mine); /* another thread was first */
+    return have;
+}

@@ -1,0 +1,307 @@
+/* hub.c - the hub itself: its spaces, publishing from the server, frames by POST, statistics. */
+#include "host/hub/hub.h"
+
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "core/mem.h"
+#include "core/text.h"
+#include "host/hub/event.h"
+#include "host/hub/protocol.h"
+
+enum {
+    DEFAULT_RING_EVENTS = 64,
+    DEFAULT_RING_BYTES = 1 << 20,
+    DEFAULT_SPACE_BYTES = 64 << 20,
+    DEFAULT_MAX_EVENT = 256 << 10,
+    DEFAULT_MAX_DEPTH = 64,
+    DEFAULT_CHANNELS = 128,
+    DEFAULT_FRAMES_PER_S = 50,
+    DEFAULT_FRAMES_BURST = 100,
+    DEFAULT_FIFO_FRAMES = 64,
+    DEFAULT_FIFO_BYTES = 256 << 10,
+    MAX_EXPANDED = 10000, /* channels that a published pattern reaches */
+    MAX_POSTED = 32       /* frames of one POST */
+};
+
+static void fill_defaults(HubOptions *o)
+{
+#define DEFAULT(field, value) (o->field = o->field ? o->field : (value))
+    DEFAULT(ring_events, DEFAULT_RING_EVENTS);
+    DEFAULT(ring_bytes, DEFAULT_RING_BYTES);
+    DEFAULT(space_ring_bytes, DEFAULT_SPACE_BYTES);
+    DEFAULT(max_event, DEFAULT_MAX_EVENT);
+    DEFAULT(max_depth, DEFAULT_MAX_DEPTH);
+    DEFAULT(channels_per_conn, DEFAULT_CHANNELS);
+    DEFAULT(frames_per_s, DEFAULT_FRAMES_PER_S);
+    DEFAULT(frames_burst, DEFAULT_FRAMES_BURST);
+    DEFAULT(fifo_frames, DEFAULT_FIFO_FRAMES);
+    DEFAULT(fifo_bytes, DEFAULT_FIFO_BYTES);
+#undef DEFAULT
+}
+
+Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *err)
+{
+    Hub *h = mem_zalloc(1, sizeof *h);
+    if (!h) {
+        xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+        return NULL;
+    }
+    h->opt = *opt;
+    fill_defaults(&h->opt);
+    if (dispatcher) {
+        h->dispatcher = *dispatcher;
+        h->has_dispatcher = true;
+    }
+    if (!patterns_init(&h->patterns, opt->channels, opt->default_channel, err)) {
+        mem_free(h);
+        return NULL;
+    }
+    if (pthread_mutex_init(&h->lock, NULL) != 0) {
+        xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+        patterns_deinit(&h->patterns);
+        mem_free(h);
+        return NULL;
+    }
+    return h;
+}
+
+void hub_free(Hub *h)
+{
+    if (!h)
+        return;
+    MapSlot *slot;
+    size_t at = 0;
+    while ((slot = map_next(&h->spaces, &at)))
+        space_free(slot->value);
+    map_deinit(&h->spaces);
+    map_deinit(&h->sids);
+    patterns_deinit(&h->patterns);
+    pthread_mutex_destroy(&h->lock);
+    mem_free(h);
+}
+
+/* ---- spaces ---- */
+
+static Space *find_space(Hub *h, Text tenant, Text canonical)
+{
+    Text key;
+    char *text = space_key(tenant, canonical, &key);
+    Space *s = text ? map_get(&h->spaces, key) : NULL;
+    mem_free(text);
+    return s;
+}
+
+static Space *add_space(Hub *h, Text tenant, Text canonical)
+{
+    RingLimits limits = {.max_events = h->opt.ring_events, .max_bytes = h->opt.ring_bytes};
+    Space *s = space_new(h, tenant, canonical, &limits, h->opt.space_ring_bytes);
+    if (!s)
+        return NULL;
+    bool ok = getrandom(&s->epoch, sizeof s->epoch, 0) == (ssize_t)sizeof s->epoch;
+    if (!ok || !map_put(&h->spaces, s->key, s)) {
+        space_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+Space *hub_space(Hub *h, Text tenant, Text canonical)
+{
+    pthread_mutex_lock(&h->lock);
+    Space *s = find_space(h, tenant, canonical);
+    if (!s)
+        s = add_space(h, tenant, canonical);
+    pthread_mutex_unlock(&h->lock);
+    return s;
+}
+
+Space *hub_find_space(Hub *h, Text tenant, Text canonical)
+{
+    pthread_mutex_lock(&h->lock);
+    Space *s = find_space(h, tenant, canonical);
+    pthread_mutex_unlock(&h->lock);
+    return s;
+}
+
+/* ---- publishing ---- */
+
+static void count(_Atomic uint64_t *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* One event to one channel that exists; p->data is compact JSON. */
+static bool publish_one(Hub *h, Space *s, Text channel, const HubPublish *p, HubPublished *out,
+                        xs_error *err)
+{
+    const ChannelConfig *config = patterns_resolve(&h->patterns, channel);
+    if (!config || !channel_tenant_ok(channel, s->tenant)) {
+        count(&h->dropped); /* publishing nowhere is no error of the program */
+        return true;
+    }
+    Event *ev = d1_event(channel, p->event, p->data, p->dbo_id, p->row_id);
+    if (!ev)
+        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+    if (p->exclude.len == SOCKET_ID_LEN) {
+        event_set_socket(ev->exclude, p->exclude);
+        ev->frame.flags |= XS_FRAME_EXCLUDE;
+    }
+    space_lock(s);
+    Channel *ch = space_channel(s, channel, config);
+    bool ok = ch && channel_store(ch, ev);
+    if (ok) {
+        out->epoch = s->epoch;
+        out->seq = ev->frame.seq;
+        out->off = ev->frame.off;
+        out->delivered_local += channel_post(ch, ev);
+    }
+    if (ch)
+        channel_settle(ch);
+    space_unlock(s);
+    frame_unref(&ev->frame);
+    if (!ok)
+        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+    count(&h->published);
+    return true;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return text_cmp(*(const Text *)a, *(const Text *)b);
+}
+
+typedef VEC(Text) TextVec;
+
+/* Copies of the names of live channels that match, sorted. false when out of memory. */
+static bool live_matches(Space *s, Text pattern, Arena *a, TextVec *names)
+{
+    bool ok = true;
+    size_t at = 0;
+    MapSlot *slot;
+    space_lock(s);
+    while (ok && (slot = map_next(&s->channels, &at))) {
+        if (!text_match_pattern(pattern, slot->key))
+            continue;
+        Text copy = arena_text(a, slot->key);
+        ok = copy.ptr && VEC_PUSH(names, copy);
+    }
+    space_unlock(s);
+    if (ok && names->len)
+        qsort(names->ptr, names->len, sizeof *names->ptr, by_text);
+    return ok;
+}
+
+static bool publish_pattern(Hub *h, Space *s, const HubPublish *p, HubPublished *out, xs_error *err)
+{
+    Arena a;
+    TextVec names = {0};
+    arena_init(&a, 0);
+    bool ok = live_matches(s, p->channel, &a, &names);
+    if (!ok)
+        xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+    for (size_t i = 0; ok && i < names.len && i < MAX_EXPANDED; i++)
+        ok = publish_one(h, s, names.ptr[i], p, out, err);
+    VEC_DEINIT(&names);
+    arena_deinit(&a);
+    return ok;
+}
+
+/* Frames are one line each: JSON with blanks between its tokens is rewritten. */
+static bool is_compact(Text json)
+{
+    return json.len && json.ptr[0] > ' ' && !memchr(json.ptr, '\n', json.len) &&
+           !memchr(json.ptr, '\r', json.len);
+}
+
+bool hub_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out, xs_error *err)
+{
+    HubPublish event = *p;
+    HubPublished result = {0};
+    Buf compact = BUF_INIT;
+    if (!channel_pattern_valid(p->channel))
+        return xs_fail(err, XS_E_BAD_ARG, XS_NO_POS, "invalid channel name");
+    if (p->data.len > h->opt.max_event || p->event.len > h->opt.max_event) {
+        count(&h->dropped);
+        return xs_fail(err, XS_E_TOO_LARGE, XS_NO_POS, "event of %zu bytes is larger than %zu",
+                       p->data.len, h->opt.max_event);
+    }
+    if (!p->data.len) {
+        event.data = TEXT("null");
+    } else if (!is_compact(p->data)) {
+        if (!protocol_compact(p->data, &compact)) {
+            buf_deinit(&compact);
+            return xs_fail(err, XS_E_BAD_ARG, XS_NO_POS, "event data is not JSON");
+        }
+        event.data = buf_view(&compact);
+    }
+    bool pattern = p->channel.ptr[p->channel.len - 1] == '*';
+    bool ok = pattern ? publish_pattern(h, s, &event, &result, err)
+                      : publish_one(h, s, p->channel, &event, &result, err);
+    buf_deinit(&compact);
+    if (ok && out)
+        *out = result;
+    return ok;
+}
+
+/* ---- POST /send ---- */
+
+static bool same_identity(const Identity *a, const Identity *b)
+{
+    if (a->authenticated != b->authenticated)
+        return false;
+    return !a->authenticated || (a->dbo_id == b->dbo_id && text_eq(a->row_id, b->row_id));
+}
+
+bool hub_send(Hub *h, Space *s, Text sid, Identity *who, Text frames, uint32_t *n, xs_error *err)
+{
+    uint32_t accepted;
+    if (!protocol_split(frames, UINT32_MAX, NULL, NULL, &accepted))
+        return xs_fail(err, XS_E_BAD_FRAME, XS_NO_POS, "Malformed frame.");
+    if (accepted > MAX_POSTED)
+        return xs_fail(err, XS_E_TOO_LARGE, XS_NO_POS, "More than %d frames.", MAX_POSTED);
+    SendBatch *batch = mem_alloc(sizeof *batch + frames.len);
+    if (!batch)
+        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+    batch->len = frames.len;
+    memcpy(batch->bytes, frames.ptr, frames.len);
+    memset(batch->sid, 0, sizeof batch->sid);
+    if (sid.len == SID_LEN)
+        memcpy(batch->sid, sid.ptr, SID_LEN);
+    pthread_mutex_lock(&h->lock); /* keeps the connection and its shard alive */
+    xs_conn *c = sid.len == SID_LEN ? map_get(&h->sids, sid) : NULL;
+    bool ok = false;
+    if (!c || c->space != s)
+        xs_fail(err, XS_E_NOTFOUND, XS_NO_POS, "No such session.");
+    else if (!same_identity(c->identity, who))
+        xs_fail(err, XS_E_ACCESSDENIED, XS_NO_POS, "The session belongs to somebody else.");
+    else if (!(ok = mailbox_push(&c->shard->box, (Mail){.kind = MAIL_SEND, .arg = batch})))
+        xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+    pthread_mutex_unlock(&h->lock);
+    if (ok)
+        *n = accepted;
+    else
+        mem_free(batch);
+    return ok;
+}
+
+/* ---- statistics ---- */
+
+void hub_stats(Hub *h, HubStats *out)
+{
+#define LOAD(member) .member = atomic_load_explicit(&h->member, memory_order_relaxed)
+    *out = (HubStats){LOAD(connections), LOAD(subscriptions), LOAD(published), LOAD(delivered),
+                      LOAD(frames_in),   LOAD(refused),       LOAD(dropped)};
+#undef LOAD
+    MapSlot *slot;
+    size_t at = 0;
+    pthread_mutex_lock(&h->lock);
+    while ((slot = map_next(&h->spaces, &at))) {
+        Space *s = slot->value;
+        space_lock(s);
+        out->channels += s->channels.count;
+        space_unlock(s);
+        out->spaces++;
+    }
+    pthread_mutex_unlock(&h->lock);
+}

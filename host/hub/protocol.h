@@ -1,0 +1,26 @@
+/* protocol.h - D1, the client protocol: frames in, triggers, answers. Thread: the shard's, except
+ * hub_job_done. Specification: realtime.md §2.4, §3, §5.6. */
+#ifndef HOST_HUB_PROTOCOL_H
+#define HOST_HUB_PROTOCOL_H
+
+#include "host/hub/shard.h"
+
+typedef struct Job Job; /* a HubJob and where its verdict goes */
+
+xs_frame_result protocol_frame(xs_conn *c, const char *data, size_t len);
+/** Frames of a POST; consumes the batch. c NULL: the session has gone. */
+void protocol_send(xs_conn *c, SendBatch *batch);
+/** Split a document of frames; calls each (may be NULL) and counts. false: not frames, or too many.
+ */
+bool protocol_split(Text doc, uint32_t max, void (*each)(void *ctx, Text frame), void *ctx,
+                    uint32_t *n);
+/** The same JSON on one line. false: not JSON, or out of memory. */
+XS_MUST_CHECK bool protocol_compact(Text json, Buf *out);
+void protocol_join_listed(xs_conn *c, xs_request *req);
+xs_resume_state protocol_resume_state(xs_conn *c, xs_request *req);
+/** The connection is gone: leave every channel. */
+void protocol_leave_all(xs_conn *c);
+/** A verdict from the mailbox; consumes the job. */
+void protocol_job_result(MailLink *link);
+
+#endif

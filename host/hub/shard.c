@@ -1,0 +1,702 @@
+/* shard.c - a transport instance as the hub sees it: connections come and go, mail is delivered.
+ * Transport calls may call back (close → gone); `depth` defers what would pull the floor away. */
+#include "host/hub/shard.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "core/mem.h"
+#include "core/text.h"
+#include "host/hub/event.h"
+#include "host/hub/protocol.h"
+#include "host/log.h"
+
+enum { MAX_HELD = 2000, MAX_EXTRAS = 2048 /* larger ones are not shown to other clients */ };
+
+int64_t mono_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void fill_random(void *out, size_t n)
+{
+    char *p = out;
+    while (n) {
+        ssize_t got = getrandom(p, n, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            abort(); /* ids that can be guessed are worse than no server */
+        p += got;
+        n -= (size_t)got;
+    }
+}
+
+/* 128 random bits as 22 base64url characters. */
+static void random_id(char out[SOCKET_ID_LEN + 1])
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    unsigned char bytes[17] = {0};
+    fill_random(bytes, 16);
+    for (size_t i = 0; i < SOCKET_ID_LEN; i++) {
+        size_t bit = i * 6;
+        unsigned pair = (unsigned)bytes[bit / 8] << 8 | bytes[bit / 8 + 1];
+        out[i] = alphabet[pair >> (10 - bit % 8) & 63];
+    }
+    out[SOCKET_ID_LEN] = '\0';
+}
+
+/* ---- shards ---- */
+
+xs_shard *shard_ref(xs_shard *s)
+{
+    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+    return s;
+}
+
+void shard_unref(xs_shard *s)
+{
+    if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    while (s->spaces) {
+        ShardSpace *view = s->spaces;
+        s->spaces = view->next;
+        mem_free(view);
+    }
+    mailbox_deinit(&s->box);
+    map_deinit(&s->by_socket);
+    map_deinit(&s->by_sid);
+    buf_deinit(&s->scratch);
+    mem_free(s);
+}
+
+static ShardSpace *view_of(xs_shard *s, Space *space)
+{
+    for (ShardSpace *v = s->spaces; v; v = v->next) {
+        if (v->space == space)
+            return v;
+    }
+    ShardSpace *v = mem_zalloc(1, sizeof *v);
+    if (!v)
+        return NULL;
+    space_lock(space);
+    *v = (ShardSpace){space, space->seq, s->spaces}; /* nobody here listened, so nothing is owed */
+    space_unlock(space);
+    s->spaces = v;
+    return v;
+}
+
+static void finish_conn(xs_conn *c);
+
+static void enter(xs_shard *s)
+{
+    s->depth++;
+}
+
+/* Close what has to be closed, bury what has gone; both may bring more of either. */
+static void settle(xs_shard *s)
+{
+    while (s->closing || s->dead) {
+        xs_conn *c = s->closing;
+        if (c) {
+            s->closing = c->next_closing;
+            if (!c->gone)
+                s->ops->close(s->state, c->peer, c->close_code, c->close_reason);
+            continue;
+        }
+        c = s->dead;
+        s->dead = c->next_dead;
+        finish_conn(c);
+    }
+}
+
+/* End of a call: at the outermost one settle, then let the transport write. */
+static void leave(xs_shard *s, bool flush)
+{
+    if (s->depth > 1) {
+        s->depth--;
+        return;
+    }
+    do {
+        settle(s);
+        if (s->touched || flush) {
+            s->touched = flush = false;
+            s->ops->flush(s->state);
+        }
+    } while (s->closing || s->dead || s->touched);
+    s->depth--;
+}
+
+/* ---- subscriber arrays ---- */
+
+bool local_reserve(ShardChannel *local)
+{
+    void *slots = local->slots;
+    bool ok = mem_grow(&slots, &local->cap, local->count + 1, sizeof *local->slots);
+    local->slots = slots;
+    return ok;
+}
+
+void local_add(ShardChannel *local, Sub *sub, uint64_t from_order)
+{
+    uint32_t flags = (sub->conn->identity->authenticated ? SLOT_AUTH : 0u) |
+                     (sub->member.watches ? SLOT_PRESENCE : 0u) |
+                     (sub->conn->holding ? SLOT_HOLD : 0u);
+    sub->local = local;
+    sub->index = local->count;
+    if (sub->conn->closing || sub->conn->gone)
+        from_order = UINT64_MAX;
+    local->slots[local->count++] = (Slot){sub->conn->peer, from_order, sub, flags};
+}
+
+void local_remove(Sub *sub)
+{
+    ShardChannel *local = sub->local;
+    Slot last = local->slots[--local->count];
+    local->slots[sub->index] = last;
+    last.sub->index = sub->index;
+    sub->local = NULL;
+}
+
+static void free_local(ShardChannel *local)
+{
+    mem_free(local->slots);
+    mem_free(local);
+}
+
+void local_retire(ShardChannel *local)
+{
+    local->dead = true;
+    if (atomic_load_explicit(&local->pending, memory_order_acquire) == 0)
+        free_local(local);
+}
+
+/* ---- delivery ---- */
+
+static void mute(xs_conn *c)
+{
+    for (size_t i = 0; i < c->subs.len; i++) {
+        Sub *sub = c->subs.ptr[i];
+        if (sub->local)
+            sub->local->slots[sub->index].from_order = UINT64_MAX;
+    }
+}
+
+void conn_close(xs_conn *c, int code, const char *reason)
+{
+    if (c->closing || c->gone)
+        return;
+    c->closing = true;
+    c->close_code = code;
+    c->close_reason = reason;
+    mute(c);
+    c->next_closing = c->shard->closing;
+    c->shard->closing = c;
+}
+
+static void offer(xs_conn *c, xs_frame *f)
+{
+    xs_shard *s = c->shard;
+    s->touched = true;
+    atomic_fetch_add_explicit(&s->hub->delivered, 1, memory_order_relaxed);
+    if (s->ops->deliver(s->state, c->peer, f) == XS_FULL)
+        conn_close(c, 1013, "slow consumer");
+}
+
+void conn_deliver(xs_conn *c, Event *ev)
+{
+    if (!ev) {
+        conn_close(c, 1011, "out of memory");
+        return;
+    }
+    if (!c->closing && !c->gone)
+        offer(c, &ev->frame);
+    frame_unref(&ev->frame);
+}
+
+static bool is_target(const Identity *id, const Event *ev)
+{
+    return id->dbo_id == ev->dbo_id && text_eq(bare_row_id(id->row_id), ev->row_id);
+}
+
+bool conn_may_see(const xs_conn *c, const Event *ev)
+{
+    uint32_t flags = ev->frame.flags;
+    if ((flags & XS_FRAME_AUTH_ONLY) && !c->identity->authenticated)
+        return false;
+    if ((flags & XS_FRAME_TARGET_ID) && !is_target(c->identity, ev))
+        return false;
+    return !(flags & XS_FRAME_EXCLUDE) || strcmp(c->socket_id, ev->exclude) != 0;
+}
+
+void conn_hold(xs_conn *c, Event *ev)
+{
+    if (c->held.len >= MAX_HELD || !VEC_PUSH(&c->held, ev)) {
+        conn_close(c, 1013, "too much to resume");
+        return;
+    }
+    frame_ref(&ev->frame);
+}
+
+/* The hot path: every subscriber of one channel on this shard. */
+static void walk(xs_shard *s, ShardChannel *local, Event *ev)
+{
+    const uint32_t filters =
+        XS_FRAME_AUTH_ONLY | XS_FRAME_TARGET_ID | XS_FRAME_EXCLUDE | EVENT_PRESENCE;
+    xs_frame *f = &ev->frame;
+    bool filtered = f->flags & filters, stored = f->flags & XS_FRAME_STORED;
+    uint64_t delivered = 0;
+    for (size_t i = 0; i < local->count; i++) {
+        const Slot *slot = &local->slots[i];
+        if (ev->order <= slot->from_order)
+            continue;
+        if (filtered && ((f->flags & EVENT_PRESENCE && !(slot->flags & SLOT_PRESENCE)) ||
+                         (f->flags & XS_FRAME_AUTH_ONLY && !(slot->flags & SLOT_AUTH)) ||
+                         !conn_may_see(slot->sub->conn, ev)))
+            continue;
+        if (UNLIKELY(slot->flags & SLOT_HOLD) && stored) {
+            conn_hold(slot->sub->conn, ev);
+            continue;
+        }
+        delivered++;
+        if (UNLIKELY(s->ops->deliver(s->state, slot->peer, f) == XS_FULL))
+            conn_close(slot->sub->conn, 1013, "slow consumer");
+    }
+    if (stored)
+        local->view->offered = f->seq;
+    atomic_fetch_add_explicit(&s->hub->delivered, delivered, memory_order_relaxed);
+}
+
+static void end_mail(ShardChannel *local)
+{
+    /* Only this thread makes a channel dead, and no new mail comes after that. */
+    if (atomic_fetch_sub_explicit(&local->pending, 1, memory_order_acq_rel) == 1 && local->dead)
+        free_local(local);
+}
+
+static void handle_mail(xs_shard *s, const Mail *mail, bool deliver)
+{
+    switch (mail->kind) {
+    case MAIL_EVENT:
+        if (deliver && !mail->local->dead)
+            walk(s, mail->local, event_of(mail->frame));
+        end_mail(mail->local);
+        frame_unref(mail->frame);
+        break;
+    case MAIL_DIRECT: {
+        xs_conn *c = map_get(&s->by_socket, text_from(event_of(mail->frame)->target));
+        if (deliver && c && !c->closing && !c->gone)
+            offer(c, mail->frame);
+        frame_unref(mail->frame);
+        break;
+    }
+    case MAIL_CALL: mail->call(s, mail->arg); break;
+    case MAIL_SEND: {
+        SendBatch *batch = mail->arg;
+        protocol_send(deliver ? map_get(&s->by_sid, text_from(batch->sid)) : NULL, batch);
+        break;
+    }
+    }
+}
+
+static void handle_links(MailLink *link)
+{
+    while (link) {
+        MailLink *next = link->next;
+        protocol_job_result(link);
+        link = next;
+    }
+}
+
+static void shard_drain(xs_shard *s)
+{
+    if (s->depth)
+        return; /* called from within deliver or close; the outer call goes on */
+    enter(s);
+    MailBatch batch = mailbox_take(&s->box);
+    if (batch.lost) {
+        for (xs_conn *c = s->conns; c; c = c->next)
+            conn_close(c, 1013, "overload");
+    }
+    s->draining = true;
+    for (size_t i = 0; i < batch.count; i++)
+        handle_mail(s, &batch.items[i], true);
+    s->draining = false;
+    handle_links(batch.links);
+    leave(s, true);
+}
+
+/* ---- connections ---- */
+
+static bool describe(xs_conn *c)
+{
+    const Identity *id = c->identity;
+    Text extras = id->extras.len <= MAX_EXTRAS ? id->extras : TEXT("{}");
+    Buf b = BUF_INIT;
+    size_t len;
+    d1_client(&b, extras, id->dbo_id, id->row_id, text_from(c->socket_id));
+    char *text = buf_take(&b, &len);
+    c->client = (Text){text, text ? len : 0};
+    return text != NULL;
+}
+
+static bool enlist(xs_conn *c)
+{
+    xs_shard *s = c->shard;
+    Hub *h = s->hub;
+    if (!map_put(&s->by_socket, text_from(c->socket_id), c))
+        return false;
+    if (map_put(&s->by_sid, text_from(c->sid), c)) {
+        pthread_mutex_lock(&h->lock);
+        bool ok = map_put(&h->sids, text_from(c->sid), c);
+        pthread_mutex_unlock(&h->lock);
+        if (ok)
+            return true;
+        map_take(&s->by_sid, text_from(c->sid));
+    }
+    map_take(&s->by_socket, text_from(c->socket_id));
+    return false;
+}
+
+static xs_conn *conn_new(xs_shard *s, void *peer, xs_request *req)
+{
+    xs_conn *c = mem_zalloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->shard = s;
+    c->peer = peer;
+    c->space = req->space;
+    c->identity = identity_ref(req->identity);
+    c->request = request_ref(req);
+    c->refilled_ms = mono_ms();
+    c->frame_tokens = (int64_t)s->hub->opt.frames_burst * 1000;
+    c->join_tokens = INT64_MAX; /* filled to its burst by the first refill */
+    random_id(c->socket_id);
+    memcpy(c->sid, "AAA", 3); /* node 0 */
+    random_id(c->sid + 3);
+    c->view = view_of(s, c->space);
+    if (!c->view || !describe(c) || !enlist(c)) {
+        conn_free(c);
+        return NULL;
+    }
+    c->next = s->conns;
+    if (c->next)
+        c->next->prev = c;
+    s->conns = c;
+    return c;
+}
+
+void conn_free(xs_conn *c)
+{
+    for (size_t i = 0; i < c->subs.len; i++)
+        mem_free(c->subs.ptr[i]);
+    VEC_DEINIT(&c->subs);
+    event_vec_deinit(&c->held);
+    for (size_t i = 0; i < c->gaps.len; i++)
+        mem_free((void *)(uintptr_t)c->gaps.ptr[i].channel.ptr);
+    VEC_DEINIT(&c->gaps);
+    mem_free((void *)(uintptr_t)c->client.ptr);
+    mem_free(c->seen_refs);
+    identity_unref(c->identity);
+    request_unref(c->request);
+    mem_free(c);
+}
+
+/* The connection is dead: out of every index. */
+static void bury(xs_conn *c)
+{
+    xs_shard *s = c->shard;
+    Hub *h = s->hub;
+    protocol_leave_all(c);
+    map_take(&s->by_socket, text_from(c->socket_id));
+    map_take(&s->by_sid, text_from(c->sid));
+    pthread_mutex_lock(&h->lock);
+    map_take(&h->sids, text_from(c->sid));
+    pthread_mutex_unlock(&h->lock);
+    *(c->prev ? &c->prev->next : &s->conns) = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    c->prev = c->next = NULL;
+    atomic_fetch_sub_explicit(&h->connections, 1, memory_order_relaxed);
+    c->buried = true;
+}
+
+/* Its memory lasts until its triggers are done. */
+static void finish_conn(xs_conn *c)
+{
+    bury(c);
+    if (atomic_load(&c->njobs) == 0)
+        conn_free(c);
+}
+
+static xs_conn *refuse(xs_refusal *why, int code, int status, const char *message)
+{
+    why->close_code = code;
+    why->status = status;
+    snprintf(why->message, sizeof why->message, "%s", message);
+    return NULL;
+}
+
+static xs_conn *up_connect(xs_shard *s, void *peer, xs_request *req, xs_refusal *why)
+{
+    if (!req->space)
+        return refuse(why, 4401, 404, "Unknown connection hash");
+    if (req->bad_token && s->hub->opt.reject_bad_token)
+        return refuse(why, 4401, 401, "Invalid token.");
+    if (NEVER(!req->identity))
+        return refuse(why, 1011, 500, "Internal error.");
+    xs_conn *c = conn_new(s, peer, req);
+    if (!c)
+        return refuse(why, 1013, 503, "Out of memory.");
+    atomic_fetch_add_explicit(&s->hub->connections, 1, memory_order_relaxed);
+    return c;
+}
+
+/* A client that speaks from within deliver (in-process transports): after this call, in order. */
+static xs_frame_result frame_later(xs_conn *c, const char *data, size_t len)
+{
+    SendBatch *batch = mem_alloc(sizeof *batch + len + 1);
+    if (batch) {
+        memcpy(batch->sid, c->sid, sizeof batch->sid);
+        memcpy(batch->bytes, data, len);
+        batch->len = len;
+        if (mailbox_push(&c->shard->box, (Mail){.kind = MAIL_SEND, .arg = batch}))
+            return XS_FRAME_OK;
+        mem_free(batch);
+    }
+    conn_close(c, 1013, "overload");
+    return XS_FRAME_OK;
+}
+
+static xs_frame_result up_frame(xs_conn *c, const char *data, size_t len)
+{
+    xs_shard *s = c->shard;
+    if (c->gone || c->closing)
+        return XS_FRAME_OK;
+    if (s->depth)
+        return frame_later(c, data, len);
+    enter(s);
+    xs_frame_result result = protocol_frame(c, data, len);
+    leave(s, false); /* may free c */
+    return result;
+}
+
+static void up_gone(xs_conn *c, int close_code)
+{
+    (void)close_code;
+    xs_shard *s = c->shard;
+    if (NEVER(c->gone))
+        return;
+    c->gone = true;
+    mute(c);
+    c->next_dead = s->dead;
+    s->dead = c;
+    if (s->depth)
+        return;
+    enter(s);
+    if (c->closing) { /* not closed by us any more */
+        xs_conn **at = &s->closing;
+        while (*at && *at != c)
+            at = &(*at)->next_closing;
+        if (*at)
+            *at = c->next_closing;
+    }
+    leave(s, false);
+}
+
+static void up_writable(xs_conn *c)
+{
+    (void)c; /* nothing is held back: the transport's queue is the only one */
+}
+
+static int up_wake_fd(xs_shard *s)
+{
+    return s->box.wake_fd;
+}
+
+static void up_request_unref(xs_request *r)
+{
+    request_unref(r);
+}
+
+static xs_str str_of(Text t)
+{
+    return (xs_str){t.ptr, t.len};
+}
+
+static xs_str up_request_token(xs_request *r)
+{
+    return str_of(r->token);
+}
+
+static xs_str up_request_base(xs_request *r)
+{
+    return str_of(r->base);
+}
+
+static xs_str up_request_query(xs_request *r, const char *name, unsigned index)
+{
+    const Const *values = const_get(r->query, name);
+    if (values && values->kind == C_TEXT && index == 0)
+        return str_of(values->text);
+    if (!values || values->kind != C_LIST || index >= values->count)
+        return (xs_str){NULL, 0};
+    return str_of(const_text_of(values->items[index], (Text){0}));
+}
+
+static xs_str up_request_header(xs_request *r, const char *name)
+{
+    size_t len = strlen(name);
+    for (uint32_t i = 0; r->headers && r->headers->kind == C_MAP && i < r->headers->count; i++) {
+        Text key = r->headers->pairs[i].key;
+        if (key.len == len && strncasecmp(key.ptr, name, len) == 0)
+            return str_of(const_text_of(r->headers->pairs[i].value, (Text){0}));
+    }
+    return (xs_str){NULL, 0};
+}
+
+static xs_str up_conn_sid(xs_conn *c)
+{
+    return (xs_str){c->sid, SID_LEN};
+}
+
+static void up_position(xs_conn *c, uint64_t *epoch, uint64_t *seq)
+{
+    xs_shard *s = c->shard;
+    *epoch = c->space->epoch;
+    if (c->holding) { /* the missed events are not out yet */
+        *seq = c->hold_seq;
+        return;
+    }
+    if (!s->draining) {
+        /* With the lock nothing is posted, so an empty mailbox means that all of it was offered. */
+        space_lock(c->space);
+        if (mailbox_is_empty(&s->box))
+            c->view->offered = c->space->seq;
+        space_unlock(c->space);
+    }
+    *seq = c->view->offered;
+}
+
+static void up_join_listed(xs_conn *c, xs_request *req)
+{
+    xs_shard *s = c->shard;
+    if (c->gone || c->closing)
+        return;
+    enter(s);
+    protocol_join_listed(c, req);
+    leave(s, false);
+}
+
+static void up_random(void *out, size_t n)
+{
+    fill_random(out, n);
+}
+
+XS_PRINTF(2, 3) static void up_log(int level, const char *fmt, ...)
+{
+    static const Log log = {.level = LEVEL_INFO};
+    char line[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    LogLevel at = level <= 0 ? LEVEL_ERROR : level >= 3 ? LEVEL_DEBUG : (LogLevel)level;
+    log_line(&log, at, "%s", line);
+}
+
+/* ---- life of a shard ---- */
+
+xs_shard *hub_shard_new(Hub *h, const xs_transport_ops *ops, const xs_limits *limits, xs_host *host,
+                        xs_error *err)
+{
+    xs_shard *s = mem_zalloc(1, sizeof *s);
+    if (!s) {
+        xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+        return NULL;
+    }
+    if (!mailbox_init(&s->box, err)) {
+        mem_free(s);
+        return NULL;
+    }
+    atomic_init(&s->refs, 1);
+    s->hub = h;
+    s->ops = ops;
+    s->limits = limits;
+    *host = (xs_host){
+        .size = sizeof *host,
+        .shard = s,
+        .limits = limits,
+        .http = host->http,
+        .connect = up_connect,
+        .frame = up_frame,
+        .gone = up_gone,
+        .writable = up_writable,
+        .wake_fd = up_wake_fd,
+        .drain = shard_drain,
+        .wire = frame_wire,
+        .frame_ref = frame_ref,
+        .frame_unref = frame_unref,
+        .request_unref = up_request_unref,
+        .request_token = up_request_token,
+        .request_query = up_request_query,
+        .request_header = up_request_header,
+        .request_base = up_request_base,
+        .conn_sid = up_conn_sid,
+        .position = up_position,
+        .join_listed = up_join_listed,
+        .now_ms = mono_ms,
+        .random = up_random,
+        .log = up_log,
+        .resume_state = protocol_resume_state,
+    };
+    return s;
+}
+
+void hub_shard_attach(xs_shard *s, void *state)
+{
+    s->state = state;
+}
+
+bool hub_shard_post(xs_shard *s, void (*fn)(xs_shard *, void *), void *arg)
+{
+    return mailbox_push(&s->box, (Mail){.kind = MAIL_CALL, .call = fn, .arg = arg});
+}
+
+void conn_job_ended(xs_conn *c)
+{
+    if (atomic_fetch_sub(&c->njobs, 1) == 1)
+        conn_free(c);
+}
+
+void hub_shard_free(xs_shard *s)
+{
+    if (!s)
+        return;
+    s->depth++; /* the transport is gone: no call to it any more */
+    for (xs_conn *c = s->conns; c; c = c->next) {
+        c->gone = true;
+        mute(c);
+        /* Ours. Without a mailbox the triggers that still run count down themselves; the last one
+         * frees. */
+        atomic_fetch_add(&c->njobs, 1);
+    }
+    mailbox_close(&s->box);
+    MailBatch batch = mailbox_take(&s->box);
+    for (size_t i = 0; i < batch.count; i++)
+        handle_mail(s, &batch.items[i], false);
+    handle_links(batch.links);
+    while (s->conns) {
+        xs_conn *c = s->conns;
+        bury(c);
+        conn_job_ended(c);
+    }
+    shard_unref(s);
+}

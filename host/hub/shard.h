@@ -1,0 +1,140 @@
+/* shard.h - the hub's side of one transport instance: its connections and their subscriptions. One
+ * thread owns all of it; other threads only use the mailbox. Also the hub itself, which shards
+ * share. */
+#ifndef HOST_HUB_SHARD_H
+#define HOST_HUB_SHARD_H
+
+#include "host/hub/channel.h"
+
+enum { SID_LEN = 3 + SOCKET_ID_LEN, SEEN_REFS = 64 };
+
+struct Hub {
+    HubOptions opt; /* defaults filled in */
+    HubDispatcher dispatcher;
+    bool has_dispatcher;
+    Patterns patterns;
+    pthread_mutex_t lock; /* spaces, sids; before a space's lock */
+    Map spaces;           /* key → Space */
+    Map sids;             /* session id → xs_conn */
+    _Atomic uint64_t connections, subscriptions, published, delivered, frames_in, refused, dropped;
+};
+
+/* A client frame that waits for the one before it. */
+typedef struct Pending {
+    struct Pending *next;
+    size_t len;
+    char bytes[];
+} Pending;
+
+/* One (connection, channel): the subscription, and the line in which its frames are handled. */
+typedef struct Sub {
+    Member member;
+    xs_conn *conn;
+    Text name;
+    Channel *ch;         /* while joined */
+    ShardChannel *local; /* while joined */
+    size_t index;        /* of its slot in local */
+    bool joined;
+    bool busy;        /* a trigger is running; frames wait */
+    bool running;     /* its queue is being worked off further up the stack */
+    bool listed;      /* its join came with the request (SSE, long-poll) */
+    bool leave_after; /* the client left while busy: run the leave triggers then */
+    bool wants_history, wants_presence;
+    Pending *queue, **queue_end;
+} Sub;
+
+/* A space as seen by a shard. */
+typedef struct ShardSpace {
+    Space *space;
+    uint64_t offered; /* everything up to here was offered to the shard's connections */
+    struct ShardSpace *next;
+} ShardSpace;
+
+typedef struct Gap {
+    Text channel; /* owned */
+    const char *reason;
+} Gap;
+
+struct xs_conn {
+    xs_shard *shard;
+    void *peer;
+    Space *space;
+    ShardSpace *view;
+    Identity *identity;
+    xs_request *request;
+    char socket_id[SOCKET_ID_LEN + 1], sid[SID_LEN + 1];
+    Text client; /* owned: d1_client */
+    VEC(Sub *) subs;
+    uint32_t njoined;     /* joined or joining */
+    xs_conn *prev, *next; /* all of the shard */
+    xs_conn *next_closing, *next_dead;
+    bool closing, gone;
+    bool buried; /* out of every index, only triggers point here */
+    int close_code;
+    const char *close_reason;
+    _Atomic uint32_t njobs; /* triggers under way that point here */
+    uint32_t fifo_frames;
+    size_t fifo_bytes;
+    bool stopped;                                   /* the transport does not read */
+    int64_t frame_tokens, join_tokens, refilled_ms; /* thousandths of a frame */
+    uint32_t strikes;
+    int64_t strike_ms;
+    /* resuming: numbered events wait until every listed channel is joined */
+    uint32_t listed_pending;
+    bool holding;
+    Position resume;
+    uint64_t hold_seq;
+    EventVec held;
+    VEC(Gap) gaps;
+    uint64_t *seen_refs; /* ring of SEEN_REFS hashes, made at first use */
+    uint32_t seen_at;
+};
+
+struct xs_shard {
+    _Atomic uint32_t refs; /* its owner, and every trigger under way */
+    Hub *hub;
+    const xs_transport_ops *ops;
+    const xs_limits *limits;
+    void *state;
+    Mailbox box;
+    uint32_t depth;         /* calls of ours on the stack; gone and close wait for 0 */
+    bool draining, touched; /* touched: something was delivered since the last flush */
+    xs_conn *conns, *closing, *dead;
+    Map by_socket, by_sid;
+    ShardSpace *spaces;
+    Buf scratch;
+};
+
+/* Frames of a POST for one session. */
+typedef struct SendBatch {
+    char sid[SID_LEN + 1];
+    size_t len;
+    char bytes[]; /* the JSON document */
+} SendBatch;
+
+xs_shard *shard_ref(xs_shard *s);
+void shard_unref(xs_shard *s);
+int64_t mono_ms(void);
+
+/** Hand a frame to one connection; consumes the reference; NULL is ignored (out of memory: it
+ * closes). */
+void conn_deliver(xs_conn *c, Event *ev);
+/** Close once the current call is done; nothing is delivered from here on. */
+void conn_close(xs_conn *c, int code, const char *reason);
+/** Is this event for this connection? For replays; live ones use the same rules in the walk. */
+bool conn_may_see(const xs_conn *c, const Event *ev);
+/** Keep a numbered event until the resumption is complete; takes its own reference. */
+void conn_hold(xs_conn *c, Event *ev);
+void conn_free(xs_conn *c); /* after finish, no job left */
+/** A trigger's end when the shard has no mailbox any more; frees the connection with the last one.
+ * Any thread. */
+void conn_job_ended(xs_conn *c);
+
+/** A slot for a subscriber; room was made by local_reserve. */
+XS_MUST_CHECK bool local_reserve(ShardChannel *local);
+void local_add(ShardChannel *local, Sub *sub, uint64_t from_order);
+void local_remove(Sub *sub);
+/** After the channel dropped the shard's interest. */
+void local_retire(ShardChannel *local);
+
+#endif
