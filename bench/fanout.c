@@ -20,6 +20,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -128,6 +129,7 @@ static void exec_server(const Fanout *f, int out)
     setenv("XS_REALTIME_DEFAULT_CHANNEL", "anonymous", 1);
     setenv("XS_TRANSPORT", "ws,sse,longpoll", 1);
     setenv("XS_LOG_LEVEL", "warning", 1);
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* never outlive the benchmark */
     dup2(out, STDOUT_FILENO);
     char serve[] = "serve", listen[] = "--listen", address[] = "127.0.0.1:0", db[] = "--db",
          memory[] = ":memory:", dir[sizeof f->dir];

@@ -1,0 +1,234 @@
+/* longpoll_test.c - poll sessions on fake exchanges. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "transports/common/fake_http.h"
+
+/* The plugin as it is linked into a binary. */
+extern const xs_plugin xs_plugin_longpoll;
+
+#define EPOCH "9f02c41be77a3d10"
+
+static int setup(void **state)
+{
+    (void)state;
+    fake_http_init((const xs_transport_ops *)xs_plugin_longpoll.ops);
+    fake.seq = 41;
+    return 0;
+}
+
+static void finish(void)
+{
+    fake.ops->destroy(fake.state);
+    assert_int_equal(fake.gone_count, fake.conn_count);
+    fake_deinit();
+}
+
+/* NULL leaves a parameter out. */
+static xs_http *poll_with(const char *sid, const char *cursor, const char *name, const char *value)
+{
+    xs_request *req = fake_request(NULL);
+    const char *pairs[][2] = {{"sid", sid}, {"cursor", cursor}, {name, value}};
+    unsigned n = 0;
+    for (unsigned i = 0; i < 3; i++)
+        if (pairs[i][0] && pairs[i][1]) {
+            req->query[n][0] = pairs[i][0];
+            req->query[n++][1] = pairs[i][1];
+        }
+    return exchange_begin(req);
+}
+
+static void deliver(const char *json, uint64_t seq)
+{
+    fake_deliver(&fake.conns[fake.conn_count - 1], json, seq);
+}
+
+static void first_poll_answers_at_once(void **state)
+{
+    (void)state;
+    fake_http_start();
+    fake.join_json = "{\"action\":\"join\"}";
+    xs_http *x = poll_with(NULL, NULL, NULL, NULL);
+    assert_int_equal(x->status, 200);
+    assert_string_equal(x->body, "{\"sid\":\"0a3sid1\",\"cursor\":\"" EPOCH
+                                 ".41.1\",\"more\":false,\"wait\":0,\"resync\":[],\"frames\":["
+                                 "{\"action\":\"join\"}]}");
+    assert_non_null(strstr(x->headers, "ETag: \"" EPOCH ".41.1\"\n"));
+    assert_non_null(strstr(x->headers, "Cache-Control: no-store\n"));
+    exchange_free(x);
+    finish();
+}
+
+static void lost_answer_is_repeated(void **state)
+{
+    (void)state;
+    fake_http_start();
+    exchange_free(poll_with(NULL, NULL, NULL, NULL));
+    xs_http *x = poll_with("0a3sid1", EPOCH ".41.0", NULL, NULL);
+    assert_true(x->held);
+    deliver("{\"n\":1}", 42);
+    deliver("{\"n\":2}", 43);
+    assert_true(x->held);
+    fake.ops->flush(fake.state);
+    static const char want[] = "{\"sid\":\"0a3sid1\",\"cursor\":\"" EPOCH
+                               ".43.2\",\"more\":false,\"wait\":0,\"resync\":[],\"frames\":["
+                               "{\"n\":1},{\"n\":2}]}";
+    assert_string_equal(x->body, want);
+    exchange_free(x);
+    x = poll_with("0a3sid1", EPOCH ".41.0", NULL, NULL); /* the answer never arrived */
+    assert_string_equal(x->body, want);
+    exchange_free(x);
+    x = poll_with("0a3sid1", EPOCH ".43.2", NULL, NULL); /* now it did */
+    assert_true(x->held);
+    deliver("{\"n\":3}", 44);
+    fake.ops->flush(fake.state);
+    assert_non_null(strstr(x->body, "\"" EPOCH ".44.3\""));
+    assert_non_null(strstr(x->body, "\"frames\":[{\"n\":3}]}"));
+    exchange_free(x);
+    finish();
+}
+
+static void limit_leaves_more(void **state)
+{
+    (void)state;
+    fake_http_start();
+    exchange_free(poll_with(NULL, NULL, NULL, NULL));
+    for (uint64_t i = 0; i < 5; i++)
+        deliver("{}", 42 + i);
+    xs_http *x = poll_with("0a3sid1", EPOCH ".41.0", "limit", "2");
+    assert_non_null(strstr(x->body, "\"cursor\":\"" EPOCH ".43.2\",\"more\":true"));
+    assert_non_null(strstr(x->body, "\"frames\":[{},{}]}"));
+    exchange_free(x);
+    x = poll_with("0a3sid1", EPOCH ".43.2", NULL, NULL);
+    assert_non_null(strstr(x->body, "\"cursor\":\"" EPOCH ".46.5\",\"more\":false"));
+    exchange_free(x);
+    finish();
+}
+
+static void empty_answers(void **state)
+{
+    (void)state;
+    fake_http_start();
+    exchange_free(poll_with(NULL, NULL, NULL, NULL));
+    xs_http *x = poll_with("0a3sid1", EPOCH ".41.0", "timeout", "0");
+    assert_int_equal(x->status, 200);
+    assert_non_null(strstr(x->body, "\"cursor\":\"" EPOCH ".41.0\""));
+    assert_non_null(strstr(x->body, "\"frames\":[]}"));
+    exchange_free(x);
+    /* Held, and released by a second poll of the same session. */
+    x = poll_with("0a3sid1", EPOCH ".41.0", "empty", "204");
+    assert_true(x->held);
+    xs_http *y = poll_with("0a3sid1", EPOCH ".41.0", NULL, NULL);
+    assert_int_equal(x->status, 204);
+    assert_string_equal(x->body, "");
+    assert_non_null(strstr(x->headers, "X-XS-Cursor: " EPOCH ".41.0\n"));
+    assert_non_null(strstr(x->headers, "X-XS-Sid: 0a3sid1\n"));
+    assert_true(y->held);
+    exchange_gone(y);
+    exchange_free(x);
+    exchange_free(y);
+    xs_request *req = fake_request(NULL);
+    req->query[0][0] = "sid";
+    req->query[0][1] = "0a3sid1";
+    req->query[1][0] = "timeout";
+    req->query[1][1] = "0";
+    req->header[0][0] = "If-None-Match";
+    req->header[0][1] = "\"" EPOCH ".41.0\"";
+    x = exchange_begin(req);
+    assert_int_equal(x->status, 304);
+    exchange_free(x);
+    finish();
+}
+
+static void bad_parameters(void **state)
+{
+    (void)state;
+    fake_http_start();
+    static const char *const rows[][2] = {{"timeout", "56"}, {"timeout", "x"}, {"timeout", "-1"},
+                                          {"limit", "0"},    {"limit", "501"}, {"empty", "203"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        xs_http *x = poll_with(NULL, NULL, rows[i][0], rows[i][1]);
+        if (x->status != 400)
+            fail_msg("%s=%s gave %d", rows[i][0], rows[i][1], x->status);
+        exchange_free(x);
+    }
+    finish();
+}
+
+static void overflow_becomes_resync(void **state)
+{
+    (void)state;
+    fake.limits.queue_hard_frames = 8;
+    fake_http_start();
+    exchange_free(poll_with(NULL, NULL, NULL, NULL));
+    for (uint64_t i = 0; i < 8; i++)
+        deliver(i % 2 ? "{\"action\":\"event\",\"client\":{\"extras\":{\"channel\":\"no\"}},"
+                        "\"options\":{\"channel\":\"a\"}}"
+                      : "{\"options\":{\"x\":[\"}\",{\"y\":1}],\"channel\":\"b:\\\"2\"},\"z\":0}",
+                42 + i);
+    deliver("{\"last\":1}", 50);
+    xs_http *x = poll_with("0a3sid1", EPOCH ".41.0", NULL, NULL);
+    assert_non_null(strstr(x->body, "\"resync\":[\"b:\\\"2\",\"a\"],\"frames\":[{\"last\":1}]}"));
+    exchange_free(x);
+    x = poll_with("0a3sid1", EPOCH ".50.11", "timeout", "0");
+    assert_non_null(strstr(x->body, "\"resync\":[],\"frames\":[]"));
+    exchange_free(x);
+    finish();
+}
+
+static void silent_session_expires(void **state)
+{
+    (void)state;
+    fake.limits.lp_session_ms = 20;
+    fake_http_start();
+    exchange_free(poll_with(NULL, NULL, NULL, NULL));
+    poll(NULL, 0, 40);
+    fake.ops->tick(fake.state);
+    assert_int_equal(fake.gone_count, 1);
+    xs_http *x = poll_with("0a3sid1", EPOCH ".41.0", NULL, NULL); /* rebuilt under a new name */
+    assert_true(x->held);
+    assert_int_equal(fake.conn_count, 2);
+    fake.ops->close(fake.state, fake.conns[1].peer, 4401, "token expired");
+    fake.ops->flush(fake.state);
+    assert_int_equal(x->status, 401);
+    assert_int_equal(fake.conns[1].gone_code, 4401);
+    exchange_free(x);
+    finish();
+}
+
+static void drain_answers_polls(void **state)
+{
+    (void)state;
+    fake_http_start();
+    exchange_free(poll_with(NULL, NULL, NULL, NULL));
+    xs_http *x = poll_with("0a3sid1", EPOCH ".41.0", NULL, NULL);
+    assert_true(x->held);
+    fake.ops->drain(fake.state, 0);
+    assert_int_equal(x->status, 200);
+    assert_int_equal(fake.conns[0].gone_code, 1012);
+    exchange_free(x);
+    x = poll_with(NULL, NULL, NULL, NULL);
+    assert_int_equal(x->status, 503);
+    assert_non_null(strstr(x->headers, "Retry-After: "));
+    exchange_free(x);
+    finish();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(first_poll_answers_at_once, setup),
+        cmocka_unit_test_setup(lost_answer_is_repeated, setup),
+        cmocka_unit_test_setup(limit_leaves_more, setup),
+        cmocka_unit_test_setup(empty_answers, setup),
+        cmocka_unit_test_setup(bad_parameters, setup),
+        cmocka_unit_test_setup(overflow_becomes_resync, setup),
+        cmocka_unit_test_setup(silent_session_expires, setup),
+        cmocka_unit_test_setup(drain_answers_polls, setup),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
