@@ -1,0 +1,64 @@
+/* prog.h - the whole program between parsing and code: who is named what, and the checks of one
+ * construct. */
+#ifndef FRONTEND_PROG_H
+#define FRONTEND_PROG_H
+
+#include "frontend/ast.h"
+
+typedef struct Prog {
+    Comp *c;
+    ConstructList all;
+    Map names[CONSTRUCT_COUNT]; /* name -> Construct*; queries: "VERB group/name" */
+    bool expr;                  /* one expression: free element references are inputs */
+} Prog;
+
+/** Fill the name maps; reports duplicates. */
+void prog_resolve(Prog *pr);
+void prog_deinit(Prog *pr);
+Construct *prog_find(const Prog *pr, ConstructKind kind, Text name);
+/** Report an unknown name (an error, or a warning in loose mode). */
+void prog_unknown(Prog *pr, ConstructKind kind, const char *what, Text name, Pos pos);
+/** A column of a table; NULL = none. dblink columns count as known. */
+const Field *table_column(const Prog *pr, const Construct *table, Text name);
+bool table_has_dblink(const Construct *table);
+Text column_nearest(const Construct *table, Text name);
+/** The declared inputs of a construct with dblinks expanded (also those a middleware has without
+ * declaring). */
+void prog_inputs(Prog *pr, Construct *k);
+
+/** All checks of one construct that need no code: names, contexts, filters, references. */
+void check_construct(Prog *pr, Construct *k);
+void check_expression(Prog *pr, Expr *e);
+
+bool column_filter(Text name);   /* may stand on a column */
+bool column_operator(Text name); /* contains includes overlaps between within, as filters */
+bool aggregate_filter(Text name);
+bool is_column_ref(const Expr *e); /* $db.… with members and indexes */
+bool has_column(const Expr *e);
+bool mentions_element(const Expr *e); /* $$ or $this */
+/** An element name ($$ $this $index $parent $result $0…) that per-element expressions bind. */
+bool element_name(Text name);
+
+/** Constant value of an expression without variables, clock or failing parts; NULL when it has
+ * none. */
+const Const *fold_const(Comp *c, const Expr *e);
+/** Canonical URL part of a name: lower case, other characters become '-'. */
+Text slug(Comp *c, Text name);
+
+/* A table known in a query: main table or join alias. */
+typedef struct Source {
+    Text alias;
+    Text table;
+} Source;
+enum { MAX_SOURCES = 32 };
+typedef struct Sources {
+    Source item[MAX_SOURCES];
+    size_t count; /* 0 is the main table */
+} Sources;
+void query_sources(const Stmt *s, Sources *out);
+/** Split a column reference: alias index and the parts behind it. parts has room for max. Returns
+ * their number. */
+size_t column_split(const Sources *sources, const Expr *e, size_t *source, const Expr **parts,
+                    size_t max);
+
+#endif

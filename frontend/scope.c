@@ -1,0 +1,218 @@
+/* scope.c - names of the whole program: constructs, columns, inputs. */
+#include "frontend/prog.h"
+
+Text slug(Comp *c, Text name)
+{
+    Buf b = BUF_INIT;
+    bool dash = false;
+    for (size_t i = 0; i < name.len; i++) {
+        char ch = name.ptr[i];
+        if (ch >= 'A' && ch <= 'Z')
+            ch = (char)(ch + 32);
+        bool keep = (ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9') || ch == '_' ||
+                    ch == '.' || (ch & 0x80);
+        if (keep && dash && b.len)
+            buf_char(&b, '-');
+        dash = !keep;
+        if (keep)
+            buf_char(&b, ch);
+    }
+    Text t = comp_text(c, buf_view(&b));
+    buf_deinit(&b);
+    return t;
+}
+
+static Text key_of(Prog *pr, const Construct *k)
+{
+    if (k->kind != CK_QUERY)
+        return k->name;
+    Text verb = construct_text(k, "verb"), group = construct_text(k, "api_group");
+    return arena_printf(pr->c->a, TEXT_FMT " " TEXT_FMT "/" TEXT_FMT,
+                        TEXT_ARG(verb.ptr ? verb : TEXT("GET")),
+                        TEXT_ARG(group.ptr ? group : TEXT("")), TEXT_ARG(k->name));
+}
+
+void prog_resolve(Prog *pr)
+{
+    for (size_t i = 0; i < pr->all.len; i++) {
+        Construct *k = pr->all.ptr[i];
+        if (k->kind == CK_FRAGMENT || !k->name.ptr)
+            continue;
+        Text key = key_of(pr, k);
+        Construct *other = map_get(&pr->names[k->kind], key);
+        if (other) {
+            comp_file(pr->c, k->file.ptr);
+            report(pr->c, D_DUPLICATE_NAME, k->name_pos, NO_HINT,
+                   "%s '" TEXT_FMT "' is already defined in " TEXT_FMT,
+                   construct_info[k->kind].keyword, TEXT_ARG(k->name), TEXT_ARG(other->file));
+        } else if (!key.ptr || !map_put(&pr->names[k->kind], key, k)) {
+            pr->c->oom = true;
+        }
+    }
+}
+
+void prog_deinit(Prog *pr)
+{
+    for (int i = 0; i < CONSTRUCT_COUNT; i++)
+        map_deinit(&pr->names[i]);
+}
+
+Construct *prog_find(const Prog *pr, ConstructKind kind, Text name)
+{
+    return name.ptr ? map_get(&pr->names[kind], name) : NULL;
+}
+
+void prog_unknown(Prog *pr, ConstructKind kind, const char *what, Text name, Pos pos)
+{
+    LIST(Text) names = {0};
+    for (size_t i = 0; i < pr->all.len; i++)
+        if (pr->all.ptr[i]->kind == kind && pr->all.ptr[i]->name.ptr)
+            PUSH(pr->c, &names, pr->all.ptr[i]->name);
+    Text hint = hint_near(pr->c, text_nearest(name, names.ptr, names.len));
+    report(pr->c, pr->c->loose ? D_UNKNOWN_REFERENCE_W : D_UNKNOWN_REFERENCE, pos, hint,
+           "no %s is named '" TEXT_FMT "'", what, TEXT_ARG(name));
+}
+
+bool table_has_dblink(const Construct *table)
+{
+    for (size_t i = 0; i < table->input.len; i++)
+        if (!table->input.ptr[i]->name.ptr)
+            return true;
+    return false;
+}
+
+const Field *table_column(const Prog *pr, const Construct *table, Text name)
+{
+    (void)pr;
+    for (size_t i = 0; i < table->input.len; i++)
+        if (table->input.ptr[i]->name.ptr && text_eq(table->input.ptr[i]->name, name))
+            return table->input.ptr[i];
+    return NULL;
+}
+
+Text column_nearest(const Construct *table, Text name)
+{
+    Text names[64];
+    size_t n = 0;
+    for (size_t i = 0; i < table->input.len && n < COUNT_OF(names); i++)
+        if (table->input.ptr[i]->name.ptr)
+            names[n++] = table->input.ptr[i]->name;
+    return text_nearest(name, names, n);
+}
+
+/* ---- inputs ---- */
+
+static bool hidden_column(const Field *link, const Field *column)
+{
+    if (text_eq(column->name, TEXT("id")) || text_eq(column->type, TEXT("password")) ||
+        text_eq(column->visibility, TEXT("private")) ||
+        text_eq(column->visibility, TEXT("internal")))
+        return true;
+    if (!link->override || link->override->kind != EX_MAP)
+        return false;
+    for (size_t i = 0; i < link->override->pairs.len; i++) {
+        const Pair *p = &link->override->pairs.ptr[i];
+        if (!text_eq(p->text, column->name) || !p->value || p->value->kind != EX_MAP)
+            continue;
+        for (size_t k = 0; k < p->value->pairs.len; k++) {
+            const Pair *o = &p->value->pairs.ptr[k];
+            if (text_eq(o->text, TEXT("hidden")) && o->value && o->value->kind == EX_BOOL &&
+                o->value->i)
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool field_known(const FieldList *fields, Text name)
+{
+    for (size_t i = 0; i < fields->len; i++)
+        if (text_eq(fields->ptr[i]->name, name))
+            return true;
+    return false;
+}
+
+static void add_synthetic(Prog *pr, FieldList *out, const char *name, const char *type)
+{
+    Field *f = NEW(pr->c, Field);
+    f->name = text_from(name);
+    f->type = text_from(type);
+    f->nullable = f->optional = true;
+    PUSH(pr->c, out, f);
+}
+
+void prog_inputs(Prog *pr, Construct *k)
+{
+    if (k->kind == CK_TABLE || k->kind == CK_AGENT)
+        return;
+    FieldList out = {0};
+    for (size_t i = 0; i < k->input.len; i++) {
+        Field *f = k->input.ptr[i];
+        if (f->name.ptr) {
+            if (!field_known(&out, f->name))
+                PUSH(pr->c, &out, f);
+            continue;
+        }
+        Construct *table = prog_find(pr, CK_TABLE, f->table);
+        if (!table) {
+            comp_file(pr->c, k->file.ptr);
+            if (f->table.ptr)
+                prog_unknown(pr, CK_TABLE, "table", f->table, f->pos);
+            continue;
+        }
+        for (size_t c = 0; c < table->input.len; c++) {
+            Field *column = table->input.ptr[c];
+            if (column->name.ptr && !hidden_column(f, column) && !field_known(&out, column->name))
+                PUSH(pr->c, &out, column);
+        }
+    }
+    if (k->kind == CK_MIDDLEWARE && !k->has_input) {
+        add_synthetic(pr, &out, "vars", "json");
+        add_synthetic(pr, &out, "type", "text");
+    }
+    k->input = out;
+}
+
+/* ---- columns ---- */
+
+void query_sources(const Stmt *s, Sources *out)
+{
+    out->count = 0;
+    out->item[out->count++] = (Source){s->name, s->name};
+    const Attr *join = stmt_attr(s, "join");
+    if (!join || !join->value || join->value->kind != EX_MAP)
+        return;
+    for (size_t i = 0; i < join->value->pairs.len && out->count < MAX_SOURCES; i++) {
+        const Pair *p = &join->value->pairs.ptr[i];
+        Source src = {p->text, p->text};
+        if (p->value && p->value->kind == EX_MAP)
+            for (size_t k = 0; k < p->value->pairs.len; k++)
+                if (text_eq(p->value->pairs.ptr[k].text, TEXT("table")) &&
+                    p->value->pairs.ptr[k].value && p->value->pairs.ptr[k].value->kind == EX_TEXT)
+                    src.table = p->value->pairs.ptr[k].value->text;
+        out->item[out->count++] = src;
+    }
+}
+
+size_t column_split(const Sources *sources, const Expr *e, size_t *source, const Expr **parts,
+                    size_t max)
+{
+    size_t n = 0;
+    for (const Expr *at = e; at->kind == EX_MEMBER || at->kind == EX_INDEX; at = at->a)
+        n++;
+    if (n > max)
+        n = max;
+    size_t i = n;
+    for (const Expr *at = e; i > 0 && (at->kind == EX_MEMBER || at->kind == EX_INDEX); at = at->a)
+        parts[--i] = at;
+    *source = 0;
+    if (n < 2 || parts[0]->kind != EX_MEMBER)
+        return n;
+    for (size_t s = 0; s < sources->count; s++)
+        if (text_eq(sources->item[s].alias, parts[0]->text)) {
+            *source = s;
+            memmove(parts, parts + 1, (n - 1) * sizeof *parts);
+            return n - 1;
+        }
+    return n;
+}
