@@ -10,7 +10,8 @@ void frame_begin(Buf *b, size_t expect)
 {
     static const Event blank = {.bytes = 0};
     *b = BUF_INIT;
-    b->ptr = mem_alloc(sizeof blank + expect); /* not buf_reserve, which rounds up to powers of two */
+    b->ptr =
+        mem_alloc(sizeof blank + expect); /* not buf_reserve, which rounds up to powers of two */
     b->cap = b->ptr ? sizeof blank + expect : 0;
     buf_append(b, &blank, sizeof blank);
 }
