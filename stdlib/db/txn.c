@@ -149,6 +149,14 @@ void txn_finished(Job *j, Fiber *fiber, xs_error *err)
     drop_held(fd, 0);
 }
 
+/* An addon reads inside its caller's transaction and has no say in it. */
+static bool owns_transaction(Call *c)
+{
+    FiberDb *fd = fiber_db(c->fiber);
+    return !fd || !fd->borrowed ||
+           call_fail(c, XS_E_UNSUPPORTED, "an addon holds exactly one db.query");
+}
+
 /* The lease begins or ends: in place, or parked. */
 static NativeResult run_lease_job(Call *c, Job *j)
 {
@@ -178,7 +186,7 @@ static bool savepoint(Call *c, Db *db, const char *verb, uint32_t level)
 NativeResult op_db_transaction_begin(Call *c)
 {
     Db *db = call_db(c);
-    if (!db)
+    if (!db || !owns_transaction(c))
         return NATIVE_ERROR;
     if (!c->fiber) {
         (void)call_fail(c, XS_E_UNSUPPORTED, "a transaction needs a fiber");
@@ -206,7 +214,7 @@ NativeResult op_db_transaction_commit(Call *c)
 {
     Db *db = call_db(c);
     FiberDb *fd = fiber_db(c->fiber);
-    if (!db)
+    if (!db || !owns_transaction(c))
         return NATIVE_ERROR;
     if (!fd || fd->depth == 0) {
         (void)call_fail(c, XS_E_DATABASE, "no transaction is open");
@@ -229,7 +237,7 @@ NativeResult op_db_transaction_rollback(Call *c)
 {
     FiberDb *fd = fiber_db(c->fiber);
     Db *db = call_db(c);
-    if (!db)
+    if (!db || !owns_transaction(c))
         return NATIVE_ERROR;
     if (!fd || fd->depth == 0)
         return NATIVE_OK; /* the commit failed and has rolled back */
