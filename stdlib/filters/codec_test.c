@@ -35,6 +35,7 @@ static const Case cases[] = {
     {"9223372036854775807", "[[\"timestamp_add_years\",9223372036854775807]]", "error:bad_timestamp"},
     {"9223372036854775807", "[[\"timestamp_subtract_days\",-9223372036854775808]]", "error:bad_timestamp"},
     {"9223372036854775807", "[[\"timestamp_year\",\"America/New_York\"]]", "292278994"},
+    {"0", "[[\"timestamp_add_months\",-9223372036854775808]]", "error:bad_timestamp"},
     {"\"Europe/Paris\"", "[[\"to_ms\"]]", "error:bad_timestamp"},
     {"\"2024-03-10 02:30\"", "[[\"to_ms\",\"America/New_York\"],[\"format_timestamp\",\"H:i T\",\"America/New_York\"]]", "\"03:30 EDT\""},
     {"\"2024-11-03 01:30\"", "[[\"to_ms\",\"America/New_York\"],[\"format_timestamp\",\"H:i T\",\"America/New_York\"]]", "\"01:30 EDT\""},

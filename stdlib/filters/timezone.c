@@ -83,9 +83,15 @@ int days_in_month(int64_t year, int month)
     return days[month - 1] + (month == 2 && is_leap(year));
 }
 
+/* b > 0; never leaves int64, unlike a - floor_div(a, b) * b. */
 static int64_t floor_div(int64_t a, int64_t b)
 {
-    return a / b - (a % b != 0 && (a < 0) != (b < 0));
+    return a / b - (a % b < 0);
+}
+
+static int64_t floor_mod(int64_t a, int64_t b)
+{
+    return a % b < 0 ? a % b + b : a % b;
 }
 
 /* ---- POSIX rule of the footer ---- */
@@ -591,7 +597,7 @@ int64_t zone_to_utc(const Zone *z, int64_t local_s)
 void date_split(int64_t ms, const Zone *z, DateParts *out)
 {
     int64_t utc = floor_div(ms, 1000);
-    *out = (DateParts){.ms = (int)((ms % 1000 + 1000) % 1000)};
+    *out = (DateParts){.ms = (int)floor_mod(ms, 1000)};
     zone_at(z, utc, &out->zone);
     int64_t local = utc + out->zone.offset_s, days = floor_div(local, DAY_S);
     int s = (int)(local - days * DAY_S);
@@ -615,14 +621,14 @@ bool date_join(int64_t year, int month, int64_t day, int64_t local_ms_of_day, co
     const int64_t max_days = 106000000000;
     int64_t m0 = month - 1;
     year += floor_div(m0, 12);
-    m0 -= floor_div(m0, 12) * 12;
+    m0 = floor_mod(m0, 12);
     if (year > MAX_YEAR || year < -MAX_YEAR || day > max_days || day < -max_days ||
         local_ms_of_day > max_days * 1000 || local_ms_of_day < -max_days * 1000)
         return false;
     int64_t days = days_from_civil(year, (int)m0 + 1, 1) + day - 1;
     if (days > max_days || days < -max_days)
         return false;
-    int64_t s = floor_div(local_ms_of_day, 1000), ms = local_ms_of_day - s * 1000;
+    int64_t s = floor_div(local_ms_of_day, 1000), ms = floor_mod(local_ms_of_day, 1000);
     int64_t utc = zone_to_utc(z, days * DAY_S + s);
     return !__builtin_mul_overflow(utc, (int64_t)1000, &utc) &&
            !__builtin_add_overflow(utc, ms, out);
@@ -636,7 +642,7 @@ bool date_add_months(int64_t ms, int64_t months, int64_t *out)
     if (__builtin_add_overflow(months, (int64_t)p.month - 1, &m0))
         return false;
     int64_t year = p.year + floor_div(m0, 12);
-    int month = (int)(m0 - floor_div(m0, 12) * 12) + 1;
+    int month = (int)floor_mod(m0, 12) + 1;
     if (year > 290000000 || year < -290000000)
         return false;
     int last = days_in_month(year, month);
