@@ -29,19 +29,17 @@ static void filters_are_well_formed(void **state)
             fail_msg("%s: listed twice", f->name);
         if (!strchr(classes, f->in) || !strchr(classes, f->out))
             fail_msg("%s: operand %c or result %c is no class", f->name, f->in, f->out);
-        bool optional = false;
         for (size_t k = 0; k < f->nargs; k++) {
             const ArgSpec *arg = &f->args[k];
             if (!arg->name[0] || !arg->cls || !strchr(classes, arg->cls))
                 fail_msg("%s: argument %zu of \"%s\"", f->name, k, f->args_spec);
             if (arg->def)
                 check_json(f->name, text_from(arg->def));
-            if (optional && !arg->optional && !arg->variadic)
-                fail_msg("%s: required argument behind an optional one", f->name);
             if (arg->variadic && k + 1u != f->nargs)
                 fail_msg("%s: only the last argument repeats", f->name);
-            optional = arg->optional;
         }
+        if (f->min_args > f->nargs)
+            fail_msg("%s: more required arguments than arguments", f->name);
         size_t len = strlen(f->examples);
         if (len && f->examples[len - 1] != '\n')
             fail_msg("%s: examples are not EX(...)", f->name);
