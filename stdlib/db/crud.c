@@ -750,7 +750,7 @@ static bool direct_clauses(Call *c, Text *sql, bool *single)
 NativeResult op_db_direct_query(Call *c)
 {
     Db *db = call_db(c);
-    Text text;
+    Text text = {0};
     bool single;
     if (!db || !direct_clauses(c, &text, &single))
         return NATIVE_ERROR;
