@@ -178,7 +178,7 @@ static bool lookup_clauses(Call *c, const Table *t, const Column **col, Value *v
 /* "f" = ?, or 0 when the value fits no row. */
 static bool write_match(Call *c, const Table *t, Sql *sql)
 {
-    const Column *col;
+    const Column *col = NULL;
     Value v;
     xs_db_value bound;
     bool match;
@@ -198,7 +198,7 @@ static bool write_match(Call *c, const Table *t, Sql *sql)
 /* The one row of the lookup: the lowest key that matches. */
 static bool write_where_one(Call *c, const Table *t, Sql *sql)
 {
-    const Column *col;
+    const Column *col = NULL;
     Value v;
     if (!lookup_clauses(c, t, &col, &v))
         return false;
@@ -383,7 +383,7 @@ NativeResult op_db_add_or_edit(Call *c)
 {
     Write w;
     Record edit = {0}, add = {0};
-    const Column *col;
+    const Column *col = NULL;
     Value v;
     if (!write_begin(&w, c, RES_ROW))
         return NATIVE_ERROR;
@@ -751,7 +751,7 @@ NativeResult op_db_direct_query(Call *c)
 {
     Db *db = call_db(c);
     Text text = {0};
-    bool single;
+    bool single = false;
     if (!db || !direct_clauses(c, &text, &single))
         return NATIVE_ERROR;
     Job *j = dbjob_new(db, JOB_WRITE, c->err);

@@ -89,12 +89,12 @@ bool expr_named(Query *q, Text name, Ex *out)
     return expr_column(q, text_slice(name, 0, dot), text_slice(name, dot + 1, name.len), out);
 }
 
-/* $.a."b"[0] of the members behind a column. */
-static bool json_path(Query *q, const Const *path, uint32_t from, Text *out)
+/* $.a."b"[0] of the members [from, to) behind a column. */
+static bool json_path(Query *q, const Const *path, uint32_t from, uint32_t to, Text *out)
 {
     Buf b = BUF_INIT;
     buf_char(&b, '$');
-    for (uint32_t i = from; i < path->count; i++) {
+    for (uint32_t i = from; i < to; i++) {
         const Const *k = path->items[i];
         if (k->kind == C_INT) {
             buf_printf(&b, k->i < 0 ? "[#-%llu]" : "[%llu]",
@@ -107,16 +107,33 @@ static bool json_path(Query *q, const Const *path, uint32_t from, Text *out)
             return call_fail(q->c, XS_E_UNSUPPORTED,
                              "this path into a column is not supported by this engine");
         }
-        int64_t n = 0;
-        size_t d = 0;
-        while (d < k->text.len && d < 9 && k->text.ptr[d] >= '0' && k->text.ptr[d] <= '9')
-            n = n * 10 + (k->text.ptr[d++] - '0');
-        if (k->text.len && d == k->text.len)
-            buf_printf(&b, "[%lld]", (long long)n);
-        else
-            buf_printf(&b, ".\"" TEXT_FMT "\"", TEXT_ARG(k->text));
+        buf_printf(&b, ".\"" TEXT_FMT "\"", TEXT_ARG(k->text));
     }
     return take_buf(q, &b, out);
+}
+
+/* Any element: the comparison happens inside EXISTS(SELECT 1 FROM <each> e WHERE …). */
+static bool each_element(Query *q, const Const *path, uint32_t at, Ex *out)
+{
+    Text before, after;
+    ColType item = {at == 2 && out->type.kind == CK_LIST ? out->type.item : CK_ANY, CK_ANY};
+    if (!json_path(q, path, 2, at, &before))
+        return false;
+    out->each = arena_printf(&q->arena, "json_each(" TEXT_FMT ",?%u)", TEXT_ARG(out->sql),
+                             sql_bind(&q->sql, dbv_text(before)));
+    out->col = NULL;
+    out->type = item;
+    if (at + 1 == path->count) {
+        out->sql = TEXT("e.value");
+    } else {
+        if (!json_path(q, path, at + 1, path->count, &after))
+            return false;
+        out->type.kind = CK_ANY;
+        out->sql = arena_printf(
+            &q->arena, "CASE WHEN e.type IN ('object','array') THEN json_extract(e.value,?%u) END",
+            sql_bind(&q->sql, dbv_text(after)));
+    }
+    return (out->each.ptr && out->sql.ptr) || fail_memory(q->c);
 }
 
 static bool compile_column(Query *q, const Const *path, Ex *out)
@@ -124,24 +141,31 @@ static bool compile_column(Query *q, const Const *path, Ex *out)
     if (path->kind != C_LIST || path->count == 0)
         return call_fail(q->c, XS_E_BUG, "bad column in a query descriptor");
     Text source = const_text_of(path->items[0], (Text){"", 0});
-    uint32_t at = 2;
     if (path->count == 1) {
         if (!expr_named(q, source, out))
             return false;
     } else if (!expr_column(q, source, const_text_of(path->items[1], (Text){"", 0}), out)) {
         return false;
     }
-    if (path->count <= at)
+    if (path->count <= 2)
         return true;
-    Text p, sql;
-    if (!json_path(q, path, at, &p))
+    for (uint32_t i = 2; i < path->count; i++)
+        if (text_eq(const_text_of(path->items[i], (Text){"", 0}), TEXT("[]")))
+            return each_element(q, path, i, out);
+    Text p;
+    if (!json_path(q, path, 2, path->count, &p))
         return false;
-    sql = arena_printf(&q->arena, "json_extract(" TEXT_FMT ",?%u)", TEXT_ARG(out->sql),
-                       sql_bind(&q->sql, dbv_text(p)));
-    out->sql = sql;
+    out->sql = arena_printf(&q->arena, "json_extract(" TEXT_FMT ",?%u)", TEXT_ARG(out->sql),
+                            sql_bind(&q->sql, dbv_text(p)));
     out->col = NULL;
     out->type = (ColType){CK_ANY, CK_ANY};
-    return sql.ptr || fail_memory(q->c);
+    return out->sql.ptr || fail_memory(q->c);
+}
+
+bool expr_no_each(Query *q, const Ex *x)
+{
+    return !x->each.ptr ||
+           call_fail(q->c, XS_E_UNSUPPORTED, "[] in a column path stands in comparisons only");
 }
 
 /* ---- query filters: $1 is the operand, $2… the arguments ---- */
@@ -255,7 +279,7 @@ static bool compile_filter(Query *q, const Const *x, Ex *out)
         return call_fail(q->c, XS_E_UNSUPPORTED, "'" TEXT_FMT "' with %u arguments in a query",
                          TEXT_ARG(name), n);
     for (uint32_t i = 0; i < n; i++)
-        if (!expr_compile(q, list->items[i], &ex[i]))
+        if (!expr_compile(q, list->items[i], &ex[i]) || !expr_no_each(q, &ex[i]))
             return false;
     if (expr_is_aggregate(name) && ex[0].has_col)
         return expr_aggregate(q, name, &ex[0], out);

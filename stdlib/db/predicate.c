@@ -401,8 +401,16 @@ static bool compile_leaf(Query *q, const Const *p, Buf *out, bool *any)
         *any = false;
         return true;
     }
-    return range ? write_between(q, row->op, &l, &r, &hi, out)
-                 : write_leaf(q, row->op, &l, &r, out);
+    const Text *each = l.each.ptr ? &l.each : r.each.ptr ? &r.each : NULL;
+    if (l.each.ptr && r.each.ptr)
+        return expr_no_each(q, &r);
+    if (each)
+        buf_printf(out, "EXISTS(SELECT 1 FROM " TEXT_FMT " e WHERE ", TEXT_ARG(*each));
+    bool ok =
+        range ? write_between(q, row->op, &l, &r, &hi, out) : write_leaf(q, row->op, &l, &r, out);
+    if (each)
+        buf_char(out, ')');
+    return ok;
 }
 
 static bool write_pred(Query *q, const Const *p, Buf *out, bool *any, unsigned depth);
@@ -446,7 +454,7 @@ static bool write_flag(Query *q, const Const *x, Buf *out)
 {
     Ex e;
     Text sql;
-    if (!expr_compile(q, x, &e))
+    if (!expr_compile(q, x, &e) || !expr_no_each(q, &e))
         return false;
     if (is_value(&e)) {
         buf_cstr(out, val_truthy(e.v) ? "1" : "0");

@@ -171,7 +171,7 @@ static bool add_eval(Select *s, Text alias, const Ex *x, uint32_t cap)
             return fail_memory(q->c);
     }
     Text sql;
-    if (!expr_sql(q, x, NULL, &sql))
+    if (!expr_no_each(q, x) || !expr_sql(q, x, NULL, &sql))
         return false;
     q->eval_sql[q->nevals] = sql;
     q->evals[q->nevals++] = (OutCol){alias, x->type};
@@ -216,12 +216,13 @@ static bool write_aggregate(Select *s, const Const *ret)
     for (uint32_t i = 0; i < ne; i++) {
         const Const *e = eval->items[i];
         Ex x, agg;
-        if (list_len(e) < 3) { /* the function may be the outermost filter */
+        /* without a function: computed as it is, or the function is the outermost filter */
+        if (list_len(e) < 3 || const_text_of(e->items[1], (Text){"", 0}).len == 0) {
             if (!eval_pair(s, e, cap))
                 return false;
             continue;
         }
-        if (!expr_compile(&s->q, e->items[2], &x) ||
+        if (!expr_compile(&s->q, e->items[2], &x) || !expr_no_each(&s->q, &x) ||
             !expr_aggregate(&s->q, const_text_of(e->items[1], (Text){"", 0}), &x, &agg) ||
             !add_eval(s, const_text_of(e->items[0], (Text){"", 0}), &agg, cap))
             return false;

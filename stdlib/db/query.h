@@ -31,6 +31,7 @@ typedef struct Ex {
     const Column *col; /* whole column, NULL = something computed */
     uint32_t src;      /* of col */
     ColType type;
+    Text each;    /* "[]" in the path: the elements, ptr NULL = none; sql is about e.value */
     bool has_col; /* a column takes part */
     Value v;      /* borrowed: the plain value */
 } Ex;
@@ -42,6 +43,8 @@ XS_MUST_CHECK bool query_add_source(Query *q, Text name, const Table *t);
 /* expr.c */
 XS_MUST_CHECK bool expr_compile(Query *q, const Const *x, Ex *out);
 XS_MUST_CHECK bool expr_column(Query *q, Text source, Text column, Ex *out);
+/** Fail when the path has "[]", which only comparisons know. */
+bool expr_no_each(Query *q, const Ex *x);
 /** "column", "table.column" or an eval alias, as sort writes it. */
 XS_MUST_CHECK bool expr_named(Query *q, Text name, Ex *out);
 /** SQL of a side; a value becomes a parameter coerced to the column it meets (`like` may be NULL).
