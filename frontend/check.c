@@ -417,13 +417,14 @@ static void column(Check *ck, Expr *e)
         report(ck->c, D_UNEXPECTED_TOKEN, e->pos, NO_HINT, "expected a column behind $db");
         return;
     }
-    if (!table || table_has_dblink(table) || parts[0]->kind != EX_MEMBER)
+    if (!table || prog_has_dblink(table) || parts[0]->kind != EX_MEMBER)
         return;
     Text name = parts[0]->text;
-    if (table_column(ck->pr, table, name))
+    if (prog_column(ck->pr, table, name))
         return;
     bool alias = n > 1;
-    report(ck->c, D_UNKNOWN_COLUMN_E, parts[0]->pos, hint_near(ck->c, column_nearest(table, name)),
+    report(ck->c, D_UNKNOWN_COLUMN_E, parts[0]->pos,
+           hint_near(ck->c, prog_column_nearest(table, name)),
            alias ? "'" TEXT_FMT "' is neither a column of '" TEXT_FMT "' nor a table of this query"
                  : "table '" TEXT_FMT "' has no column '" TEXT_FMT "'",
            TEXT_ARG(alias ? name : table->name), TEXT_ARG(alias ? table->name : name));
@@ -611,13 +612,14 @@ static void check_addons(Check *ck, Expr *e)
 
 static void check_columns(Check *ck, const Construct *table, const Expr *e)
 {
-    if (!table || table_has_dblink(table) || !e || e->kind != EX_MAP)
+    if (!table || prog_has_dblink(table) || !e || e->kind != EX_MAP)
         return;
     for (size_t i = 0; i < e->pairs.len; i++) {
         const Pair *p = &e->pairs.ptr[i];
-        if (p->key || !p->text.ptr || table_column(ck->pr, table, p->text))
+        if (p->key || !p->text.ptr || prog_column(ck->pr, table, p->text))
             continue;
-        report(ck->c, D_UNKNOWN_COLUMN, p->pos, hint_near(ck->c, column_nearest(table, p->text)),
+        report(ck->c, D_UNKNOWN_COLUMN, p->pos,
+               hint_near(ck->c, prog_column_nearest(table, p->text)),
                "table '" TEXT_FMT "' has no column '" TEXT_FMT "'", TEXT_ARG(table->name),
                TEXT_ARG(p->text));
     }
@@ -708,9 +710,9 @@ static void check_db(Check *ck, Stmt *s)
         check_columns(ck, table, data->value);
     const Attr *field = stmt_attr(s, "field_name");
     if (table && field && field->value && field->value->kind == EX_TEXT &&
-        !table_has_dblink(table) && !table_column(ck->pr, table, field->value->text))
+        !prog_has_dblink(table) && !prog_column(ck->pr, table, field->value->text))
         report(ck->c, D_UNKNOWN_COLUMN_E, field->value->pos,
-               hint_near(ck->c, column_nearest(table, field->value->text)),
+               hint_near(ck->c, prog_column_nearest(table, field->value->text)),
                "table '" TEXT_FMT "' has no column '" TEXT_FMT "'", TEXT_ARG(table->name),
                TEXT_ARG(field->value->text));
 }
@@ -935,11 +937,11 @@ static void path_params(Check *ck)
 static void table(Check *ck)
 {
     Construct *k = ck->k;
-    const Field *id = table_column(ck->pr, k, TEXT("id"));
+    const Field *id = prog_column(ck->pr, k, TEXT("id"));
     if (k->has_input &&
         (!id || id->list ||
          (!text_eq(id->type, TEXT("int")) && !text_eq(id->type, TEXT("uuid")))) &&
-        !table_has_dblink(k))
+        !prog_has_dblink(k))
         report(ck->c, D_TABLE_ID, id ? id->pos : k->input_pos, NO_HINT,
                "a table needs a field id of type int or uuid");
     const Member *index = construct_member(k, "index");
@@ -951,14 +953,14 @@ static void table(Check *ck)
                    "primary btree btree|unique gin search vector",
                    "primary, btree, btree|unique, gin, search, vector");
         const Expr *fields = pair_value(row, "field");
-        if (!fields || fields->kind != EX_LIST || table_has_dblink(k))
+        if (!fields || fields->kind != EX_LIST || prog_has_dblink(k))
             continue;
         for (size_t f = 0; f < fields->items.len; f++) {
             const Expr *name = pair_value(fields->items.ptr[f], "name");
             if (name && name->kind == EX_TEXT && !text_eq(name->text, TEXT("xdo")) &&
-                !table_column(ck->pr, k, name->text))
+                !prog_column(ck->pr, k, name->text))
                 report(ck->c, D_UNKNOWN_COLUMN, name->pos,
-                       hint_near(ck->c, column_nearest(k, name->text)),
+                       hint_near(ck->c, prog_column_nearest(k, name->text)),
                        "table '" TEXT_FMT "' has no column '" TEXT_FMT "'", TEXT_ARG(k->name),
                        TEXT_ARG(name->text));
         }

@@ -19,9 +19,9 @@ Construct *prog_find(const Prog *pr, ConstructKind kind, Text name);
 /** Report an unknown name (an error, or a warning in loose mode). */
 void prog_unknown(Prog *pr, ConstructKind kind, const char *what, Text name, Pos pos);
 /** A column of a table; NULL = none. dblink columns count as known. */
-const Field *table_column(const Prog *pr, const Construct *table, Text name);
-bool table_has_dblink(const Construct *table);
-Text column_nearest(const Construct *table, Text name);
+const Field *prog_column(const Prog *pr, const Construct *table, Text name);
+bool prog_has_dblink(const Construct *table);
+Text prog_column_nearest(const Construct *table, Text name);
 /** The declared inputs of a construct with dblinks expanded (also those a middleware has without
  * declaring). */
 void prog_inputs(Prog *pr, Construct *k);

@@ -73,7 +73,7 @@ void prog_unknown(Prog *pr, ConstructKind kind, const char *what, Text name, Pos
            "no %s is named '" TEXT_FMT "'", what, TEXT_ARG(name));
 }
 
-bool table_has_dblink(const Construct *table)
+bool prog_has_dblink(const Construct *table)
 {
     for (size_t i = 0; i < table->input.len; i++)
         if (!table->input.ptr[i]->name.ptr)
@@ -81,7 +81,7 @@ bool table_has_dblink(const Construct *table)
     return false;
 }
 
-const Field *table_column(const Prog *pr, const Construct *table, Text name)
+const Field *prog_column(const Prog *pr, const Construct *table, Text name)
 {
     (void)pr;
     for (size_t i = 0; i < table->input.len; i++)
@@ -90,7 +90,7 @@ const Field *table_column(const Prog *pr, const Construct *table, Text name)
     return NULL;
 }
 
-Text column_nearest(const Construct *table, Text name)
+Text prog_column_nearest(const Construct *table, Text name)
 {
     Text names[64];
     size_t n = 0;
