@@ -12,7 +12,7 @@
 
 enum { RX_FIRST_BYTES = 1024, RX_KEEP_BYTES = 4096 };
 
-bool list_push(ConnList *list, Conn *c)
+bool ws_list_push(ConnList *list, Conn *c)
 {
     if (list->count == list->cap) {
         uint32_t cap = list->cap ? list->cap * 2 : 64;
@@ -26,10 +26,10 @@ bool list_push(ConnList *list, Conn *c)
     return true;
 }
 
-Conn *conn_new(Ws *ws, int fd, xs_request *req)
+Conn *ws_conn_new(Ws *ws, int fd, xs_request *req)
 {
     Conn *c = (Conn *)calloc(1, sizeof *c);
-    if (c && list_push(&ws->conns, c)) {
+    if (c && ws_list_push(&ws->conns, c)) {
         c->ws = ws;
         c->fd = fd;
         c->req = req;
@@ -49,10 +49,10 @@ static void count_queued(Conn *c)
     c->counted = now;
 }
 
-void conn_free(Conn *c)
+void ws_conn_free(Conn *c)
 {
     Ws *ws = c->ws;
-    conn_gone(c);
+    ws_conn_gone(c);
     if (c->req) {
         counter_add(&ws->handshake_failed, 1);
         ws->host->request_unref(c->req);
@@ -72,7 +72,7 @@ void conn_free(Conn *c)
     free(c);
 }
 
-void conn_gone(Conn *c)
+void ws_conn_gone(Conn *c)
 {
     xs_conn *conn = c->conn;
     if (!conn)
@@ -92,7 +92,7 @@ static void list_leaving(Conn *c)
 {
     if (c->listed)
         return;
-    c->listed = list_push(&c->ws->leaving, c);
+    c->listed = ws_list_push(&c->ws->leaving, c);
     if (!c->listed)
         shutdown(c->fd, SHUT_RDWR); /* out of memory: the loop will see the end of the stream */
 }
@@ -104,13 +104,13 @@ static void doom(Conn *c)
     list_leaving(c);
 }
 
-void conn_leave(Conn *c)
+void ws_conn_leave(Conn *c)
 {
     c->listed = false;
     if (!c->wsi || (!c->broken && (c->ended || c->blocked || c->q.count)))
         return; /* WRITEABLE lists it again */
     if (c->broken) {
-        conn_gone(c);
+        ws_conn_gone(c);
         shutdown(c->fd, SHUT_RDWR); /* or the library waits for a tail to be written */
     } else {
         c->ended = true;
@@ -124,10 +124,10 @@ static void mark_dirty(Conn *c)
 {
     if (c->dirty_index)
         return;
-    if (list_push(&c->ws->dirty, c))
+    if (ws_list_push(&c->ws->dirty, c))
         c->dirty_index = c->ws->dirty.count;
     else
-        conn_write(c);
+        ws_conn_write(c);
 }
 
 void ws_flush_dirty(Ws *ws)
@@ -137,7 +137,7 @@ void ws_flush_dirty(Ws *ws)
         if (!c)
             continue;
         c->dirty_index = 0;
-        conn_write(c);
+        ws_conn_write(c);
     }
     ws->dirty.count = 0;
 }
@@ -158,7 +158,7 @@ static void hand_over_tail(Conn *c, QueueCount *count)
     c->tail = rest;
 }
 
-void conn_write(Conn *c)
+void ws_conn_write(Conn *c)
 {
     if (!c->open || c->blocked || c->broken || c->ended || !c->q.count)
         return;
@@ -188,7 +188,7 @@ void conn_write(Conn *c)
     }
 }
 
-xs_deliver_result conn_deliver(Conn *c, xs_frame *frame)
+xs_deliver_result ws_conn_deliver(Conn *c, xs_frame *frame)
 {
     Ws *ws = c->ws;
     const xs_limits *limits = ws->host->limits;
@@ -208,7 +208,7 @@ xs_deliver_result conn_deliver(Conn *c, xs_frame *frame)
         return XS_FULL;
     if (!c->blocked) {
         if (c->q.count >= FLUSH_EARLY_FRAMES || c->q.bytes >= FLUSH_EARLY_BYTES)
-            conn_write(c);
+            ws_conn_write(c);
         else
             mark_dirty(c);
     }
@@ -221,7 +221,7 @@ xs_deliver_result conn_deliver(Conn *c, xs_frame *frame)
 
 /* --- closing --- */
 
-void conn_close(Conn *c, int code, const char *reason)
+void ws_conn_close(Conn *c, int code, const char *reason)
 {
     if (c->closing)
         return;
@@ -235,7 +235,7 @@ void conn_close(Conn *c, int code, const char *reason)
     list_leaving(c);
 }
 
-void conn_writeable(Conn *c)
+void ws_conn_writeable(Conn *c)
 {
     if (c->broken || c->ended)
         return;
@@ -246,7 +246,7 @@ void conn_writeable(Conn *c)
     c->blocked = false;
     c->tail = 0;
     c->progress_ms = c->ws->host->now_ms();
-    conn_write(c);
+    ws_conn_write(c);
     count_queued(c);
     if (c->close_code && !c->blocked)
         list_leaving(c);
@@ -271,12 +271,12 @@ static void refuse(Conn *c, const xs_refusal *why)
     if (!json.failed &&
         queue_push_take(&c->q, wire_join((xs_str){(const char *)head, head_len},
                                          (xs_str){json.ptr, json.len}, (xs_str){0})))
-        conn_write(c);
+        ws_conn_write(c);
     free(json.ptr);
-    conn_close(c, why->close_code ? why->close_code : CLOSE_INTERNAL, why->message);
+    ws_conn_close(c, why->close_code ? why->close_code : CLOSE_INTERNAL, why->message);
 }
 
-void conn_established(Conn *c)
+void ws_conn_established(Conn *c)
 {
     Ws *ws = c->ws;
     int on = 1;
@@ -286,7 +286,7 @@ void conn_established(Conn *c)
     xs_request *req = c->req;
     c->req = NULL;
     if (ws->draining) {
-        conn_close(c, CLOSE_RESTART, "restart");
+        ws_conn_close(c, CLOSE_RESTART, "restart");
     } else {
         xs_refusal why = {0};
         c->conn = ws->host->connect(ws->host->shard, c, req, &why);
@@ -333,7 +333,7 @@ static void message(Conn *c, const char *data, size_t len)
 {
     Ws *ws = c->ws;
     if (!valid_utf8(data, len)) {
-        conn_close(c, CLOSE_BAD_UTF8, "invalid UTF-8");
+        ws_conn_close(c, CLOSE_BAD_UTF8, "invalid UTF-8");
         return;
     }
     counter_add(&ws->frames_in, 1);
@@ -363,15 +363,15 @@ static bool collect(Conn *c, const char *data, size_t len)
     return true;
 }
 
-void conn_heard(Conn *c)
+void ws_conn_heard(Conn *c)
 {
     c->heard_ms = c->ws->host->now_ms();
     c->pinged_ms = 0;
 }
 
-void conn_receive(Conn *c, const char *data, size_t len, bool first, bool last, bool binary)
+void ws_conn_receive(Conn *c, const char *data, size_t len, bool first, bool last, bool binary)
 {
-    conn_heard(c);
+    ws_conn_heard(c);
     counter_add(&c->ws->bytes_in, len);
     if (c->closing)
         return;
@@ -380,13 +380,13 @@ void conn_receive(Conn *c, const char *data, size_t len, bool first, bool last, 
         c->rx_binary = binary;
     }
     if (c->rx_binary) {
-        conn_close(c, CLOSE_BINARY, "text only");
+        ws_conn_close(c, CLOSE_BINARY, "text only");
     } else if (c->rx_len + len > c->ws->host->limits->max_message) {
-        conn_close(c, CLOSE_TOO_BIG, "message too large");
+        ws_conn_close(c, CLOSE_TOO_BIG, "message too large");
     } else if (first && last) {
         message(c, data, len);
     } else if (!collect(c, data, len)) {
-        conn_close(c, CLOSE_INTERNAL, "out of memory");
+        ws_conn_close(c, CLOSE_INTERNAL, "out of memory");
     } else if (last) {
         message(c, c->rx, c->rx_len);
         c->rx_len = 0;
@@ -398,12 +398,12 @@ void conn_receive(Conn *c, const char *data, size_t len, bool first, bool last, 
     }
 }
 
-void conn_resume(Conn *c)
+void ws_conn_resume(Conn *c)
 {
     if (!c->paused || c->broken)
         return;
     c->paused = false;
-    conn_heard(c);
+    ws_conn_heard(c);
     lws_rx_flow_control(c->wsi, 1);
 }
 
@@ -414,10 +414,10 @@ static void ping(Conn *c, int64_t now)
     if (!queue_push_take(&c->q, wire_join((xs_str){frame, sizeof frame}, (xs_str){0}, (xs_str){0})))
         return;
     c->pinged_ms = now;
-    conn_write(c);
+    ws_conn_write(c);
 }
 
-void conn_check(Conn *c, int64_t now)
+void ws_conn_check(Conn *c, int64_t now)
 {
     const xs_limits *limits = c->ws->host->limits;
     if (c->broken)

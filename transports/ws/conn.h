@@ -79,25 +79,25 @@ struct Conn {
 };
 
 /** NULL: out of memory; req is then released. Takes req and fd. */
-Conn *conn_new(Ws *ws, int fd, xs_request *req);
-void conn_free(Conn *c);
+Conn *ws_conn_new(Ws *ws, int fd, xs_request *req);
+void ws_conn_free(Conn *c);
 
-void conn_established(Conn *c);
-void conn_receive(Conn *c, const char *data, size_t len, bool first, bool last, bool binary);
-void conn_writeable(Conn *c);
-void conn_heard(Conn *c);
-void conn_gone(Conn *c);
+void ws_conn_established(Conn *c);
+void ws_conn_receive(Conn *c, const char *data, size_t len, bool first, bool last, bool binary);
+void ws_conn_writeable(Conn *c);
+void ws_conn_heard(Conn *c);
+void ws_conn_gone(Conn *c);
 
-xs_deliver_result conn_deliver(Conn *c, xs_frame *frame);
-void conn_write(Conn *c);
-void conn_close(Conn *c, int code, const char *reason);
-void conn_resume(Conn *c);
+xs_deliver_result ws_conn_deliver(Conn *c, xs_frame *frame);
+void ws_conn_write(Conn *c);
+void ws_conn_close(Conn *c, int code, const char *reason);
+void ws_conn_resume(Conn *c);
 /** Close or cut a connection of ws->leaving; not inside a callback of the library. May free c. */
-void conn_leave(Conn *c);
+void ws_conn_leave(Conn *c);
 /** Pings, missing pongs, stalled writes, overdue closes. */
-void conn_check(Conn *c, int64_t now);
+void ws_conn_check(Conn *c, int64_t now);
 
-bool list_push(ConnList *list, Conn *c);
+bool ws_list_push(ConnList *list, Conn *c);
 /** Write what the dirty connections have queued. */
 void ws_flush_dirty(Ws *ws);
 

@@ -47,7 +47,7 @@ static void turn_end(WsState *s)
         ws_flush_dirty(ws);
         for (uint32_t i = 0; i < ws->leaving.count; i++)
             if (ws->leaving.items[i])
-                conn_leave(ws->leaving.items[i]);
+                ws_conn_leave(ws->leaving.items[i]);
         ws->leaving.count = 0;
     } while (ws->dirty.count);
 }
@@ -95,22 +95,22 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
     switch (reason) {
     case LWS_CALLBACK_ADD_HEADERS: return add_headers(c, wsi, (struct lws_process_html_args *)in);
     case LWS_CALLBACK_HTTP: return -1; /* not an upgrade */
-    case LWS_CALLBACK_ESTABLISHED: conn_established(c); return 0;
+    case LWS_CALLBACK_ESTABLISHED: ws_conn_established(c); return 0;
     case LWS_CALLBACK_RECEIVE: {
         bool last = lws_is_final_fragment(wsi) && !lws_remaining_packet_payload(wsi);
-        conn_receive(c, (const char *)in, len, lws_is_first_fragment(wsi), last,
-                     lws_frame_is_binary(wsi));
+        ws_conn_receive(c, (const char *)in, len, lws_is_first_fragment(wsi), last,
+                        lws_frame_is_binary(wsi));
         return 0;
     }
-    case LWS_CALLBACK_RECEIVE_PONG: conn_heard(c); return 0;
-    case LWS_CALLBACK_SERVER_WRITEABLE: conn_writeable(c); return 0;
+    case LWS_CALLBACK_RECEIVE_PONG: ws_conn_heard(c); return 0;
+    case LWS_CALLBACK_SERVER_WRITEABLE: ws_conn_writeable(c); return 0;
     case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
         peer_close(c, (const unsigned char *)in, len);
         return 0;
-    case LWS_CALLBACK_CLOSED: conn_gone(c); return 0;
+    case LWS_CALLBACK_CLOSED: ws_conn_gone(c); return 0;
     case LWS_CALLBACK_WSI_DESTROY:
         lws_set_opaque_user_data(wsi, NULL);
-        conn_free(c);
+        ws_conn_free(c);
         return 0;
     default: return 0;
     }
@@ -130,7 +130,7 @@ static const lws_retry_bo_t idle_policy = {
 
 static void hand_over(Ws *ws, Adopted *a)
 {
-    Conn *c = conn_new(ws, a->fd, a->req);
+    Conn *c = ws_conn_new(ws, a->fd, a->req);
     if (!c) {
         close(a->fd);
         return;
@@ -139,7 +139,7 @@ static void hand_over(Ws *ws, Adopted *a)
     lws_adopt_socket_vhost_readbuf(ws->vhost, a->fd, a->head, a->len);
     if (ws->adopting) { /* refused before there was anything to close later */
         ws->adopting = NULL;
-        conn_free(c);
+        ws_conn_free(c);
     }
 }
 
@@ -163,7 +163,7 @@ static void drain_step(Ws *ws, int64_t now)
         Conn *c = ws->conns.items[i];
         if (c->closing)
             continue;
-        conn_close(c, CLOSE_RESTART, "restart");
+        ws_conn_close(c, CLOSE_RESTART, "restart");
         ws->drain_closed++;
     }
 }
@@ -175,7 +175,7 @@ static void on_sweep(uv_timer_t *handle)
     if (ws->draining)
         drain_step(ws, now);
     for (uint32_t i = 0; i < ws->conns.count; i++)
-        conn_check(ws->conns.items[i], now);
+        ws_conn_check(ws->conns.items[i], now);
 }
 
 static uint64_t sweep_ms(const xs_limits *limits)
@@ -370,7 +370,7 @@ static void ws_adopt(void *state, int fd, const char *head, size_t head_len, xs_
 static xs_deliver_result ws_deliver(void *state, void *peer, xs_frame *frame)
 {
     (void)state;
-    return conn_deliver((Conn *)peer, frame);
+    return ws_conn_deliver((Conn *)peer, frame);
 }
 
 static void ws_flush(void *state)
@@ -381,13 +381,13 @@ static void ws_flush(void *state)
 static void ws_resume(void *state, void *peer)
 {
     (void)state;
-    conn_resume((Conn *)peer);
+    ws_conn_resume((Conn *)peer);
 }
 
 static void ws_close(void *state, void *peer, int code, const char *reason)
 {
     (void)state;
-    conn_close((Conn *)peer, code, reason);
+    ws_conn_close((Conn *)peer, code, reason);
 }
 
 static void ws_drain(void *state, uint32_t deadline_ms)
