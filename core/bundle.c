@@ -155,6 +155,19 @@ static bool pack_body(msgpack_packer *pk, const BundleImage *image)
     return pack_const(pk, image->meta, 0);
 }
 
+void bundle_seal(char *bytes, size_t len)
+{
+    if (len < BUNDLE_HEADER_BYTES)
+        return;
+    Text body = {bytes + BUNDLE_HEADER_BYTES, len - BUNDLE_HEADER_BYTES};
+    unsigned char header[BUNDLE_HEADER_BYTES] = {0};
+    memcpy(header, magic, sizeof magic);
+    put_le(header + AT_VERSION, BUNDLE_FORMAT, 2);
+    put_le(header + AT_LENGTH, body.len, 8);
+    put_le(header + AT_CHECKSUM, checksum(body), 8);
+    memcpy(bytes, header, sizeof header);
+}
+
 bool bundle_encode(const BundleImage *image, Buf *out, xs_error *err)
 {
     size_t start = out->len;
@@ -170,12 +183,7 @@ bool bundle_encode(const BundleImage *image, Buf *out, xs_error *err)
         return xs_fail(err, XS_E_LIMIT, XS_NO_POS, "a constant is nested deeper than %d levels",
                        MAX_CONST_DEPTH);
     }
-    Text body = text_slice(buf_view(out), start + sizeof header, out->len);
-    memcpy(header, magic, sizeof magic);
-    put_le(header + AT_VERSION, BUNDLE_FORMAT, 2);
-    put_le(header + AT_LENGTH, body.len, 8);
-    put_le(header + AT_CHECKSUM, checksum(body), 8);
-    memcpy(out->ptr + start, header, sizeof header);
+    bundle_seal(out->ptr + start, out->len - start);
     return true;
 }
 

@@ -1227,6 +1227,7 @@ bool gen_construct(Prog *pr, Emit *em, const Construct *k, ProcImage *out)
     g.pos = k->pos;
     const Stmt *only = k->stack.items.len == 1 ? k->stack.items.ptr[0] : NULL;
     if (k->response) {
+        g.pos = k->response->pos;
         int t = gen_any(&g, k->response);
         emit_abc(&g, OP_RET, t, 0, 0);
     } else if (k->kind == CK_ADDON && only && !only->as) {

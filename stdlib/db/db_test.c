@@ -833,8 +833,8 @@ static void test_hostile(void **state)
         "{\"name\":\"parcel\",\"where\":\"x\"}",
         "{\"name\":\"parcel\",\"eval\":[[\"x\"]]}",
         "{\"name\":\"parcel\",\"eval\":[[\"x\",{\"f\":\"nope\",\"args\":[{\"k\":1}]}]]}",
-        "{\"name\":\"parcel\",\"eval\":[[\"x\",{\"f\":\"count\",\"args\":[{\"col\":[\"parcel\","
-        "\"id\"]}]}]]}",
+        ("{\"name\":\"parcel\",\"eval\":[[\"x\",{\"f\":\"count\",\"args\":[{\"col\":[\"parcel\","
+         "\"id\"]}]}]]}"),
         "{\"name\":\"parcel\",\"sort\":[[\"x\"]]}",
         "{\"name\":\"parcel\",\"join\":[{\"alias\":\"x\",\"table\":\"nope\"}]}",
         "{\"name\":\"parcel\",\"return\":{\"type\":\"what\"}}",
@@ -1292,6 +1292,36 @@ static void test_foreign_lock(void **state)
     fx_close(&f);
 }
 
+/* A statement without an end is interrupted, on the reader and on the writer. */
+static void test_runaway(void **state)
+{
+    (void)state;
+    Fx f;
+    fx_open(&f);
+    db_close(f.db);
+    dbpool_close(f.pool);
+    xs_error err = {0};
+    DbOptions opt = {.statement_ms = 50};
+    f.pool = dbpool_open(f.path, parse(&f.arena, tables_json), &opt, &err);
+    f.db = db_open(f.pool, NULL, NULL, &err);
+    f.services.db = f.db;
+    EXPECT(run(&f, "db.direct_query", "null",
+               "{\"sql\":\"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT "
+               "count(*) FROM n\"}",
+               NULL),
+           "error:deadline");
+    EXPECT(run(&f, "db.direct_query", "null",
+               "{\"sql\":\"INSERT INTO parcel(label) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL "
+               "SELECT i+1 FROM n) "
+               "SELECT 'x' FROM n\"}",
+               NULL),
+           "error:deadline");
+    EXPECT(run(&f, "db.add", "{\"name\":\"parcel\",\"output\":[\"id\"]}",
+               "{\"data\":{\"label\":\"x\"}}", NULL),
+           "{\"id\":1}");
+    fx_close(&f);
+}
+
 /* Every allocation fails once: an error, nothing broken, nothing lost. */
 static void test_out_of_memory(void **state)
 {
@@ -1349,7 +1379,7 @@ int main(void)
         cmocka_unit_test(test_transaction),     cmocka_unit_test(test_realtime_event),
         cmocka_unit_test(test_parking),         cmocka_unit_test(test_parked_transaction),
         cmocka_unit_test(test_addon),           cmocka_unit_test(test_foreign_lock),
-        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_runaway),         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
