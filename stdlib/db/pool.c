@@ -49,6 +49,12 @@ static xs_db_conn *open_conn(DbPool *p, bool writer, xs_error *err)
     return p->drv->open(&o, err);
 }
 
+/* Not while tables are rebuilt. */
+static void limit_conn(DbPool *p, xs_db_conn *conn)
+{
+    p->drv->limit(conn, p->opt.statement_ms ? p->opt.statement_ms : 30000);
+}
+
 static bool open_all(DbPool *p, const char *path, const Const *tables, xs_error *err)
 {
     if (strcmp(path, ":memory:") == 0) {
@@ -58,7 +64,7 @@ static bool open_all(DbPool *p, const char *path, const Const *tables, xs_error 
         return fail_code(err, XS_E_NOMEM);
     }
     return schema_build(&p->schema, tables, err) && (p->conn = open_conn(p, true, err)) &&
-           migrate(p, err) && (p->auth_conn = open_conn(p, false, err)) && writer_start(p, err);
+           migrate(p, err) && (p->auth_conn = open_conn(p, false, err));
 }
 
 DbPool *dbpool_open(const char *path, const Const *tables, const DbOptions *opt, xs_error *err)
@@ -76,6 +82,12 @@ DbPool *dbpool_open(const char *path, const Const *tables, const DbOptions *opt,
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->ready, NULL);
     if (!open_all(p, path, tables, err)) {
+        dbpool_close(p);
+        return NULL;
+    }
+    limit_conn(p, p->conn);
+    limit_conn(p, p->auth_conn);
+    if (!writer_start(p, err)) {
         dbpool_close(p);
         return NULL;
     }
@@ -118,6 +130,7 @@ Db *db_open(DbPool *pool, DbWake wake, void *wake_ctx, xs_error *err)
         mem_free(db);
         return NULL;
     }
+    limit_conn(pool, db->reader);
     return db;
 }
 

@@ -3,6 +3,7 @@
  * time per connection. */
 #include <sqlite3.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "core/map.h"
 #include "core/mem.h"
@@ -26,7 +27,9 @@ struct xs_db_conn {
     xs_db_stmt *newest, *oldest;
     size_t cached;
     sqlite3_stmt *control[XS_DB_CONTROL_COUNT];
-    bool untrusted; /* while a program's own text is being prepared */
+    uint32_t statement_ms; /* 0 = no limit */
+    int64_t deadline_ms;   /* of the statement prepared last */
+    bool untrusted;        /* while a program's own text is being prepared */
     char conflict[512];
 };
 
@@ -92,6 +95,29 @@ static bool run_pragmas(xs_db_conn *c, const xs_db_options *opt, xs_error *err)
     return rc == SQLITE_OK || sqlite_error(c, rc, err);
 }
 
+static int64_t coarse_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static int past_deadline(void *ctx)
+{
+    xs_db_conn *c = ctx;
+    return coarse_ms() > c->deadline_ms;
+}
+
+enum {
+    PROGRESS_OPS = 50000
+}; /* instructions between two looks at the clock: about a millisecond */
+
+static void sq_limit(xs_db_conn *c, uint32_t statement_ms)
+{
+    c->statement_ms = statement_ms;
+    sqlite3_progress_handler(c->db, statement_ms ? PROGRESS_OPS : 0, past_deadline, c);
+}
+
 static bool prepare_control(xs_db_conn *c, xs_error *err)
 {
     static const char *const text[XS_DB_CONTROL_COUNT] = {"BEGIN", "BEGIN IMMEDIATE", "COMMIT",
@@ -107,6 +133,7 @@ static bool prepare_control(xs_db_conn *c, xs_error *err)
 
 static bool sq_control(xs_db_conn *c, xs_db_control what, xs_error *err)
 {
+    c->deadline_ms = INT64_MAX;
     int rc = sqlite3_step(c->control[what]);
     bool ok = rc == SQLITE_DONE || sqlite_error(c, rc, err);
     sqlite3_reset(c->control[what]);
@@ -233,6 +260,7 @@ static sqlite3_stmt *compile(xs_db_conn *c, const char *sql, size_t len, unsigne
 static xs_db_stmt *sq_prepare(xs_db_conn *c, const char *sql, size_t len, unsigned flags,
                               xs_error *err)
 {
+    c->deadline_ms = c->statement_ms ? coarse_ms() + c->statement_ms : INT64_MAX;
     char small[512];
     char *key = len + 1 <= sizeof small ? small : mem_alloc(len + 1);
     if (!key)
@@ -398,6 +426,7 @@ const xs_dbdriver_ops sqlite_driver = {
     .open = sq_open,
     .close = sq_close,
     .prepare = sq_prepare,
+    .limit = sq_limit,
     .control = sq_control,
     .readonly = sq_readonly,
     .params = sq_params,

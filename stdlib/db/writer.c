@@ -11,6 +11,8 @@
 #include "stdlib/db/dbi.h"
 #include "stdlib/db/pool.h"
 
+enum { RESULT_MAX_BYTES = 256 << 20 }; /* rows a write may give back */
+
 Job *dbjob_new(Db *db, JobKind kind, xs_error *err)
 {
     Job *j = mem_zalloc(1, sizeof *j);
@@ -21,7 +23,7 @@ Job *dbjob_new(Db *db, JobKind kind, xs_error *err)
     j->kind = kind;
     j->db = db;
     arena_init(&j->arena, 0);
-    arena_init(&j->out, 0);
+    arena_init(&j->out, RESULT_MAX_BYTES);
     return j;
 }
 
@@ -62,14 +64,14 @@ static bool copy_row(Job *j, const xs_dbdriver_ops *drv, xs_db_stmt *st, unsigne
 {
     JobRow *row = arena_alloc(&j->out, sizeof(JobRow) + n * sizeof(xs_db_value));
     if (!row)
-        return fail_code(err, XS_E_NOMEM);
+        return fail_code(err, XS_E_MEMORY);
     row->next = NULL;
     for (unsigned i = 0; i < n; i++) {
         drv->column(st, i, &row->vals[i]);
         if (row->vals[i].type >= XS_DB_TEXT) {
             Text t = arena_text(&j->out, dbv_bytes(&row->vals[i]));
             if (!t.ptr)
-                return fail_code(err, XS_E_NOMEM);
+                return fail_code(err, XS_E_MEMORY);
             row->vals[i].bytes.ptr = t.ptr;
         }
     }
@@ -167,7 +169,7 @@ static bool run_steps(DbPool *p, xs_db_conn *conn, Job *j)
 static void dbjob_reset(Job *j)
 {
     arena_deinit(&j->out);
-    arena_init(&j->out, 0);
+    arena_init(&j->out, RESULT_MAX_BYTES);
     j->rows = j->last_row = NULL;
     j->nrows = 0;
     j->changed = 0;
