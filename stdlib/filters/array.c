@@ -190,20 +190,25 @@ static bool extend_path(Call *c, const PathArg *p, bool front)
     Value in = call_arg(c, 0);
     if (!val_is_null(in) && in.kind != V_LIST && in.kind != V_MAP)
         return call_fail(c, XS_E_NOT_OBJECT, NULL);
-    Value keys = flt_path_keys(c, p, in);
-    if (keys.kind == V_UNSET)
+    Value targets = flt_path_targets(c, p, in);
+    if (targets.kind == V_UNSET)
         return false;
-    Value first = list_at(keys.list, 0);
-    if (front && in.kind == V_MAP && keys.list->len == 1 && first.kind == V_TEXT &&
+    const ListObj *only = targets.list->len == 1 ? list_at(targets.list, 0).list : NULL;
+    Value first = only && only->len == 1 ? list_at(only, 0) : val_null();
+    if (front && in.kind == V_MAP && first.kind == V_TEXT &&
         !map_find(in.map, val_text_view(first))) {
         bool ok = prepend_member(c, in, first, call_arg(c, 1));
-        val_unref(c->heap, keys);
+        val_unref(c->heap, targets);
         return ok;
     }
-    Value root = call_take_in(c);
+    Value root = flt_take_in(c);
     Extend e = {c, call_arg(c, 1), front};
-    bool ok = extend_at(&e, &root, keys.list->items + keys.list->start, keys.list->len, 0);
-    val_unref(c->heap, keys);
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < targets.list->len; i++) {
+        const ListObj *keys = list_at(targets.list, i).list;
+        ok = extend_at(&e, &root, keys->len ? keys->items + keys->start : NULL, keys->len, 0);
+    }
+    val_unref(c->heap, targets);
     return ok ? call_return(c, root) : flt_give_back(c, root);
 }
 

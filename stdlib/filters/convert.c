@@ -1,13 +1,10 @@
-/* convert.c - conversion filters, and expressions compiled at run time. Specification: filters.md
- * §4.10. */
+/* convert.c - conversion filters. Specification: filters.md §4.10. */
 #include <math.h>
 
-#include "core/bundle.h"
 #include "core/num.h"
 #include "core/text.h"
 #include "stdlib/filters/helpers.h"
 #include "stdlib/natives.h"
-#include "stdlib/registry.h"
 
 #define INT64_END 9223372036854775808.0 /* 2^63 */
 
@@ -153,50 +150,4 @@ bool flt_to_bool(Call *c)
     Value in = call_arg(c, 0);
     return call_return_bool(c,
                             in.kind == V_TEXT ? text_is_true(val_text_view(in)) : val_truthy(in));
-}
-
-/* ---- to_expr ---- */
-
-/* Run the compiled expression on a fiber of its own and copy the result into our heap. */
-static bool run_expr(Call *c, Program *p, Arena *a, const Services *services)
-{
-    xs_error *err = c->err;
-    Fiber *f = fiber_new(p, services, c->run, &limits_default);
-    if (!f)
-        return call_fail(c, XS_E_NOMEM, NULL);
-    bool ok = fiber_call(f, 0, val_null(), err);
-    FiberState state = ok ? fiber_run(f) : FIBER_ERROR;
-    if (ok && state == FIBER_ERROR) {
-        *err = *fiber_error(f, &(Text){0}, &(Value){0});
-        err->pos = XS_NO_POS; /* its line is one of the expression */
-        ok = false;
-    } else if (ok && state != FIBER_DONE) {
-        ok = call_fail(c, XS_E_UNSUPPORTED, "An expression cannot wait");
-    }
-    const Const *result = ok ? val_to_const(a, fiber_result(f)) : NULL;
-    Value made = result ? val_from_const(c->heap, result) : val_unset();
-    if (ok)
-        ok = result ? call_return(c, made) : call_fail(c, XS_E_NOMEM, NULL);
-    fiber_free(f);
-    return ok;
-}
-
-bool flt_to_expr(Call *c)
-{
-    Text source;
-    if (!call_text(c, 0, &source))
-        return false;
-    if (!c->services || !c->services->compile_expr)
-        return call_fail(c, XS_E_UNSUPPORTED, "Expressions cannot be compiled here");
-    Services inner = *c->services;
-    inner.compile_expr = NULL; /* an expression in an expression would recurse without a bound */
-    Arena a;
-    arena_init(&a, 0);
-    BundleImage image = {0};
-    bool ok = c->services->compile_expr(c->services->ctx, &a, source, &image, c->err);
-    Program *p = ok ? program_load(&image, &stdlib_natives, c->err) : NULL;
-    ok = p && run_expr(c, p, &a, &inner);
-    program_unref(p);
-    arena_deinit(&a);
-    return ok;
 }

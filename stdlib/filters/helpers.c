@@ -4,6 +4,7 @@
 #include "core/num.h"
 #include "core/tables.h"
 #include "core/text.h"
+#include "stdlib/filters/expr.h"
 
 /* ---- arguments and results ---- */
 
@@ -85,22 +86,30 @@ bool flt_path(Call *c, uint32_t i, PathArg *out)
     if (v.kind != V_TEXT && v.kind != V_INT && v.kind != V_DEC)
         return call_bad_arg(c, i);
     out->path = v;
+    out->condition = v.kind == V_TEXT && path_has_condition(val_text_view(v));
     return true;
 }
 
 bool flt_path_opt(Call *c, uint32_t i, PathArg *out)
 {
     Value v = call_arg(c, i);
-    out->path = val_unset();
+    *out = (PathArg){.path = val_unset()};
     if (val_is_null(v) || (v.kind == V_TEXT && !v.text->len))
         return true;
     return flt_path(c, i, out);
+}
+
+static bool has_whole_key(Value v, const PathArg *p)
+{
+    return v.kind == V_MAP && p->path.kind == V_TEXT && map_find(v.map, val_text_view(p->path));
 }
 
 bool flt_at(Call *c, const PathArg *p, Value v, Value *out)
 {
     if (p->path.kind == V_UNSET)
         *out = val_ref(v);
+    else if (p->condition && !has_whole_key(v, p))
+        return path_read_conditions(c, v, val_text_view(p->path), out);
     else if (p->path.kind == V_TEXT)
         *out = val_path(c->heap, v, val_text_view(p->path), c->err);
     else
@@ -110,13 +119,29 @@ bool flt_at(Call *c, const PathArg *p, Value v, Value *out)
 
 Value flt_path_keys(Call *c, const PathArg *p, Value root)
 {
-    if (p->path.kind == V_TEXT &&
-        !(root.kind == V_MAP && map_find(root.map, val_text_view(p->path))))
+    if (p->path.kind == V_TEXT && !has_whole_key(root, p))
         return val_split_path(c->heap, val_text_view(p->path), c->err);
     Value keys = list_new(c->heap, 1);
     if (keys.kind == V_LIST && list_push(c->heap, &keys, val_ref(p->path)))
         return keys;
     val_unref(c->heap, keys);
+    flt_memory(c);
+    return val_unset();
+}
+
+Value flt_path_targets(Call *c, const PathArg *p, Value root)
+{
+    if (p->condition && !has_whole_key(root, p))
+        return path_targets(c, root, val_text_view(p->path));
+    Value keys = flt_path_keys(c, p, root);
+    if (keys.kind == V_UNSET)
+        return keys;
+    Value targets = list_new(c->heap, 1);
+    if (targets.kind == V_UNSET)
+        val_unref(c->heap, keys);
+    else if (list_push(c->heap, &targets, keys))
+        return targets;
+    val_unref(c->heap, targets);
     flt_memory(c);
     return val_unset();
 }

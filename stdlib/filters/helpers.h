@@ -35,7 +35,8 @@ bool flt_give_back(Call *c, Value v);
 /* ---- paths ---- */
 
 typedef struct PathArg {
-    Value path; /* V_TEXT, V_INT or V_DEC; V_UNSET = no path: the value itself */
+    Value path;     /* V_TEXT, V_INT or V_DEC; V_UNSET = no path: the value itself */
+    bool condition; /* the text has an expression in a bracket: expr.h */
 } PathArg;
 
 /** Optional path argument: absent, null and "" mean none. Errors: XS_E_BAD_ARG. */
@@ -44,9 +45,12 @@ XS_MUST_CHECK bool flt_path_opt(Call *c, uint32_t i, PathArg *out);
 XS_MUST_CHECK bool flt_path(Call *c, uint32_t i, PathArg *out);
 /** The value at the path, owned; V_UNSET when missing. false: error. */
 XS_MUST_CHECK bool flt_at(Call *c, const PathArg *p, Value v, Value *out);
-/** The steps of the path from the container root: an owned list of key values. A whole-text key of
- * root is one step. V_UNSET: error. */
+/** The steps of the path from the container root, as an owned list of key values; a whole-text key
+ * of root is one step. With a condition: see flt_path_targets. V_UNSET: error raised. */
 Value flt_path_keys(Call *c, const PathArg *p, Value root);
+/** The places in root the path means, as an owned list of lists of keys: one, or with a condition
+ * one per match. V_UNSET: error raised. */
+Value flt_path_targets(Call *c, const PathArg *p, Value root);
 
 /* ---- walking ---- */
 

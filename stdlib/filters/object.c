@@ -62,7 +62,7 @@ bool flt_has(Call *c)
     if (!flt_at(c, &p, in, &v))
         return false;
     bool found = v.kind != V_UNSET;
-    bool doubt = v.kind == V_LIST && !v.list->len;
+    bool doubt = v.kind == V_LIST && !v.list->len && !p.condition;
     val_unref(c->heap, v);
     if (!doubt)
         return call_return_bool(c, found);
@@ -76,19 +76,38 @@ bool flt_has(Call *c)
 
 /* ---- set, unset ---- */
 
+/* Set or, with an unset value, delete at every target. */
+static bool change_targets(Call *c, Value *root, Value targets, Value value)
+{
+    bool ok = true;
+    for (uint32_t n = targets.list->len, i = 0; ok && i < n; i++) {
+        /* Backwards when deleting: an element that goes moves those behind it. */
+        ListObj *keys = list_at(targets.list, value.kind == V_UNSET ? n - 1 - i : i).list;
+        const Value *first = keys->len ? keys->items + keys->start : NULL;
+        ok = value.kind == V_UNSET
+                 ? val_delete_path(c->heap, root, first, keys->len, c->err)
+                 : val_set_path_over(c->heap, root, first, keys->len, val_ref(value), c->err);
+    }
+    return ok;
+}
+
+static bool change(Call *c, const PathArg *p, Value value)
+{
+    Value targets = flt_path_targets(c, p, call_arg(c, 0));
+    if (targets.kind == V_UNSET)
+        return false;
+    Value root = flt_take_in(c);
+    bool ok = change_targets(c, &root, targets, value);
+    val_unref(c->heap, targets);
+    return ok ? call_return(c, root) : flt_give_back(c, root);
+}
+
 static bool set_value(Call *c, const PathArg *p, Value value)
 {
     Value in = call_arg(c, 0);
     if (!val_is_null(in) && !is_container(in))
         return call_fail(c, XS_E_NOT_OBJECT, NULL);
-    Value keys = flt_path_keys(c, p, in);
-    if (keys.kind == V_UNSET)
-        return false;
-    Value root = call_take_in(c);
-    bool ok = val_set_path_over(c->heap, &root, keys.list->items + keys.list->start, keys.list->len,
-                                val_ref(value), c->err);
-    val_unref(c->heap, keys);
-    return ok ? call_return(c, root) : flt_give_back(c, root);
+    return change(c, p, val_is_null(value) ? val_null() : value);
 }
 
 /* The operand as it is. A scalar is refused as set would. */
@@ -142,14 +161,7 @@ bool flt_unset(Call *c)
         return false;
     if (!is_container(in))
         return call_return(c, call_take_in(c));
-    Value keys = flt_path_keys(c, &p, in);
-    if (keys.kind == V_UNSET)
-        return false;
-    Value root = call_take_in(c);
-    bool ok = val_delete_path(c->heap, &root, keys.list->items + keys.list->start, keys.list->len,
-                              c->err);
-    val_unref(c->heap, keys);
-    return ok ? call_return(c, root) : flt_give_back(c, root);
+    return change(c, &p, val_unset());
 }
 
 /* ---- pick, unpick ---- */
