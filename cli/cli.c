@@ -232,7 +232,8 @@ bool cli_load_image(Arena *arena, char *const *paths, int count, BundleImage *ou
     diag_sort(&diags);
     Buf text = BUF_INIT;
     diag_print(&diags, cli_source_text, &files, cli_colour(stderr), &text);
-    fwrite(text.ptr, 1, text.len, stderr);
+    if (text.len)
+        fwrite(text.ptr, 1, text.len, stderr);
     buf_deinit(&text);
     if (!ok)
         fprintf(stderr, "xs: %zu error%s\n", diags.errors, diags.errors == 1 ? "" : "s");

@@ -89,7 +89,8 @@ char *buf_take(Buf *b, size_t *len)
         b->max = 0; /* the NUL is not content */
         if (buf_append(b, "", 1)) {
             out = b->ptr;
-            *len = b->len - 1;
+            if (len)
+                *len = b->len - 1;
             *b = BUF_INIT;
         }
     }

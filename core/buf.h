@@ -21,7 +21,7 @@ bool buf_reserve(Buf *b, size_t more);          /* room for `more` bytes behind 
 bool buf_append_slow(Buf *b, const void *p, size_t n);
 void buf_printf(Buf *b, const char *fmt, ...) XS_PRINTF(2, 3);
 void buf_vprintf(Buf *b, const char *fmt, va_list ap) XS_PRINTF(2, 0);
-/** The bytes plus a NUL, ownership to the caller (mem_free); NULL when failed. */
+/** The bytes plus a NUL, ownership to the caller (mem_free); NULL when failed. len may be NULL. */
 char *buf_take(Buf *b, size_t *len);
 
 static inline bool buf_append(Buf *b, const void *p, size_t n)
