@@ -650,7 +650,8 @@ static void sse_read(RtClient *c, const char *p, size_t n)
         at += len + 1;
         sse_line(c, line, len);
     }
-    memmove(resp->body.ptr, resp->body.ptr + at, resp->body.len - at);
+    if (at)
+        memmove(resp->body.ptr, resp->body.ptr + at, resp->body.len - at);
     resp->body.len -= at;
     if (r == HTTP_DONE && !c->freed)
         fail(c, c->bye ? CODE_RESTART : CODE_CUT, c->bye ? "bye" : "stream ended");
