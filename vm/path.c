@@ -387,33 +387,47 @@ static bool become_container(Heap *h, Value *v, Value key, bool replace, xs_erro
     return true;
 }
 
-static bool set_at(Heap *h, Value *at, const Value *keys, uint32_t nkeys, Value value, bool replace,
-                   xs_error *err);
+typedef struct Setter {
+    Heap *h;
+    Value value;    /* borrowed */
+    bool replace;   /* a scalar in the way becomes a container */
+    uint32_t lists; /* lists mapped over on the way here: bounds the recursion */
+    xs_error *err;
+} Setter;
 
-static bool set_in_elements(Heap *h, Value *list, const Value *keys, uint32_t nkeys, Value value,
-                            bool replace, xs_error *err)
+static bool too_deep(xs_error *err)
 {
-    if (!val_make_unique(h, list))
-        return out_of_memory(h, err);
+    return xs_fail(err, XS_E_LIMIT, XS_NO_POS, "The lists are nested too deep.");
+}
+
+static bool set_at(Setter *s, Value *at, const Value *keys, uint32_t nkeys);
+
+static bool set_in_elements(Setter *s, Value *list, const Value *keys, uint32_t nkeys)
+{
+    if (s->lists == PATH_MAX_STEPS)
+        return too_deep(s->err);
+    if (!val_make_unique(s->h, list))
+        return out_of_memory(s->h, s->err);
+    s->lists++;
     for (uint32_t i = 0; i < list->list->len; i++)
-        if (!set_at(h, &list->list->items[list->list->start + i], keys, nkeys, value, replace, err))
+        if (!set_at(s, &list->list->items[list->list->start + i], keys, nkeys))
             return false;
+    s->lists--;
     return true;
 }
 
-/* value is borrowed. */
-static bool set_at(Heap *h, Value *at, const Value *keys, uint32_t nkeys, Value value, bool replace,
-                   xs_error *err)
+static bool set_at(Setter *s, Value *at, const Value *keys, uint32_t nkeys)
 {
+    Heap *h = s->h;
     for (uint32_t i = 0; i < nkeys; i++) {
-        if (!become_container(h, at, keys[i], replace, err))
+        if (!become_container(h, at, keys[i], s->replace, s->err))
             return false;
         if (at->kind == V_LIST) {
             int64_t index;
             if (!key_index(keys[i], &index))
-                return set_in_elements(h, at, keys + i, nkeys - i, value, replace, err);
+                return set_in_elements(s, at, keys + i, nkeys - i);
             bool ok;
-            Value *slot = list_slot(h, at, index, &ok, err);
+            Value *slot = list_slot(h, at, index, &ok, s->err);
             if (!ok)
                 return false;
             if (slot) {
@@ -421,12 +435,12 @@ static bool set_at(Heap *h, Value *at, const Value *keys, uint32_t nkeys, Value 
                 continue;
             }
         }
-        at = member_slot(h, at, keys[i], err);
+        at = member_slot(h, at, keys[i], s->err);
         if (!at)
             return false;
     }
     Value old = *at;
-    *at = val_ref(val_or_null(value));
+    *at = val_ref(val_or_null(s->value));
     val_unref(h, old);
     return true;
 }
@@ -434,13 +448,10 @@ static bool set_at(Heap *h, Value *at, const Value *keys, uint32_t nkeys, Value 
 static bool set_path(Heap *h, Value *root, const Value *keys, uint32_t nkeys, Value value,
                      bool replace, xs_error *err)
 {
-    bool ok;
-    if (nkeys > PATH_MAX_STEPS)
-        ok = bad_path(err);
-    else if (root->kind == V_UNSET)
-        *root = val_null(), ok = set_at(h, root, keys, nkeys, value, replace, err);
-    else
-        ok = set_at(h, root, keys, nkeys, value, replace, err);
+    Setter s = {.h = h, .value = value, .replace = replace, .err = err};
+    if (root->kind == V_UNSET)
+        *root = val_null();
+    bool ok = nkeys > PATH_MAX_STEPS ? bad_path(err) : set_at(&s, root, keys, nkeys);
     val_unref(h, value);
     return ok;
 }
@@ -532,10 +543,12 @@ static bool delete_last(Heap *h, Value *at, Value key, xs_error *err)
     return map_remove(h, at, name) || out_of_memory(h, err);
 }
 
-bool val_delete_path(Heap *h, Value *root, const Value *keys, uint32_t nkeys, xs_error *err)
+/* lists: mapped over on the way here. */
+static bool delete_at(Heap *h, Value *root, const Value *keys, uint32_t nkeys, uint32_t lists,
+                      xs_error *err)
 {
-    if (nkeys > PATH_MAX_STEPS)
-        return bad_path(err);
+    if (lists > PATH_MAX_STEPS)
+        return too_deep(err);
     Value *at = root;
     for (uint32_t i = 0; i < nkeys; i++) {
         bool maps;
@@ -544,8 +557,8 @@ bool val_delete_path(Heap *h, Value *root, const Value *keys, uint32_t nkeys, xs
             if (!val_make_unique(h, at))
                 return out_of_memory(h, err);
             for (uint32_t j = 0; j < at->list->len; j++)
-                if (!val_delete_path(h, &at->list->items[at->list->start + j], keys + i, nkeys - i,
-                                     err))
+                if (!delete_at(h, &at->list->items[at->list->start + j], keys + i, nkeys - i,
+                               lists + 1, err))
                     return false;
             return true;
         }
@@ -558,4 +571,9 @@ bool val_delete_path(Heap *h, Value *root, const Value *keys, uint32_t nkeys, xs
             return out_of_memory(h, err);
     }
     return true;
+}
+
+bool val_delete_path(Heap *h, Value *root, const Value *keys, uint32_t nkeys, xs_error *err)
+{
+    return nkeys > PATH_MAX_STEPS ? bad_path(err) : delete_at(h, root, keys, nkeys, 0, err);
 }
