@@ -88,8 +88,9 @@ bool compile_program(Arena *a, const SourceFile *files, size_t count, const Comp
                      DiagList *diags, BundleImage *out)
 {
     Comp c;
-    comp_init(&c, a, diags, options);
     Prog pr = {.c = &c};
+    if (!comp_init(&c, a, diags, options))
+        return !out_of_memory(&c);
     c.loose = options->allow_bare_statements;
     size_t before = diags->errors;
     parse_all(&pr, files, count, options->allow_bare_statements);
@@ -104,7 +105,8 @@ bool compile_expr(Arena *a, Text source, const CompileOptions *options, DiagList
                   BundleImage *out)
 {
     Comp c;
-    comp_init(&c, a, diags, options);
+    if (!comp_init(&c, a, diags, options))
+        return !out_of_memory(&c);
     comp_file(&c, "expression");
     Prog pr = {.c = &c, .expr = true};
     Emit em;
@@ -116,7 +118,7 @@ bool compile_expr(Arena *a, Text source, const CompileOptions *options, DiagList
     Parser p;
     Expr *e = NULL;
     ProcImage proc;
-    if (diags->errors == before) {
+    if (diags->errors == before && !c.oom) {
         parser_init(&p, &c, source);
         e = parse_expr(&p);
         if (p.tok.kind != TOK_EOF)
@@ -294,7 +296,8 @@ void compile_coverage(Arena *a, const SourceFile *files, size_t count, bool json
     diag_init(&ignored, a);
     Comp c;
     CompileOptions options = {.allow_bare_statements = true};
-    comp_init(&c, a, &ignored, &options);
+    if (!comp_init(&c, a, &ignored, &options))
+        return;
     Prog pr = {.c = &c};
     parse_all(&pr, files, count, true);
     Coverage cv = {.c = &c};

@@ -12,10 +12,13 @@ static const struct {
 #undef DIAG
 };
 
-void comp_init(Comp *c, Arena *a, DiagList *diags, const CompileOptions *opt)
+bool comp_init(Comp *c, Arena *a, DiagList *diags, const CompileOptions *opt)
 {
     *c = (Comp){.a = a, .diags = diags, .opt = opt};
     tables_init();
+    c->reserve = arena_alloc(a, RESERVE_BYTES);
+    c->oom = !c->reserve;
+    return !c->oom;
 }
 
 void comp_file(Comp *c, const char *file)
@@ -31,9 +34,13 @@ void *comp_new(Comp *c, size_t size)
     if (p)
         return p;
     c->oom = true;
-    assert(size <= EMERGENCY_BYTES);
-    memset(c->emergency, 0, sizeof c->emergency);
-    return c->emergency;
+    size_t at = (c->reserve_used + 15) & ~(size_t)15;
+    if (NEVER(size > MAX_NODE_BYTES || at + size > RESERVE_BYTES))
+        at = RESERVE_BYTES - MAX_NODE_BYTES;
+    c->reserve_used = at + size;
+    p = c->reserve + at;
+    memset(p, 0, size);
+    return p;
 }
 
 Text comp_text(Comp *c, Text t)

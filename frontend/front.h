@@ -20,15 +20,18 @@ typedef enum DiagId {
 enum {
     MAX_NESTING = 200,    /* levels of brackets, operators and blocks */
     MAX_FILE_ERRORS = 20, /* reported per file */
-    EMERGENCY_BYTES = 512 /* larger than any tree node */
+    /* Kept back for unwinding when memory runs out: no new level is entered then, and a level makes
+       a few nodes at most. */
+    RESERVE_BYTES = MAX_NESTING * 600,
+    MAX_NODE_BYTES = 512,
 };
 
 typedef struct Pos {
     uint32_t line, col, len; /* from 1, in code points */
 } Pos;
 
-/* One compilation. When memory runs out, `oom` is set, allocation hands out the emergency block so
- * that no caller needs a branch, the lexer ends its file, and nothing behind the parser runs. */
+/* One compilation. When memory runs out, `oom` is set, nodes come from the reserve so that no
+ * caller needs a branch, the lexer ends its file, and nothing behind the parser runs. */
 typedef struct Comp {
     Arena *a;
     DiagList *diags;
@@ -38,12 +41,14 @@ typedef struct Comp {
     uint32_t error_line; /* last line with an error in it */
     bool loose;          /* unresolved references are warnings */
     bool oom;
-    _Alignas(16) char emergency[EMERGENCY_BYTES];
+    char *reserve; /* RESERVE_BYTES */
+    size_t reserve_used;
 } Comp;
 
-void comp_init(Comp *c, Arena *a, DiagList *diags, const CompileOptions *opt);
+/** false when not even the reserve is there; reported. */
+bool comp_init(Comp *c, Arena *a, DiagList *diags, const CompileOptions *opt);
 void comp_file(Comp *c, const char *file); /* begin a file: resets the counters of errors */
-/** Zeroed memory for one node of at most EMERGENCY_BYTES; never NULL. */
+/** Zeroed memory for one node of at most MAX_NODE_BYTES; never NULL once comp_init succeeded. */
 void *comp_new(Comp *c, size_t size);
 Text comp_text(Comp *c, Text t);
 /** Room for one more item in a list in the arena. */

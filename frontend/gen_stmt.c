@@ -1132,8 +1132,8 @@ static void gen_init(Gen *g, Prog *pr, Emit *em, const Construct *k)
     g->set_words = 1;
     g->set = ARENA_ARRAY(pr->c->a, uint64_t, 1);
     if (!g->set) {
-        g->set = (uint64_t *)(void *)pr->c->emergency;
         pr->c->oom = true;
+        g->set = NEW(pr->c, uint64_t);
     }
 }
 

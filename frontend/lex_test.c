@@ -20,7 +20,7 @@ static void open(Fixture *f)
 {
     arena_init(&f->a, 0);
     diag_init(&f->diags, &f->a);
-    comp_init(&f->c, &f->a, &f->diags, &no_options);
+    assert_true(comp_init(&f->c, &f->a, &f->diags, &no_options));
     comp_file(&f->c, "t.xs");
 }
 

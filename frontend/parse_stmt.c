@@ -63,7 +63,7 @@ bool parse_expect(Parser *p, TokKind kind, const char *what)
 
 bool parse_enter(Parser *p)
 {
-    if (++p->depth <= MAX_NESTING)
+    if (++p->depth <= MAX_NESTING && !p->c->oom)
         return true;
     report(p->c, D_NESTING, p->tok.pos, NO_HINT, "nested deeper than %d levels", MAX_NESTING);
     /* Nothing sensible follows: end the file so that recovery does not walk the same nest again. */

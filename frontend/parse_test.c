@@ -24,7 +24,7 @@ static void check(const Case *k, void (*parse)(Parser *p, Buf *out))
     Buf out = BUF_INIT;
     arena_init(&a, 0);
     diag_init(&diags, &a);
-    comp_init(&c, &a, &diags, &no_options);
+    assert_true(comp_init(&c, &a, &diags, &no_options));
     comp_file(&c, "t.xs");
     parser_init(&p, &c, text_from(k->source));
     parse(&p, &out);
