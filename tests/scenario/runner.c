@@ -429,7 +429,7 @@ static bool line_http(Run *r, char *args)
     char *body = save && *save ? save : NULL;
     if (!method || !path)
         return fail(r, "http needs METHOD PATH");
-    char *as = body ? strstr(body, "as ") : NULL;
+    char *as = body ? (strncmp(body, "as ", 3) == 0 ? body : strstr(body, " as ")) : NULL;
     for (char *later = as; later; later = strstr(later + 1, " as "))
         as = later;
     if (as && (as == body || as[0] == ' ')) {
