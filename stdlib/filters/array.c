@@ -113,29 +113,6 @@ static bool is_name(Value key)
     return key.kind == V_TEXT && !num_parse_int(val_text_view(key), &n);
 }
 
-static bool extend_at(const Extend *e, Value *root, const Value *keys, uint32_t nkeys,
-                      uint32_t from);
-
-/* keys[at] is a name and the value before it a list: once per element. */
-static bool extend_elements(const Extend *e, Value *root, const Value *keys, uint32_t nkeys,
-                            uint32_t at, uint32_t count)
-{
-    Heap *h = e->c->heap;
-    size_t size = (nkeys + 1) * sizeof(Value);
-    Value *path = heap_alloc(h, size);
-    if (!path)
-        return flt_memory(e->c);
-    memcpy(path, keys, at * sizeof(Value));
-    memcpy(path + at + 1, keys + at, (nkeys - at) * sizeof(Value));
-    bool ok = true;
-    for (uint32_t i = 0; ok && i < count; i++) {
-        path[at] = val_int(i);
-        ok = extend_at(e, root, path, nkeys + 1, at + 1);
-    }
-    heap_release(h, path, size);
-    return ok;
-}
-
 static bool put_extended(const Extend *e, Value *root, const Value *keys, uint32_t nkeys,
                          Value found)
 {
@@ -152,19 +129,15 @@ static bool put_extended(const Extend *e, Value *root, const Value *keys, uint32
            (ok ? false : flt_memory(c));
 }
 
-/* Steps before `from` are known to lead to one place. */
-static bool extend_at(const Extend *e, Value *root, const Value *keys, uint32_t nkeys,
-                      uint32_t from)
+/* keys lead to one place: no name in them maps over a list that has elements. */
+static bool extend_at(const Extend *e, Value *root, const ListObj *keys)
 {
     Heap *h = e->c->heap;
     Value at = val_ref(*root);
-    for (uint32_t i = 0; i < nkeys && at.kind != V_UNSET; i++) {
-        uint32_t count = at.kind == V_LIST ? at.list->len : 0;
-        if (i >= from && count && is_name(keys[i])) {
-            val_unref(h, at);
-            return extend_elements(e, root, keys, nkeys, i, count);
-        }
-        Value next = val_step(h, at, keys[i], e->c->err);
+    for (uint32_t i = 0; i < keys->len && at.kind != V_UNSET; i++) {
+        Value key = list_at(keys, i);
+        bool missing = at.kind == V_LIST && is_name(key); /* [] becomes an object */
+        Value next = missing ? val_unset() : val_step(h, at, key, e->c->err);
         val_unref(h, at);
         at = next;
     }
@@ -172,7 +145,8 @@ static bool extend_at(const Extend *e, Value *root, const Value *keys, uint32_t 
         return false;
     Value found = at; /* still stored in root; the kind is all that matters */
     val_unref(h, at);
-    return put_extended(e, root, keys, nkeys, found);
+    const Value *first = keys->len ? keys->items + keys->start : NULL;
+    return put_extended(e, root, first, keys->len, found);
 }
 
 /* A new top-level member goes in front of the others. */
@@ -190,7 +164,7 @@ static bool extend_path(Call *c, const PathArg *p, bool front)
     Value in = call_arg(c, 0);
     if (!val_is_null(in) && in.kind != V_LIST && in.kind != V_MAP)
         return call_fail(c, XS_E_NOT_OBJECT, NULL);
-    Value targets = flt_path_targets(c, p, in);
+    Value targets = flt_path_targets(c, p, in, true);
     if (targets.kind == V_UNSET)
         return false;
     const ListObj *only = targets.list->len == 1 ? list_at(targets.list, 0).list : NULL;
@@ -204,10 +178,8 @@ static bool extend_path(Call *c, const PathArg *p, bool front)
     Value root = flt_take_in(c);
     Extend e = {c, call_arg(c, 1), front};
     bool ok = true;
-    for (uint32_t i = 0; ok && i < targets.list->len; i++) {
-        const ListObj *keys = list_at(targets.list, i).list;
-        ok = extend_at(&e, &root, keys->len ? keys->items + keys->start : NULL, keys->len, 0);
-    }
+    for (uint32_t i = 0; ok && i < targets.list->len; i++)
+        ok = extend_at(&e, &root, list_at(targets.list, i).list);
     val_unref(c->heap, targets);
     return ok ? call_return(c, root) : flt_give_back(c, root);
 }

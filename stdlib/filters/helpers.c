@@ -129,9 +129,9 @@ Value flt_path_keys(Call *c, const PathArg *p, Value root)
     return val_unset();
 }
 
-Value flt_path_targets(Call *c, const PathArg *p, Value root)
+Value flt_path_targets(Call *c, const PathArg *p, Value root, bool elements)
 {
-    if (p->condition && !has_whole_key(root, p))
+    if ((p->condition || (elements && p->path.kind == V_TEXT)) && !has_whole_key(root, p))
         return path_targets(c, root, val_text_view(p->path));
     Value keys = flt_path_keys(c, p, root);
     if (keys.kind == V_UNSET)

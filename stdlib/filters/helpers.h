@@ -49,8 +49,9 @@ XS_MUST_CHECK bool flt_at(Call *c, const PathArg *p, Value v, Value *out);
  * of root is one step. With a condition: see flt_path_targets. V_UNSET: error raised. */
 Value flt_path_keys(Call *c, const PathArg *p, Value root);
 /** The places in root the path means, as an owned list of lists of keys: one, or with a condition
- * one per match. V_UNSET: error raised. */
-Value flt_path_targets(Call *c, const PathArg *p, Value root);
+ * one per match. elements: a name through a list is one place per element, not a step that maps.
+ * V_UNSET: error raised. */
+Value flt_path_targets(Call *c, const PathArg *p, Value root, bool elements);
 
 /* ---- walking ---- */
 

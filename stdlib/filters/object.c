@@ -93,7 +93,7 @@ static bool change_targets(Call *c, Value *root, Value targets, Value value)
 
 static bool change(Call *c, const PathArg *p, Value value)
 {
-    Value targets = flt_path_targets(c, p, call_arg(c, 0));
+    Value targets = flt_path_targets(c, p, call_arg(c, 0), false);
     if (targets.kind == V_UNSET)
         return false;
     Value root = flt_take_in(c);
