@@ -21,6 +21,7 @@ typedef struct Carrier {
     pthread_t thread;
     bool threaded, stopped;
     struct event *wake;
+    struct event *soon; /* asked for by tick_in */
     uint32_t drain_ms;
 } Carrier;
 
@@ -59,8 +60,26 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
     c->host.drain(c->shard);
 }
 
+static void on_soon(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Carrier *c = (Carrier *)arg;
+    c->ops->tick(c->state);
+}
+
+static void tick_in(void *timer, uint32_t ms)
+{
+    Carrier *c = (Carrier *)timer;
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    if (c->soon && !event_pending(c->soon, EV_TIMEOUT, NULL))
+        event_add(c->soon, &tv); /* when it fails, the next regular tick does the work */
+}
+
 static bool start_on_loop(Carrier *c, struct event_base *base, xs_error *err)
 {
+    if (XS_HAS(c->ops, tick))
+        c->soon = event_new(base, -1, 0, on_soon, c);
     c->wake = event_new(base, c->host.wake_fd(c->shard), EV_READ | EV_PERSIST, on_mail, c);
     return (c->wake && event_add(c->wake, NULL) == 0) ||
            xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
@@ -75,8 +94,11 @@ static bool start_carrier(Carrier *c, Hub *hub, const Config *config, struct eve
     c->shard = hub_shard_new(hub, c->ops, &c->limits, &c->host, err);
     if (!c->shard)
         return false;
-    if (!own_thread)
+    if (!own_thread) {
         c->host.http = &http_api;
+        c->host.tick_in = tick_in;
+        c->host.timer = c;
+    }
     c->state = c->ops->create(&c->host, err);
     if (!c->state)
         return false;
@@ -303,7 +325,9 @@ void carriers_stop(Carriers *set)
         c->threaded = false;
         if (c->wake)
             event_free(c->wake);
-        c->wake = NULL;
+        if (c->soon)
+            event_free(c->soon);
+        c->wake = c->soon = NULL;
     }
     if (set->tick)
         event_free(set->tick);

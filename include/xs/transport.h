@@ -97,6 +97,9 @@ typedef struct xs_host {
      * XS_FRAME_RESYNC frame for what cannot be, and the missed events in ascending seq.
      */
     xs_resume_state (*resume_state)(xs_conn *conn, xs_request *req);
+    /** HTTP-carried transports: one tick more, about ms from now. May be missing (XS_HAS). */
+    void (*tick_in)(void *timer, uint32_t ms);
+    void *timer; /* for tick_in */
 } xs_host;
 
 typedef struct xs_transport_stats {

@@ -9,7 +9,7 @@
 #include "transports/common/queue.h"
 
 enum {
-    TICK_MS = 100, /* period of tick */
+    TICK_MS = 100, /* period of the regular tick */
     TIMEOUT_S = 25,
     TIMEOUT_MAX_S = 55,
     LIMIT = 100,
@@ -40,17 +40,19 @@ typedef struct Session {
     bool dirty, closing, joining;
     bool over; /* to be freed */
     int close_code;
-    int64_t until_ms;  /* of the waiting poll */
-    int64_t answer_ms; /* linger ends; 0 = nothing waits for company */
-    int64_t seen_ms;   /* last poll or answer */
+    int64_t until_ms;                         /* of the waiting poll */
+    int64_t answer_ms;                        /* linger ends; 0 = nothing waits for company */
+    struct Session *next_linger, **linger_at; /* in lp->lingering while answer_ms is set */
+    int64_t seen_ms;                          /* last poll or answer */
 } Session;
 
 struct Longpoll {
     const xs_host *host;
     Session *sessions, *dirty;
-    Session *buckets[SESSION_BUCKETS]; /* by sid */
+    Session *lingering, **lingering_end; /* in the order of answer_ms */
+    Session *buckets[SESSION_BUCKETS];   /* by sid */
     bool draining;
-    int64_t drain_start_ms;
+    int64_t drain_start_ms, checked_ms;
     uint32_t drain_ms;
     uint64_t drain_total, drain_closed;
     Counter connections, opened, closed, frames_out, bytes_out, writes, refused;
@@ -63,6 +65,40 @@ static void mark_dirty(Session *s)
     s->dirty = true;
     s->next_dirty = s->lp->dirty;
     s->lp->dirty = s;
+}
+
+/* --- lingering: events that wait for company --- */
+
+static void stop_linger(Session *s)
+{
+    if (!s->answer_ms)
+        return;
+    s->answer_ms = 0;
+    *s->linger_at = s->next_linger;
+    if (s->next_linger)
+        s->next_linger->linger_at = s->linger_at;
+    else
+        s->lp->lingering_end = s->linger_at;
+}
+
+/* false: there is no timer fine enough; answer now. */
+static bool start_linger(Session *s)
+{
+    Longpoll *lp = s->lp;
+    uint32_t ms = lp->host->limits->lp_linger_ms;
+    bool timer = XS_HAS(lp->host, tick_in);
+    if (!ms || s->q.count >= s->limit || (!timer && ms < TICK_MS))
+        return false;
+    if (s->answer_ms)
+        return true;
+    s->answer_ms = lp->host->now_ms() + ms;
+    s->next_linger = NULL;
+    s->linger_at = lp->lingering_end;
+    *lp->lingering_end = s;
+    lp->lingering_end = &s->next_linger;
+    if (timer && lp->lingering == s)
+        lp->host->tick_in(lp->host->timer, ms);
+    return true;
 }
 
 /* --- sessions --- */
@@ -119,6 +155,7 @@ static Session *new_session(Longpoll *lp, xs_request *req, xs_refusal *why)
 
 static void free_session(Longpoll *lp, Session *s)
 {
+    stop_linger(s);
     for (Session **at = bucket_of(lp, lp->host->conn_sid(s->conn)); *at;
          at = &(*at)->next_in_bucket)
         if (*at == s) {
@@ -272,7 +309,7 @@ static void answer(Session *s, uint32_t n, uint32_t wait_ms)
     if (!x)
         return;
     s->x = NULL;
-    s->answer_ms = 0;
+    stop_linger(s);
     s->seen_ms = host->now_ms();
     Out cursor = {0}, etag = {0}, sid = {0}, body = {0};
     answer_cursor(s, n, &cursor);
@@ -340,13 +377,10 @@ static void flush_dirty(Longpoll *lp)
         Session *s = lp->dirty;
         lp->dirty = s->next_dirty;
         s->dirty = false;
-        uint32_t linger = lp->host->limits->lp_linger_ms;
         if (s->closing && !s->over)
             end_session(s);
-        else if (s->x && s->q.count && linger < TICK_MS)
-            answer_full(s, 0); /* the drain that brought the events has collected their company */
-        else if (s->x && s->q.count && !s->answer_ms)
-            s->answer_ms = lp->host->now_ms() + linger;
+        else if (s->x && s->q.count && !start_linger(s))
+            answer_full(s, 0); /* the drain that brought the events has collected some */
         if (s->over)
             free_session(lp, s); /* gone() may make others dirty */
     }
@@ -358,7 +392,7 @@ static void on_closed(void *peer)
 {
     Session *s = (Session *)peer;
     s->x = NULL;
-    s->answer_ms = 0;
+    stop_linger(s);
     s->seen_ms = s->lp->host->now_ms();
 }
 
@@ -499,7 +533,7 @@ static void lp_resume(void *state, void *peer)
 static void check_session(Session *s, int64_t now)
 {
     const xs_limits *limits = s->lp->host->limits;
-    if (s->x && (now >= s->until_ms || (s->answer_ms && now >= s->answer_ms)))
+    if (s->x && now >= s->until_ms)
         answer_full(s, 0);
     if (!s->x && now - s->seen_ms > limits->lp_session_ms)
         lp_close(s->lp, s, CLOSE_NORMAL, "");
@@ -511,6 +545,15 @@ static void lp_tick(void *state)
     int64_t now = lp->host->now_ms();
     uint64_t due =
         lp->draining ? drain_due(lp->drain_total, lp->drain_ms, now - lp->drain_start_ms) : 0;
+    while (lp->lingering && now >= lp->lingering->answer_ms)
+        answer_full(lp->lingering, 0);
+    if (lp->lingering && XS_HAS(lp->host, tick_in))
+        lp->host->tick_in(lp->host->timer, (uint32_t)(lp->lingering->answer_ms - now));
+    if (now < lp->checked_ms + TICK_MS / 2 && !lp->draining) {
+        flush_dirty(lp);
+        return; /* only what lingered was due */
+    }
+    lp->checked_ms = now;
     for (Session *s = lp->sessions; s; s = s->next) {
         check_session(s, now);
         if (lp->draining && !s->closing && lp->drain_closed < due) {
@@ -543,6 +586,7 @@ static void *lp_create(const xs_host *host, xs_error *err)
         return NULL;
     }
     lp->host = host;
+    lp->lingering_end = &lp->lingering;
     return lp;
 }
 

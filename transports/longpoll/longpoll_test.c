@@ -180,6 +180,42 @@ static void overflow_becomes_resync(void **state)
     finish();
 }
 
+static uint32_t asked_ms;
+
+static void tick_in(void *timer, uint32_t ms)
+{
+    assert_ptr_equal(timer, &asked_ms);
+    asked_ms = ms;
+}
+
+static void first_event_waits_for_company(void **state)
+{
+    (void)state;
+    fake.host.tick_in = tick_in;
+    fake.host.timer = &asked_ms;
+    fake_http_start();
+    exchange_free(poll_with(NULL, NULL, NULL, NULL));
+    xs_http *x = poll_with("0a3sid1", EPOCH ".41.0", NULL, NULL);
+    deliver("{\"n\":1}", 42);
+    fake.ops->flush(fake.state);
+    assert_true(x->held);
+    assert_int_equal(asked_ms, 10);
+    deliver("{\"n\":2}", 43);
+    fake.ops->flush(fake.state);
+    poll(NULL, 0, 15);
+    fake.ops->tick(fake.state);
+    assert_non_null(strstr(x->body, "\"frames\":[{\"n\":1},{\"n\":2}]}"));
+    exchange_free(x);
+    x = poll_with("0a3sid1", EPOCH ".43.2", NULL, NULL);
+    deliver("{\"n\":3}", 44);
+    fake.ops->flush(fake.state);
+    exchange_gone(x); /* while it lingers */
+    exchange_free(x);
+    poll(NULL, 0, 15);
+    fake.ops->tick(fake.state);
+    finish();
+}
+
 static void silent_session_expires(void **state)
 {
     (void)state;
@@ -227,6 +263,7 @@ int main(void)
         cmocka_unit_test_setup(empty_answers, setup),
         cmocka_unit_test_setup(bad_parameters, setup),
         cmocka_unit_test_setup(overflow_becomes_resync, setup),
+        cmocka_unit_test_setup(first_event_waits_for_company, setup),
         cmocka_unit_test_setup(silent_session_expires, setup),
         cmocka_unit_test_setup(drain_answers_polls, setup),
     };
