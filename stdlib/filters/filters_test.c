@@ -211,6 +211,11 @@ static const Case cases[] = {
 
     /* ---- needs a compiler, which this layer does not have ---- */
     {"to_expr", "\"1\"", "[]", "error:unsupported", NULL},
+    {"get", "[{\"a\":1}]", "[\"[$$.a > 0]\"]", "error:unsupported", NULL},
+    {"set", "[{\"a\":1}]", "[\"[$$.a > 0].b\",1]", "error:unsupported", NULL},
+    {"unique", "[[1]]", "[\"[$$ > 0]\"]", "error:unsupported", NULL},
+    {"filter_null", "[[1]]", "[\"[$$ > 0\"]", "error:bad_arg", NULL},
+    {"get", "{\"x[1 > 0]\":5}", "[\"x[1 > 0]\"]", "5", NULL},
 };
 
 /* ---- calling ---- */

@@ -106,6 +106,7 @@ static bool has_whole_key(Value v, const PathArg *p)
 
 bool flt_at(Call *c, const PathArg *p, Value v, Value *out)
 {
+    *out = val_unset(); /* callers release it in any case */
     if (p->path.kind == V_UNSET)
         *out = val_ref(v);
     else if (p->condition && !has_whole_key(v, p))

@@ -43,7 +43,7 @@ typedef struct PathArg {
 XS_MUST_CHECK bool flt_path_opt(Call *c, uint32_t i, PathArg *out);
 /** Required path argument; "" is a key. Errors: XS_E_MISSING_ARG, XS_E_BAD_ARG. */
 XS_MUST_CHECK bool flt_path(Call *c, uint32_t i, PathArg *out);
-/** The value at the path, owned; V_UNSET when missing. false: error. */
+/** The value at the path, owned; V_UNSET when missing. false: error, *out is V_UNSET. */
 XS_MUST_CHECK bool flt_at(Call *c, const PathArg *p, Value v, Value *out);
 /** The steps of the path from the container root, as an owned list of key values; a whole-text key
  * of root is one step. With a condition: see flt_path_targets. V_UNSET: error raised. */
