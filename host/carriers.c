@@ -269,14 +269,6 @@ uint64_t carriers_own_connections(const Carriers *set)
     return n;
 }
 
-uint64_t carriers_connections(const Carriers *set)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < set->count; i++)
-        n += stats_of(&set->items[i]).connections;
-    return n;
-}
-
 static void add_stats(xs_transport_stats *sum, const xs_transport_stats *s)
 {
     sum->connections += s->connections;

@@ -29,7 +29,6 @@ bool carriers_http(Carriers *c, const char *info_name, xs_http *x, xs_request *r
 void carriers_drain(Carriers *c, uint32_t deadline_ms);
 /** Clients of the transports with their own thread. */
 uint64_t carriers_own_connections(const Carriers *c);
-uint64_t carriers_connections(const Carriers *c);
 /** Per transport name; returns how many rows were written (at most max). */
 size_t carriers_stats(const Carriers *c, TransportStats *out, size_t max);
 void carriers_stop(Carriers *c); /* every client is closed when this returns */
