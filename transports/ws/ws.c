@@ -10,11 +10,10 @@
 #include "transports/ws/conn.h"
 
 enum {
-    HEAD_BYTES = 16384,    /* largest request head, also the service buffer */
-    RX_BYTES = 256,        /* per idle connection */
-    TX_PACKET = 65536,     /* without it a write is cut into pieces of RX_BYTES */
-    HEAD_POOL = 64,        /* handshakes at once */
-    NO_IDLE_CHECK = 65000, /* seconds: pings are ours */
+    HEAD_BYTES = 16384, /* largest request head, also the service buffer */
+    RX_BYTES = 256,     /* per idle connection */
+    TX_PACKET = 65536,  /* without it a write is cut into pieces of RX_BYTES */
+    HEAD_POOL = 64,     /* handshakes at once */
     SWEEP_MAX_MS = 1000,
     SWEEP_MIN_MS = 10
 };
@@ -121,10 +120,10 @@ static const struct lws_protocols protocols[] = {
     {0},
 };
 
-static const lws_retry_bo_t idle_policy = {
-    .secs_since_valid_ping = NO_IDLE_CHECK,
-    .secs_since_valid_hangup = NO_IDLE_CHECK + 500,
-};
+/* Pings are ours. Otherwise the library keeps a timer per connection in one sorted list, and walks
+ * half of it at every handshake. */
+static const lws_retry_bo_t idle_policy = {.secs_since_valid_ping = 0,
+                                           .secs_since_valid_hangup = 0};
 
 /* --- loop --- */
 
