@@ -64,9 +64,10 @@ void expiring_free(Expiring *e)
 bool expiring_put(Expiring *e, Text key, void *value, int64_t now_ms)
 {
     purge(e, now_ms);
-    while (e->oldest && e->map.count >= e->max)
+    bool known = map_get(&e->map, key) != NULL;
+    while (!known && e->oldest && e->map.count >= e->max)
         drop(e, e->oldest);
-    Entry *entry = map_get(&e->map, key) ? NULL : mem_alloc(sizeof *entry + key.len);
+    Entry *entry = known ? NULL : mem_alloc(sizeof *entry + key.len);
     if (entry) {
         *entry = (Entry){
             .prev = e->newest, .value = value, .expires_ms = now_ms + e->ttl_ms, .len = key.len};
