@@ -259,7 +259,11 @@ static const Const *task(Comp *c, const Construct *k)
 
 static const Const *middleware(Comp *c, const Construct *k)
 {
-    return k_int(c, k->proc);
+    Const *m = k_map(c);
+    set_proc(c, m, k);
+    copy_member(c, m, k, "exception_policy");
+    copy_member(c, m, k, "response_strategy");
+    return m;
 }
 
 static const Const *addon(Comp *c, const Construct *k)

@@ -17,6 +17,8 @@ typedef struct QueryJob {
     Text authorization, content_type, querystring, body;
     ReplyHeaders headers;
     bool begun;
+    uint32_t step; /* pre-middleware, the query, post-middleware */
+    const Const *input;
     int status;
     bool raw; /* body is text of another type than JSON */
     Buf reply;
@@ -26,14 +28,19 @@ static const Text json_type = {"application/json; charset=utf-8", 31};
 
 /* ---- worker ---- */
 
+static void write_error(const xs_error *err, Buf *out)
+{
+    buf_printf(out, "{\"code\":\"%s\",\"message\":", xs_code_get(err->code)->wire);
+    json_write_text(out, text_from(err->message));
+    buf_cstr(out, ",\"payload\":\"\"}");
+}
+
 static void fail_with(QueryJob *q, const xs_error *err)
 {
-    const xs_code_info *info = xs_code_get(err->code);
-    q->status = info->status;
+    q->status = xs_code_get(err->code)->status;
+    q->raw = false;
     buf_deinit(&q->reply);
-    buf_printf(&q->reply, "{\"code\":\"%s\",\"message\":", info->wire);
-    json_write_text(&q->reply, text_from(err->message));
-    buf_cstr(&q->reply, ",\"payload\":\"\"}");
+    write_error(err, &q->reply);
 }
 
 static bool authenticate(QueryJob *q, xs_error *err)
@@ -55,7 +62,8 @@ static bool authenticate(QueryJob *q, xs_error *err)
     return job->run.auth || xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
 }
 
-static bool begin_query(QueryJob *q, xs_error *err)
+/* Everything before the first stack runs. */
+static bool prepare(QueryJob *q, xs_error *err)
 {
     Job *job = &q->job;
     const Const *body = NULL;
@@ -65,21 +73,102 @@ static bool begin_query(QueryJob *q, xs_error *err)
         !request_decode_body(&job->arena, q->content_type, q->body, &body, err))
         return false;
     job->run.raw_input = body;
-    const Const *input = request_inputs(&job->arena, q->querystring, body, &q->match);
-    if (!input)
-        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
-    return job_begin(job, q->match.route->proc, input, err);
+    q->input = request_inputs(&job->arena, q->querystring, body, &q->match);
+    return q->input || xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
+}
+
+static uint32_t step_count(const QueryJob *q)
+{
+    return q->match.route->npre + 1 + q->match.route->npost;
+}
+
+/* The middleware of the current step; NULL = the query itself. */
+static const RouteStep *middleware(const QueryJob *q)
+{
+    const Route *r = q->match.route;
+    if (q->step < r->npre)
+        return &r->pre[q->step];
+    return q->step > r->npre ? &r->post[q->step - r->npre - 1] : NULL;
+}
+
+static bool is_pre(const QueryJob *q)
+{
+    return q->step < q->match.route->npre;
+}
+
+/* The reply so far as a value. NULL = memory. */
+static const Const *reply_value(QueryJob *q)
+{
+    Arena *a = &q->job.arena;
+    return q->raw ? const_text(a, buf_view(&q->reply))
+                  : json_parse(a, arena_text(a, buf_view(&q->reply)), NULL);
+}
+
+static const Const *middleware_input(QueryJob *q)
+{
+    Arena *a = &q->job.arena;
+    Const *input = const_map(a, 2), *vars = NULL;
+    if (!input || !const_set_text(a, input, "type", is_pre(q) ? TEXT("pre") : TEXT("post")))
+        return NULL;
+    if (is_pre(q))
+        return const_set(a, input, TEXT("vars"), q->input) ? input : NULL;
+    const Const *result = reply_value(q);
+    vars = const_map(a, 3);
+    bool ok = result && vars && const_set_int(a, vars, "status", q->status) &&
+              const_set(a, vars, TEXT("result"), result);
+    const Const *payload = ok && q->status >= 400 ? const_get(result, "payload") : NULL;
+    ok = ok && (!payload || const_set(a, vars, TEXT("payload"), payload));
+    return ok && const_set(a, input, TEXT("vars"), vars) ? input : NULL;
+}
+
+/* An error of the current step: the request's, unless its policy says otherwise. error: the reply
+ * to send for it, taken. */
+static void step_failed(QueryJob *q, int status, Buf *error)
+{
+    const RouteStep *m = middleware(q);
+    if (m && m->policy == STEP_SILENT) {
+        log_line(pool_options(q->job.pool)->log, LEVEL_INFO,
+                 "a silent middleware failed: " TEXT_FMT, TEXT_ARG(buf_view(error)));
+        buf_deinit(error);
+        q->step++;
+        return;
+    }
+    buf_deinit(&q->reply);
+    q->reply = *error;
+    *error = BUF_INIT;
+    q->status = status;
+    q->raw = false;
+    if (m && m->policy == STEP_CRITICAL)
+        q->step = step_count(q);
+    else if (is_pre(q))
+        q->step = q->match.route->npre + 1;
+    else
+        q->step++;
 }
 
 static bool query_next(Job *job)
 {
     QueryJob *q = (QueryJob *)job;
     xs_error err = {0};
-    if (q->begun)
+    if (!q->begun) {
+        q->begun = true;
+        if (!prepare(q, &err)) {
+            fail_with(q, &err);
+            q->step = step_count(q);
+        }
+        return true;
+    }
+    if (q->step >= step_count(q))
         return false;
-    q->begun = true;
-    if (!begin_query(q, &err))
-        fail_with(q, &err);
+    const RouteStep *m = middleware(q);
+    const Const *input = m ? middleware_input(q) : q->input;
+    if (!input)
+        xs_fail(&err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
+    if (!input || !job_begin(job, m ? m->proc : q->match.route->proc, input, &err)) {
+        Buf error = BUF_INIT;
+        write_error(&err, &error);
+        step_failed(q, xs_code_get(err.code)->status, &error);
+    }
     return true;
 }
 
@@ -92,6 +181,7 @@ static Text set_content_type(const QueryJob *q)
 static void write_result(QueryJob *q, Value v)
 {
     Text type = set_content_type(q);
+    buf_deinit(&q->reply);
     q->status = q->headers.status ? q->headers.status : 200;
     q->raw = v.kind == V_TEXT && type.ptr && text_find(type, TEXT("json"), 0) == SIZE_MAX;
     if (q->raw) {
@@ -104,30 +194,83 @@ static void write_result(QueryJob *q, Value v)
     }
 }
 
+static bool merge_into(Arena *a, const Const *old, const Const *more, const Const **out)
+{
+    Const *map = const_map(a, old->count + more->count);
+    bool ok = map != NULL;
+    for (uint32_t i = 0; ok && i < old->count; i++)
+        ok = const_set(a, map, old->pairs[i].key, old->pairs[i].value);
+    for (uint32_t i = 0; ok && i < more->count; i++)
+        ok = const_set(a, map, more->pairs[i].key, more->pairs[i].value);
+    *out = map;
+    return ok;
+}
+
+/* What a middleware returned: into the inputs, or into the reply. False = memory. */
+static bool take_middleware(QueryJob *q, const RouteStep *m, Value v)
+{
+    Arena *a = &q->job.arena;
+    if (v.kind <= V_NULL)
+        return true;
+    const Const *made = val_to_const(a, v), *old = is_pre(q) ? q->input : reply_value(q);
+    if (!made || !old)
+        return false;
+    if (!m->replace && (made->kind != C_MAP || old->kind != C_MAP))
+        return true; /* only objects merge */
+    if (!m->replace && !merge_into(a, old, made, &made))
+        return false;
+    if (is_pre(q)) {
+        q->input = made;
+        return true;
+    }
+    buf_deinit(&q->reply);
+    json_write_const(&q->reply, made);
+    q->raw = false;
+    return !q->reply.failed;
+}
+
+static void take_done(QueryJob *q, Value v)
+{
+    const RouteStep *m = middleware(q);
+    xs_error err = {0};
+    if (!m) {
+        write_result(q, v);
+    } else if (!take_middleware(q, m, v)) {
+        xs_fail(&err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
+        fail_with(q, &err);
+        q->step = step_count(q);
+        return;
+    }
+    q->step++;
+}
+
 static void query_ended(Job *job)
 {
     QueryJob *q = (QueryJob *)job;
     if (job->state == FIBER_DONE) {
-        write_result(q, fiber_result(job->fiber));
+        take_done(q, fiber_result(job->fiber));
         return;
     }
     Text name;
     Value payload = val_unset();
     const xs_error *err = fiber_error(job->fiber, &name, &payload);
-    if (err->code == XS_E_STOPPED) {
+    if (err->code == XS_E_STOPPED) { /* ends the whole request */
         write_result(q, payload);
         q->status = 200;
+        q->step = step_count(q);
         return;
     }
-    q->status = xs_code_get(err->code)->status;
-    fiber_write_error(job->fiber, &q->reply);
-    if (q->status >= 500) {
+    int status = xs_code_get(err->code)->status;
+    Buf error = BUF_INIT;
+    fiber_write_error(job->fiber, &error);
+    if (status >= 500) {
         Text message = fiber_error_message(job->fiber);
         log_line(pool_options(job->pool)->log, LEVEL_INFO,
                  TEXT_FMT " " TEXT_FMT " failed at %s:%u: " TEXT_FMT,
                  TEXT_ARG(q->match.route->verb), TEXT_ARG(q->match.route->name),
                  err->pos.file ? err->pos.file : "?", err->pos.line, TEXT_ARG(message));
     }
+    step_failed(q, status, &error);
 }
 
 static void count_reply(Metrics *m, int status)

@@ -20,7 +20,8 @@ typedef struct Group {
     Text canonical;
     bool active;
     GroupCors cors;
-    Map verbs; /* verb → Node */
+    const Const *middleware; /* {"pre": [...], "post": [...]} or NULL */
+    Map verbs;               /* verb → Node */
 } Group;
 
 struct Router {
@@ -69,6 +70,7 @@ static Group *add_group(Router *r, Text canonical, const Const *row)
         return NULL;
     g->canonical = canonical;
     g->active = const_bool_of(const_get(row, "active"), true);
+    g->middleware = const_get(row, "middleware");
     read_cors(&g->cors, const_get(row, "cors"));
     return VEC_PUSH(&r->groups, g) ? g : NULL;
 }
@@ -141,6 +143,52 @@ static Node *step_in(Router *r, Node *n, Route *route, const ProcImage *proc, Te
     return next;
 }
 
+static bool read_step(const Program *program, Text name, RouteStep *out, xs_error *err)
+{
+    const Const *row = const_find(const_get(program_meta(program), "middleware"), name);
+    int64_t proc = const_int_of(row, const_int_of(const_get(row, "proc"), -1));
+    Text policy = const_get_text(row, "exception_policy");
+    if (proc < 0 || proc >= program_proc_count(program))
+        return xs_fail(err, XS_E_BAD_BUNDLE, XS_NO_POS, "there is no middleware '" TEXT_FMT "'",
+                       TEXT_ARG(name));
+    out->proc = (uint32_t)proc;
+    out->policy = text_eq(policy, TEXT("silent"))     ? STEP_SILENT
+                  : text_eq(policy, TEXT("critical")) ? STEP_CRITICAL
+                                                      : STEP_RETHROW;
+    out->replace = text_eq(const_get_text(row, "response_strategy"), TEXT("replace"));
+    return true;
+}
+
+/* Entries are {"name", "active"?} or names. */
+static bool read_steps(Router *r, const Program *program, const Const *list, const RouteStep **out,
+                       uint32_t *count, xs_error *err)
+{
+    uint32_t n = list && list->kind == C_LIST ? list->count : 0;
+    RouteStep *steps = n ? ARENA_ARRAY(&r->arena, RouteStep, n) : NULL;
+    if (n && !steps)
+        return no_memory(err);
+    for (uint32_t i = 0; i < n; i++) {
+        const Const *entry = list->items[i];
+        Text name = const_text_of(entry, const_get_text(entry, "name"));
+        if (!const_bool_of(const_get(entry, "active"), true))
+            continue;
+        if (!read_step(program, name, &steps[*count], err))
+            return false;
+        (*count)++;
+    }
+    *out = steps;
+    return true;
+}
+
+/* A query's own lists, else its group's; they do not merge. */
+static bool read_middleware(Router *r, const Program *program, const Const *own, const Group *g,
+                            Route *route, xs_error *err)
+{
+    const Const *m = own && own->kind == C_MAP ? own : g->middleware;
+    return read_steps(r, program, const_get(m, "pre"), &route->pre, &route->npre, err) &&
+           read_steps(r, program, const_get(m, "post"), &route->post, &route->npost, err);
+}
+
 static bool add_query(Router *r, const Program *program, const Const *row, const Const *groups,
                       xs_error *err)
 {
@@ -160,6 +208,8 @@ static bool add_query(Router *r, const Program *program, const Const *row, const
     route->group = g->canonical;
     route->auth = const_text_of(const_get(row, "auth"), (Text){"", 0});
     route->proc = (uint32_t)index;
+    if (!read_middleware(r, program, const_get(row, "middleware"), g, route, err))
+        return false;
     Node *n = map_get(&g->verbs, route->verb);
     if (!n) {
         n = new_node(r);

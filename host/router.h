@@ -7,6 +7,15 @@
 
 enum { ROUTE_MAX_PARAMS = 16, ROUTE_MAX_SEGMENTS = 64 };
 
+typedef enum StepPolicy { STEP_RETHROW, STEP_SILENT, STEP_CRITICAL } StepPolicy;
+
+/* A middleware before or behind a query. runtime.md §6.4 */
+typedef struct RouteStep {
+    uint32_t proc;
+    StepPolicy policy;
+    bool replace; /* its response replaces, else it is merged */
+} RouteStep;
+
 typedef struct Route {
     Text name; /* "orders/{id}" */
     Text verb;
@@ -15,6 +24,8 @@ typedef struct Route {
     uint32_t proc;
     uint32_t nparams;
     Text params[ROUTE_MAX_PARAMS]; /* names, in path order */
+    const RouteStep *pre, *post;
+    uint32_t npre, npost;
 } Route;
 
 /* The cors block of a group, or the default. */
@@ -32,7 +43,8 @@ typedef struct RouteMatch {
 
 typedef struct Router Router;
 
-/** Errors: XS_E_BAD_BUNDLE (two queries of one shape, too many parameters), XS_E_NOMEM. */
+/** Errors: XS_E_BAD_BUNDLE (two queries of one shape, too many parameters, unknown middleware),
+ * XS_E_NOMEM. */
 XS_MUST_CHECK Router *router_new(const Program *program, Text branch, xs_error *err);
 void router_free(Router *r);
 

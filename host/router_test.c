@@ -122,6 +122,8 @@ static void test_refused_bundles(void **state)
     (void)state;
     static const char *const metas[] = {
         "{\"queries\":[{\"name\":\"a\",\"group\":\"g\",\"verb\":\"GET\",\"proc\":9}]}",
+        "{\"queries\":[{\"name\":\"a\",\"group\":\"g\",\"verb\":\"GET\",\"proc\":0,"
+        "\"middleware\":{\"pre\":[{\"name\":\"none\"}]}}]}",
         "{\"queries\":[{\"name\":\"a/{x}\",\"group\":\"g\",\"verb\":\"GET\",\"proc\":0},"
         "{\"name\":\"a/{y}\",\"group\":\"g\",\"verb\":\"GET\",\"proc\":0}]}",
         "{\"queries\":[{\"name\":\"{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}/{i}/{j}/{k}/{l}/{m}/{n}/{o}/{p}/"
