@@ -28,6 +28,8 @@ void url_decode_to(Text in, bool plus, Buf *out);
 /** Query string as an object: a[]= pushes, a[k]= nests, repeated keys give arrays. V_UNSET: memory.
  */
 Value querystring_value(Heap *h, Text query);
+/** Value of one YAML document; null when there is none. V_UNSET: XS_E_BAD_YAML, memory. */
+Value yaml_value(Heap *h, Text in, xs_error *err);
 /** Text of val_to_json. Errors: XS_E_MEMORY. */
 XS_MUST_CHECK bool value_json(Value v, Buf *out, xs_error *err);
 /** A new version 4 UUID, 36 characters and a NUL. */

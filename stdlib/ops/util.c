@@ -43,9 +43,7 @@ static bool return_encoded(Call *c, Value v, Text encoding)
         return flt_memory(c);
     if (v.kind == V_NULL)
         return call_return(c, v);
-    if (text_eq(encoding, TEXT("yaml"))) {
-        ok = call_fail(c, XS_E_UNSUPPORTED, "YAML is not supported by this engine");
-    } else if (encoding.len == 0 && !text) {
+    if (encoding.len == 0 && !text) {
         Buf b = flt_buf();
         ok = value_json(v, &b, c->err);
         val_unref(c->heap, v);
@@ -54,10 +52,16 @@ static bool return_encoded(Call *c, Value v, Text encoding)
         buf_deinit(&b);
         return false;
     } else if (encoding.len && text) {
-        bool json = text_eq(encoding, TEXT("json"));
-        out = json ? val_parse_json(c->heap, val_text_view(v), c->err)
-                   : querystring_value(c->heap, val_text_view(v));
-        ok = out.kind != V_UNSET || (!json && flt_memory(c));
+        bool form = false;
+        if (text_eq(encoding, TEXT("json")))
+            out = val_parse_json(c->heap, val_text_view(v), c->err);
+        else if (text_eq(encoding, TEXT("yaml")))
+            out = yaml_value(c->heap, val_text_view(v), c->err);
+        else {
+            form = true;
+            out = querystring_value(c->heap, val_text_view(v));
+        }
+        ok = out.kind != V_UNSET || (form && flt_memory(c));
         val_unref(c->heap, v);
         return ok && call_return(c, out);
     }
