@@ -766,7 +766,10 @@ static void start_post(RtClient *c)
         buf_append(&body, c->sending.ptr + at + sizeof len, len);
         at += sizeof len + len;
     }
-    buf_char(&body, ']');
+    if (n == 1 && !body.failed) /* alone: as it is, whatever it is */
+        body.ptr[0] = ' ';
+    else
+        buf_char(&body, ']');
     Buf *out = &c->post.out;
     out->len = c->post.out_sent = 0;
     begin_request(c, out, "POST", "/send?sid=");
@@ -784,6 +787,26 @@ static void start_post(RtClient *c)
         fail(c, CODE_CUT, "send failed");
 }
 
+/* What a WebSocket client hears as an error frame comes as the status of a POST. */
+static bool refused_frame(RtClient *c)
+{
+    static const struct {
+        int status;
+        const char *code;
+    } codes[] = {{400, "bad_frame"}, {413, "too_large"}, {429, "rate_limited"}};
+    for (size_t i = 0; i < COUNT_OF(codes); i++) {
+        if (c->status != codes[i].status)
+            continue;
+        c->text.len = 0;
+        buf_printf(&c->text, "{\"action\":\"error\",\"options\":{},\"payload\":{\"code\":\"%s\"}}",
+                   codes[i].code);
+        if (buf_char(&c->text, '\0'))
+            deliver(c, c->text.ptr, c->text.len - 1);
+        return true;
+    }
+    return false;
+}
+
 static void post_done(RtClient *c)
 {
     c->status = c->post_response.status;
@@ -793,13 +816,15 @@ static void post_done(RtClient *c)
     c->sending.len -= c->in_flight;
     if (!c->post_response.keep)
         sock_close(&c->post);
-    if (c->status != 200) {
+    if (c->status != 200 && !refused_frame(c)) {
         c->text.len = 0;
         buf_printf(&c->text, "send refused with status %d", c->status);
         buf_char(&c->text, '\0');
         fail(c, CODE_CUT, c->text.failed ? "" : c->text.ptr);
         return;
     }
+    if (c->freed)
+        return;
     start_post(c);
 }
 

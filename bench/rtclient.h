@@ -37,7 +37,8 @@ typedef struct RtEvents {
     /**
      * One frame, JSON text, followed by a NUL; valid during the call. A gap of SSE and long-poll
      * comes as
-     * {"action":"resync","payload":{"channels":[…]}}.
+     * {"action":"resync","payload":{"channels":[…]}}, a refused POST (400, 413, 429) as an error
+     * frame.
      */
     void (*on_frame)(void *user, const char *json, size_t len);
     /**
