@@ -377,6 +377,8 @@ static void filter(Check *ck, Expr *e)
     }
     if (e->a)
         expr(ck, e->a);
+    if (ck->in_query && !column_filter(e->text))
+        report_extension(ck->c, e->pos, 19, "a value filter in a query");
     const FilterInfo *f = filter_find(e->text);
     if (!f || strcmp(f->name, "sort_keys") == 0 || strcmp(f->name, "index_keys") == 0) {
         unknown_filter(ck, e);

@@ -61,7 +61,7 @@ static const Case cases[] = {
     {F("debug.log { value = 1 valeu = 2 }"), "unknown-attribute", 3, 27, false},
     {F("debug.log { value = 1 value = 2 }"), "duplicate-attribute", 3, 27, false},
     {F("debug.log { }"), "missing-attribute", 3, 5, false},
-    {F("api.realtime_event { channel = \"a\" data = 1 }"), "missing-attribute", 3, 5, true},
+    {F("api.realtime_event { channel = \"a\", data = 1 }"), "missing-attribute", 3, 5, true},
     {V("{a: 1 b: 2}"), "separator-expected", 3, 28, false},
     {V("[1 2]"), "separator-expected", 3, 25, false},
     {V("{a = 1}"), "colon-expected", 3, 25, false},

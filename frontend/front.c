@@ -24,7 +24,7 @@ bool comp_init(Comp *c, Arena *a, DiagList *diags, const CompileOptions *opt)
 void comp_file(Comp *c, const char *file)
 {
     c->file = file;
-    c->file_errors = 0;
+    c->file_errors = c->file_warnings = 0;
     c->error_line = 0;
 }
 
@@ -76,7 +76,7 @@ static bool wanted(Comp *c, DiagSeverity severity, Pos pos)
     if (severity == DS_STRICT && !c->opt->strict)
         return false;
     if (severity == DS_WARNING)
-        return true;
+        return c->file_warnings++ < MAX_FILE_WARNINGS;
     if (c->file_errors >= MAX_FILE_ERRORS || (pos.line && pos.line == c->error_line))
         return false;
     c->file_errors++;

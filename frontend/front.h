@@ -20,6 +20,7 @@ typedef enum DiagId {
 enum {
     MAX_NESTING = 200,    /* levels of brackets, operators and blocks */
     MAX_FILE_ERRORS = 20, /* reported per file */
+    MAX_FILE_WARNINGS = 200,
     /* Kept back for unwinding when memory runs out: no new level is entered then, and a level makes
        a few nodes at most. */
     RESERVE_BYTES = MAX_NESTING * 600,
@@ -37,7 +38,7 @@ typedef struct Comp {
     DiagList *diags;
     const CompileOptions *opt;
     const char *file; /* of the file in work */
-    size_t file_errors;
+    size_t file_errors, file_warnings;
     uint32_t error_line; /* last line with an error in it */
     bool loose;          /* unresolved references are warnings */
     bool oom;

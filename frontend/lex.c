@@ -103,11 +103,6 @@ void lex_seek(Lexer *lx, uint32_t off)
         skip(lx, off - lx->at);
 }
 
-static Pos here(const Lexer *lx)
-{
-    return (Pos){lx->line, lx->col, 1};
-}
-
 static bool is_alpha(int ch)
 {
     return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || ch == '_';
@@ -133,6 +128,11 @@ static unsigned hex_value(int ch)
     return (unsigned)(is_digit(ch) ? ch - '0' : (ch | 32) - 'a' + 10);
 }
 
+static Pos here(const Lexer *lx)
+{
+    return (Pos){lx->line, lx->col, 1};
+}
+
 /* Blanks, newlines and comments. The doc text is the run of comment lines that ends directly above
  * the token. */
 static void skip_space(Lexer *lx, Token *t)
@@ -152,6 +152,8 @@ static void skip_space(Lexer *lx, Token *t)
             if (++breaks > 1)
                 docs = false;
         } else if (ch == '/' && peek(lx, 1) == '/') {
+            if (!own_line)
+                report_extension(lx->c, here(lx), 1, "a comment behind code");
             if (own_line && !docs) {
                 docs = true;
                 doc_from = lx->at;

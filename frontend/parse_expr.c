@@ -226,8 +226,13 @@ static Expr *binary_node(Parser *p, Expr *left, OpHere op, Pos pos)
     Expr *e = expr_new(p, EX_BINARY, pos);
     e->op = op.op;
     e->a = child(p, e, left);
+    bool free_line = p->tok.nl;
     for (int i = 0; i < op.tokens; i++)
         parse_advance(p);
+    if (free_line || p->tok.nl)
+        report_extension(p->c, pos, 6, "an expression over several lines");
+    if (op.op == BIN_SUB && p->tok.glued && (p->tok.kind == TOK_INT || p->tok.kind == TOK_DEC))
+        report_extension(p->c, pos, 11, "a minus sign glued to the number it subtracts");
     if (op.op == BIN_LT && p->tok.kind == TOK_GT && p->tok.glued) {
         report(p->c, D_UNEXPECTED_TOKEN, pos, TEXT("use !="), "'<>' is not an operator");
         parse_advance(p);

@@ -456,6 +456,8 @@ static void attr(Parser *p, Stmt *s)
                "the argument '" TEXT_FMT "' is not valid in " TEXT_FMT, TEXT_ARG(a.name),
                TEXT_ARG(s->keyword));
     }
+    if (text_eq(a.name, TEXT("event")) && text_eq(s->keyword, TEXT("api.realtime_event")))
+        report_extension(p->c, a.pos, 8, "the event of api.realtime_event");
     attr_duplicate(p, s, &a, clause);
     if (clause && text_eq(clause->kind, TEXT("S"))) {
         a.stack.given = true;
@@ -498,6 +500,8 @@ void parse_attrs(Parser *p, Stmt *s)
     parse_advance(p);
     while (p->tok.kind != TOK_RBRACE && p->tok.kind != TOK_EOF) {
         uint32_t start = p->tok.off;
+        if (!p->tok.nl && p->last.kind != TOK_COMMA && p->last.kind != TOK_LBRACE)
+            report_extension(p->c, p->tok.pos, 5, "arguments separated by blanks");
         attr(p, s);
         parse_accept(p, TOK_COMMA);
         if (p->tok.off == start && p->tok.kind != TOK_EOF)
@@ -544,6 +548,8 @@ void parse_block(Parser *p, Block *out)
     parse_advance(p);
     while (p->tok.kind != TOK_RBRACE && p->tok.kind != TOK_EOF) {
         uint32_t start = p->tok.off;
+        if (!p->tok.nl)
+            report_extension(p->c, p->tok.pos, 4, "a statement that does not start its line");
         Stmt *s = parse_statement(p);
         if (s)
             PUSH(p->c, &out->items, s);
@@ -648,6 +654,8 @@ static void conditional(Parser *p, Stmt *s)
         return;
     while (p->tok.kind == TOK_IDENT && !done) {
         Branch b = {.pos = p->tok.pos};
+        if (!p->tok.nl)
+            report_extension(p->c, b.pos, 4, "a branch that does not start its line");
         if (parse_is_word(p, "if") || parse_is_word(p, "elseif")) {
             bool is_if = parse_is_word(p, "if");
             if (is_if && s->branches.len)
