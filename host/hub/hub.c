@@ -246,13 +246,6 @@ bool hub_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out, xs_er
 
 /* ---- POST /send ---- */
 
-static bool same_identity(const Identity *a, const Identity *b)
-{
-    if (a->authenticated != b->authenticated)
-        return false;
-    return !a->authenticated || (a->dbo_id == b->dbo_id && text_eq(a->row_id, b->row_id));
-}
-
 bool hub_send(Hub *h, Space *s, Text sid, Identity *who, Text frames, uint32_t *n, xs_error *err)
 {
     uint32_t accepted;
@@ -273,7 +266,7 @@ bool hub_send(Hub *h, Space *s, Text sid, Identity *who, Text frames, uint32_t *
     bool ok = false;
     if (!c || c->space != s)
         xs_fail(err, XS_E_NOTFOUND, XS_NO_POS, "No such session.");
-    else if (!same_identity(c->identity, who))
+    else if (!identity_same(c->identity, who))
         xs_fail(err, XS_E_ACCESSDENIED, XS_NO_POS, "The session belongs to somebody else.");
     else if (!(ok = mailbox_push(&c->shard->box, (Mail){.kind = MAIL_SEND, .arg = batch})))
         xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");

@@ -28,6 +28,7 @@ Identity *identity_new(Text table, int64_t dbo_id, const Const *id,
 Identity *identity_anonymous(void);
 Identity *identity_ref(Identity *id);
 void identity_unref(Identity *id);
+bool identity_same(const Identity *a, const Identity *b); /* anonymous ones are all the same */
 
 /* A client's handshake, made by the host's door and HTTP front. Counted, immutable. */
 struct xs_request {

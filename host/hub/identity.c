@@ -137,3 +137,10 @@ void request_unref(xs_request *r)
     arena_deinit(&r->arena);
     mem_free(r);
 }
+
+bool identity_same(const Identity *a, const Identity *b)
+{
+    if (a->authenticated != b->authenticated)
+        return false;
+    return !a->authenticated || (a->dbo_id == b->dbo_id && text_eq(a->row_id, b->row_id));
+}

@@ -595,6 +595,11 @@ static void up_join_listed(xs_conn *c, xs_request *req)
     leave(s, false);
 }
 
+static bool up_same_client(xs_conn *c, xs_request *req)
+{
+    return c->space == req->space && identity_same(c->identity, req->identity);
+}
+
 static void up_random(void *out, size_t n)
 {
     fill_random(out, n);
@@ -655,6 +660,7 @@ xs_shard *hub_shard_new(Hub *h, const xs_transport_ops *ops, const xs_limits *li
         .now_ms = mono_ms,
         .random = up_random,
         .log = up_log,
+        .same_client = up_same_client,
         .resume_state = protocol_resume_state,
     };
     return s;
