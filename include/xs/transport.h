@@ -135,7 +135,11 @@ typedef struct xs_transport_ops {
     void (*stats)(void *state, xs_transport_stats *out); /* any thread; counters may lag */
     /** A timer of HTTP-carried transports, every 100 ms. */
     void (*tick)(void *state);
-    /** In process (mem): connect a client that is a callback. NULL elsewhere. */
+    /**
+     * In process (mem): connect a client that is a pair of callbacks. NULL elsewhere. Any thread, as mem_send and
+     * mem_close. Owns one reference of req. The result stays valid until mem_close, which comes exactly once, also
+     * after on_close, and before destroy.
+     */
     void *(*mem_connect)(void *state, xs_request *req, void (*on_frame)(void *ctx, const char *json, size_t len),
                          void (*on_close)(void *ctx, int code), void *ctx);
     void (*mem_send)(void *state, void *peer, const char *json, size_t len);
