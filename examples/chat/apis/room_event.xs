@@ -11,7 +11,7 @@ query "rooms/{room_id}/events" verb=POST {
   stack {
     function.run "send_to_room" {
       input = {room_id: $input.room_id, event: $input.event, data: $input.data}
-    }
+    } as $sent
   }
 
   response = {sent: true}
