@@ -315,6 +315,15 @@ static bool is_closed(void *ctx)
     return ((const Client *)ctx)->closed;
 }
 
+/* Long-poll clients see a refused connection instead of a close code. */
+static bool client_closed(Client *c, int code)
+{
+    if (!rt_loop_run(c->run->loop, STEP_TIMEOUT_MS, is_closed, c))
+        return fail(c->run, "%s is still open", c->name);
+    return !code || c->transport == RT_LP || c->close_code == code ||
+           fail(c->run, "%s was closed with %d, not %d", c->name, c->close_code, code);
+}
+
 static bool client_line(Client *c, const char *verb, char *args)
 {
     Run *r = c->run;
@@ -342,8 +351,7 @@ static bool client_line(Client *c, const char *verb, char *args)
         rt_close(c->rt, 1000);
         return true;
     } else if (strcmp(verb, "closed") == 0) {
-        return rt_loop_run(r->loop, STEP_TIMEOUT_MS, is_closed, c) ||
-               fail(r, "%s is still open", c->name);
+        return client_closed(c, (int)strtol(args, NULL, 10));
     } else {
         return fail(r, "unknown step '%s'", verb);
     }
