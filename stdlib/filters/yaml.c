@@ -17,6 +17,8 @@ enum {
     YAML_MAX_BYTES = 16 << 20,
     YAML_MAX_NODES = 1000 * 1000, /* scalars, keys, sequences and mappings of one document */
     YAML_MAX_DEPTH = JSON_MAX_DEPTH,
+    YAML_MAX_WORK = 100 * 1000 * 1000, /* levels, summed over the nodes: libyaml visits each */
+    YAML_MAX_TAG_LINES = 16,           /* libyaml compares each %TAG with all before it */
     YAML_PLAIN_KEY_MAX = 160 /* a key with every byte escaped stays below YAML's 1024 characters */
 };
 
@@ -34,6 +36,7 @@ typedef struct YamlReader {
     YamlFrame *frames;
     size_t cap;
     uint32_t depth, nodes, documents;
+    uint64_t work;
     Value root;
 } YamlReader;
 
@@ -201,7 +204,8 @@ static bool check_node(YamlReader *r, const yaml_char_t *anchor, const yaml_char
         return fail_at(r, at, "anchors are not supported");
     if (tag)
         return fail_at(r, at, "tags are not supported");
-    if (++r->nodes > YAML_MAX_NODES)
+    r->work += r->depth;
+    if (++r->nodes > YAML_MAX_NODES || r->work > YAML_MAX_WORK)
         return fail_at(r, at, "too many values");
     return true;
 }
@@ -281,14 +285,30 @@ static bool read_events(YamlReader *r)
     return true;
 }
 
+/* The bytes that end a line break of any YAML version, or a byte order mark, stand before a
+ * directive. */
+static bool starts_line(Text in, size_t at)
+{
+    return at == 0 || (in.ptr[at - 1] && strchr("\n\r\x85\xA8\xA9\xBF", in.ptr[at - 1]));
+}
+
+static bool check_text(Text in, xs_error *err)
+{
+    unsigned tags = 0;
+    if (in.len > YAML_MAX_BYTES)
+        return xs_fail(err, XS_E_BAD_YAML, XS_NO_POS, "Error parsing YAML: longer than %d bytes",
+                       YAML_MAX_BYTES);
+    for (size_t at = 0; (at = text_find(in, TEXT("%TAG"), at)) != SIZE_MAX; at++)
+        tags += starts_line(in, at);
+    return tags <= YAML_MAX_TAG_LINES ||
+           xs_fail(err, XS_E_BAD_YAML, XS_NO_POS, "Error parsing YAML: tags are not supported");
+}
+
 Value yaml_value(Heap *h, Text in, xs_error *err)
 {
     YamlReader r = {.heap = h, .err = err, .root = val_null()};
-    if (in.len > YAML_MAX_BYTES) {
-        xs_fail(err, XS_E_BAD_YAML, XS_NO_POS, "Error parsing YAML: longer than %d bytes",
-                YAML_MAX_BYTES);
+    if (!check_text(in, err))
         return val_unset();
-    }
     if (!yaml_parser_initialize(&r.parser)) {
         xs_fail(err, XS_E_NOMEM, XS_NO_POS, "%s", xs_code_get(XS_E_NOMEM)->text);
         return val_unset();

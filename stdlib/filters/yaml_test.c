@@ -268,6 +268,17 @@ static void test_too_many(void **state)
     assert_int_equal(decode(h, buf_view(&b), &err).kind, V_UNSET);
     assert_int_equal(err.code, XS_E_BAD_YAML);
     b.len = 0;
+    for (int i = 0; i < 17; i++) /* many of them take the library minutes */
+        buf_printf(&b, "%%TAG !a%d! b\n", i);
+    buf_cstr(&b, "---\n");
+    assert_int_equal(decode(h, buf_view(&b), &err).kind, V_UNSET);
+    assert_int_equal(err.code, XS_E_BAD_YAML);
+    b.len = 0;
+    for (int i = 0; i < 300 * 1000; i++) /* many values on a deep level, too */
+        buf_cstr(&b, i < 500 ? "[" : "a,");
+    assert_int_equal(decode(h, buf_view(&b), &err).kind, V_UNSET);
+    assert_non_null(strstr(err.message, "too many values"));
+    b.len = 0;
     while (b.len <= 16 << 20)
         buf_cstr(&b, "# a comment as long as the line that it stands on is allowed to be today\n");
     assert_int_equal(decode(h, buf_view(&b), &err).kind, V_UNSET);

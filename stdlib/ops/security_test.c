@@ -77,7 +77,7 @@ static Value call_statement(Heap *h, World *w, const RunContext *run, const char
                  .run = run,
                  .name = name,
                  .row = row,
-                 .args = args.list->items + args.list->start,
+                 .args = args.list->items ? args.list->items + args.list->start : NULL,
                  .nargs = args.list->len,
                  .site = &const_null,
                  .site_data = &site,
@@ -133,7 +133,7 @@ static const Case cases[] = {
     {"util.set_header", "[\"X-A: 1\",\"never\"]", "error:bad_arg", NULL},
     {"util.get_raw_input", "[]", "{\"b\":1}", NULL},
     {"util.get_raw_input", "[\"\"]", "\"{\\\"b\\\":1}\"", NULL},
-    {"util.get_raw_input", "[\"yaml\"]", "error:unsupported", NULL},
+    {"util.get_raw_input", "[\"yaml\"]", "{\"b\":1}", NULL},
     {"util.get_all_input", "[]", "{\"q\":\"a b\",\"b\":1}", NULL},
     {"util.sleep", "[1]", "error:unsupported", NULL},
     {"debug.log", "[{\"a\":\"\\n\"}]", "null", "{\"ts\":1709296200000,\"value\":{\"a\":\"\\n\"}}"},
@@ -182,6 +182,46 @@ static void test_cases(void **state)
     for (size_t i = 0; i < COUNT_OF(cases); i++)
         failed += !run_case(&cases[i]);
     assert_int_equal(failed, 0);
+}
+
+/* A body that arrived as text is decoded by the wanted encoding. */
+static void test_text_body(void **state)
+{
+    static const struct {
+        const char *body, *args, *want;
+    } rows[] = {
+        {"\"a: [1, ~]\"", "[\"yaml\"]", "{\"a\":[1,null]}"},
+        {"\"a: *x\"", "[\"yaml\"]", "bad_yaml"},
+        {"\"[1]\"", "[\"json\"]", "[1]"},
+        {"\"[\"", "[\"json\"]", "bad_json"},
+        {"\"a=1\"", "[\"x-www-form-urlencoded\"]", "{\"a\":\"1\"}"},
+        {"\"a: 1\"", "[\"\"]", "\"a: 1\""},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        Heap *h = heap_new(0);
+        Arena arena;
+        arena_init(&arena, 0);
+        World w = {BUF_INIT};
+        Buf got = BUF_INIT;
+        xs_error err = {0};
+        const RunContext run = {.raw_input = json_parse(&arena, text_from(rows[i].body), &err)};
+        Value args = val_parse_json(h, text_from(rows[i].args), &err);
+        Value v = call_statement(h, &w, &run, "util.get_raw_input", args, &err);
+        if (v.kind == V_UNSET)
+            buf_cstr(&got, xs_code_get(err.code)->symbol);
+        else
+            assert_true(val_write_json(v, &got));
+        buf_char(&got, '\0');
+        assert_string_equal(got.ptr, rows[i].want);
+        val_unref(h, v);
+        val_unref(h, args);
+        assert_int_equal(heap_bytes(h), 0);
+        buf_deinit(&got);
+        buf_deinit(&w.seen);
+        arena_deinit(&arena);
+        heap_free(h);
+    }
 }
 
 static Value list_of(Heap *h, const Value *items, size_t n)
@@ -327,9 +367,8 @@ int main(void)
 {
     tables_init();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cases),
-        cmocka_unit_test(test_signatures),
-        cmocka_unit_test(test_encryption),
+        cmocka_unit_test(test_cases),      cmocka_unit_test(test_text_body),
+        cmocka_unit_test(test_signatures), cmocka_unit_test(test_encryption),
         cmocka_unit_test(test_passwords),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);
