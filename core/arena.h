@@ -20,7 +20,7 @@ XS_MUST_CHECK void *arena_alloc(Arena *a, size_t size);
 Text arena_text(Arena *a, Text t);
 Text arena_printf(Arena *a, const char *fmt, ...) XS_PRINTF(2, 3);
 
-#define ARENA_NEW(a, T)       ((T *)arena_alloc(a, sizeof(T)))
-#define ARENA_ARRAY(a, T, n)  ((T *)arena_alloc(a, sizeof(T) * (n)))
+#define ARENA_NEW(a, T)      ((T *)arena_alloc(a, sizeof(T)))
+#define ARENA_ARRAY(a, T, n) ((T *)arena_alloc(a, sizeof(T) * (n)))
 
 #endif

@@ -1,5 +1,5 @@
-/* buf.h - a growing byte buffer. A failed append sets `failed` and drops later ones, so that a writer
- * checks once at the end. */
+/* buf.h - a growing byte buffer. A failed append sets `failed` and drops later ones, so that a
+ * writer checks once at the end. */
 #ifndef CORE_BUF_H
 #define CORE_BUF_H
 
@@ -16,8 +16,8 @@ typedef struct Buf {
 
 #define BUF_INIT ((Buf){0})
 
-void buf_deinit(Buf *b);                        /* frees; b is BUF_INIT after */
-bool buf_reserve(Buf *b, size_t more);          /* room for `more` bytes behind len */
+void buf_deinit(Buf *b);               /* frees; b is BUF_INIT after */
+bool buf_reserve(Buf *b, size_t more); /* room for `more` bytes behind len */
 bool buf_append_slow(Buf *b, const void *p, size_t n);
 void buf_printf(Buf *b, const char *fmt, ...) XS_PRINTF(2, 3);
 void buf_vprintf(Buf *b, const char *fmt, va_list ap) XS_PRINTF(2, 0);

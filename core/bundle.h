@@ -1,5 +1,5 @@
-/* bundle.h - the .xsb image: what the front end writes and the machine loads. Encoder and decoder sit in
- * one file so that they cannot disagree. docs/bundle.md describes the bytes.
+/* bundle.h - the .xsb image: what the front end writes and the machine loads. Encoder and decoder
+ * sit in one file so that they cannot disagree. docs/bundle.md describes the bytes.
  *
  * File: 32-byte header {magic "\x89XSB\r\n\x1a\n", u16 format version, u16 flags, u32 reserved 0,
  * u64 body length, u64 checksum of the body}, little endian, then a MessagePack body. */
@@ -13,12 +13,12 @@ enum { BUNDLE_FORMAT = 1, BUNDLE_HEADER_BYTES = 32 };
 typedef enum ProcKind {
     PROC_FUNCTION,
     PROC_QUERY,
-    PROC_TRIGGER,    /* realtime_trigger */
+    PROC_TRIGGER, /* realtime_trigger */
     PROC_TASK,
     PROC_MIDDLEWARE,
     PROC_ADDON,
     PROC_TEST,
-    PROC_EXPR,       /* xs eval, expressions compiled at run time */
+    PROC_EXPR, /* xs eval, expressions compiled at run time */
     PROC_KIND_COUNT
 } ProcKind;
 
@@ -48,9 +48,9 @@ typedef struct ProcImage {
     ProcKind kind;
     Text name; /* "send_chat_message", "GET chat/rooms" */
     Text file;
-    uint32_t nregs;   /* 1..256 */
-    uint32_t nfar;    /* far slots */
-    uint32_t ninputs; /* declared inputs: registers 0..ninputs-1 hold the bound values */
+    uint32_t nregs;      /* 1..256 */
+    uint32_t nfar;       /* far slots */
+    uint32_t ninputs;    /* declared inputs: registers 0..ninputs-1 hold the bound values */
     const Const *inputs; /* list of field schemas, see frontend/README.md */
     const uint32_t *code;
     uint32_t ncode;
@@ -71,7 +71,8 @@ typedef struct BundleImage {
     uint32_t nsites;
     ProcImage *procs;
     uint32_t nprocs;
-    const Const *meta; /* map: "tables" "channels" "triggers" "queries" "groups" "tasks" "workspace" … */
+    const Const
+        *meta; /* map: "tables" "channels" "triggers" "queries" "groups" "tasks" "workspace" … */
 } BundleImage;
 
 /** Deterministic bytes of an image, appended to out. Errors: XS_E_NOMEM. */
@@ -79,13 +80,13 @@ XS_MUST_CHECK bool bundle_encode(const BundleImage *image, Buf *out, xs_error *e
 
 /**
  * Decode bytes into an image in the arena; the bytes must outlive it (texts may borrow).
- * Errors: XS_E_BAD_BUNDLE: foreign, truncated, damaged (checksum), newer format, wrong shape. Checks shape
- * and index types only; vm/verify.c proves the code.
+ * Errors: XS_E_BAD_BUNDLE: foreign, truncated, damaged (checksum), newer format, wrong shape.
+ * Checks shape and index types only; vm/verify.c proves the code.
  */
 XS_MUST_CHECK bool bundle_decode(Arena *a, Text bytes, BundleImage *out, xs_error *err);
 
-/** Write a correct header over the first BUNDLE_HEADER_BYTES of bytes; does nothing when they are fewer. For tests
- * that want to get past the checksum. */
+/** Write a correct header over the first BUNDLE_HEADER_BYTES of bytes; does nothing when they are
+ * fewer. For tests that want to get past the checksum. */
 void bundle_seal(char *bytes, size_t len);
 
 #endif

@@ -1,5 +1,5 @@
-/* const.h - an immutable tree of plain data, below any language value: constants and schemas of a bundle,
- * configuration, client frames. Nodes and texts live in an arena. */
+/* const.h - an immutable tree of plain data, below any language value: constants and schemas of a
+ * bundle, configuration, client frames. Nodes and texts live in an arena. */
 #ifndef CORE_CONST_H
 #define CORE_CONST_H
 
@@ -39,7 +39,8 @@ Const *const_map(Arena *a, size_t cap);
 /* Append to a list or map under construction (grows in the arena). false when out of memory. */
 bool const_push(Arena *a, Const *list, const Const *item);
 bool const_set(Arena *a, Const *map, Text key, const Const *value); /* replaces an equal key */
-/** Append without looking for an equal key; the key is borrowed and must live as long as the arena. */
+/** Append without looking for an equal key; the key is borrowed and must live as long as the arena.
+ */
 bool const_append(Arena *a, Const *map, Text key, const Const *value);
 bool const_set_text(Arena *a, Const *map, const char *key, Text value);
 bool const_set_int(Arena *a, Const *map, const char *key, int64_t value);

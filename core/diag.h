@@ -27,8 +27,8 @@ typedef Text (*DiagSource)(void *ctx, const char *file);
 
 void diag_init(DiagList *d, Arena *arena);
 /** Append; a second one with the same id and position is dropped. */
-void diag_add(DiagList *d, Severity sev, const char *id, xs_pos pos, Text hint, const char *fmt, ...)
-    XS_PRINTF(6, 7);
+void diag_add(DiagList *d, Severity sev, const char *id, xs_pos pos, Text hint, const char *fmt,
+              ...) XS_PRINTF(6, 7);
 void diag_sort(DiagList *d); /* by file, line, column; stable */
 /** file:line:col: error: message [id], the source line, a caret, the hint. */
 void diag_print(const DiagList *d, DiagSource source, void *ctx, bool colour, Buf *out);

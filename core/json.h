@@ -14,8 +14,8 @@ typedef enum JsonTok {
     JSON_FALSE,
     JSON_INT,  /* .i */
     JSON_DEC,  /* .d: has a fraction or exponent, or is outside int64 */
-    JSON_TEXT, /* .text: unescaped; borrowed from the input when it has no escapes, else from scratch,
-                * valid until the next call */
+    JSON_TEXT, /* .text: unescaped; borrowed from the input when it has no escapes, else from
+                * scratch, valid until the next call */
     JSON_LIST_BEGIN,
     JSON_LIST_END,
     JSON_MAP_BEGIN,

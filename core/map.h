@@ -1,4 +1,5 @@
-/* map.h - hash map from text to pointer, open addressing. Keys are borrowed and must outlive the map. */
+/* map.h - hash map from text to pointer, open addressing. Keys are borrowed and must outlive the
+ * map. */
 #ifndef CORE_MAP_H
 #define CORE_MAP_H
 

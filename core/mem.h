@@ -5,11 +5,11 @@
 
 #include "core/base.h"
 
-XS_MUST_CHECK void *mem_alloc(size_t size);                      /* not zeroed */
-XS_MUST_CHECK void *mem_zalloc(size_t count, size_t size);       /* zeroed, overflow-checked */
-XS_MUST_CHECK void *mem_realloc(void *p, size_t size);           /* on failure p stays valid */
-void mem_free(void *p);                                          /* NULL is fine */
-XS_MUST_CHECK char *mem_strndup(const char *s, size_t len);      /* adds a NUL */
+XS_MUST_CHECK void *mem_alloc(size_t size);                 /* not zeroed */
+XS_MUST_CHECK void *mem_zalloc(size_t count, size_t size);  /* zeroed, overflow-checked */
+XS_MUST_CHECK void *mem_realloc(void *p, size_t size);      /* on failure p stays valid */
+void mem_free(void *p);                                     /* NULL is fine */
+XS_MUST_CHECK char *mem_strndup(const char *s, size_t len); /* adds a NUL */
 
 /** Bytes in use now (usable sizes), whole process. */
 size_t mem_in_use(void);
@@ -17,7 +17,8 @@ size_t mem_in_use(void);
 /** Fail the n-th allocation from now on this thread (1 = next) and all after it; 0 = never. */
 void mem_fail_after(uint64_t n);
 
-/** Grow a malloc'ed array so that it holds at least `need` items; doubles. false when out of memory. */
+/** Grow a malloc'ed array so that it holds at least `need` items; doubles. false when out of
+ * memory. */
 XS_MUST_CHECK bool mem_grow(void **items, size_t *cap, size_t need, size_t item_size);
 
 #endif

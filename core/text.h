@@ -28,7 +28,8 @@ Text text_slice(Text t, size_t from, size_t to); /* clamped */
 /** Strip bytes contained in `chars` from both ends. */
 Text text_trim(Text t, Text chars);
 bool text_is_ident(Text t); /* [A-Za-z_][A-Za-z0-9_]* */
-/** Wildcard match of a channel pattern: literal, or literal ending in one `*` (one or more bytes). */
+/** Wildcard match of a channel pattern: literal, or literal ending in one `*` (one or more bytes).
+ */
 bool text_match_pattern(Text pattern, Text name);
 /** Damerau-Levenshtein distance, at most `max`; max + 1 when larger. */
 unsigned text_distance(Text a, Text b, unsigned max);

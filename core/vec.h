@@ -10,7 +10,7 @@
         size_t len, cap;                                                                           \
     }
 #define VEC_RESERVE(v, n) mem_grow((void **)&(v)->ptr, &(v)->cap, (n), sizeof *(v)->ptr)
-#define VEC_PUSH(v, x) (VEC_RESERVE(v, (v)->len + 1) ? ((v)->ptr[(v)->len++] = (x), true) : false)
-#define VEC_DEINIT(v) (mem_free((v)->ptr), (v)->ptr = NULL, (v)->len = (v)->cap = 0)
+#define VEC_PUSH(v, x)    (VEC_RESERVE(v, (v)->len + 1) ? ((v)->ptr[(v)->len++] = (x), true) : false)
+#define VEC_DEINIT(v)     (mem_free((v)->ptr), (v)->ptr = NULL, (v)->len = (v)->cap = 0)
 
 #endif

@@ -1,4 +1,5 @@
-/* registry.h - binds the rows of filters.def and statements.def to their C functions. Constant, any thread. */
+/* registry.h - binds the rows of filters.def and statements.def to their C functions. Constant, any
+ * thread. */
 #ifndef STDLIB_REGISTRY_H
 #define STDLIB_REGISTRY_H
 

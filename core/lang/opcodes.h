@@ -12,14 +12,30 @@ typedef enum Op {
 } Op;
 
 typedef enum OperandKind {
-    OPND_NO, OPND_WR, OPND_RD, OPND_RW, OPND_IM, OPND_SI, OPND_K16, OPND_I16, OPND_U16, OPND_J24, OPND_WIN,
-    OPND_XN = OPND_NO, OPND_XJ = 16, OPND_XK, OPND_XP, OPND_XS, OPND_XF, OPND_XC
+    OPND_NO,
+    OPND_WR,
+    OPND_RD,
+    OPND_RW,
+    OPND_IM,
+    OPND_SI,
+    OPND_K16,
+    OPND_I16,
+    OPND_U16,
+    OPND_J24,
+    OPND_WIN,
+    OPND_XN = OPND_NO,
+    OPND_XJ = 16,
+    OPND_XK,
+    OPND_XP,
+    OPND_XS,
+    OPND_XF,
+    OPND_XC
 } OperandKind;
 
 enum { F_THROWS = 1, F_JUMPS = 2, F_STOPS = 4, F_CALLS = 8 };
 
 typedef struct OpInfo {
-    const char *name; /* NULL: number not in use */
+    const char *name;   /* NULL: number not in use */
     uint8_t a, b, c, x; /* OperandKind */
     uint8_t flags;
     const char *synopsis, *doc;

@@ -1,4 +1,5 @@
-/* xs/error.h - the one error type, from the lexer to the socket. Owns nothing: keep it on the stack. */
+/* xs/error.h - the one error type, from the lexer to the socket. Owns nothing: keep it on the
+ * stack. */
 #ifndef XS_ERROR_H
 #define XS_ERROR_H
 
@@ -7,9 +8,9 @@
 #include <stdint.h>
 
 #if defined(__GNUC__)
-#define XS_MUST_CHECK __attribute__((warn_unused_result))
+#define XS_MUST_CHECK        __attribute__((warn_unused_result))
 #define XS_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
-#define XS_EXPORT __attribute__((visibility("default")))
+#define XS_EXPORT            __attribute__((visibility("default")))
 #else
 #define XS_MUST_CHECK
 #define XS_PRINTF(fmt, args)
@@ -34,7 +35,8 @@ typedef struct xs_pos {
 typedef struct xs_error {
     xs_code code;
     xs_pos pos;
-    char message[240]; /* one sentence for a person, no trailing period unless a specification fixes it */
+    char message[240]; /* one sentence for a person, no trailing period unless a specification fixes
+                          it */
 } xs_error;
 
 #define XS_NO_POS ((xs_pos){0})

@@ -1,4 +1,5 @@
-/* xs/event.h - one encoded event, shared by every subscriber and thread. Immutable once posted, counted. */
+/* xs/event.h - one encoded event, shared by every subscriber and thread. Immutable once posted,
+ * counted. */
 #ifndef XS_EVENT_H
 #define XS_EVENT_H
 
@@ -31,8 +32,9 @@ enum {
     XS_FRAME_TARGET_ID = 4, /* one identity only */
     XS_FRAME_TARGET_SOCK = 8,
     XS_FRAME_EXCLUDE = 16,
-    /* Not a protocol frame: json is {"channels":[...],"reason":...}, channels that could not be resumed.
-     * Its SSE wire carries "event: resync"; long-poll puts the channels into "resync"; never sent on WebSocket. */
+    /* Not a protocol frame: json is {"channels":[...],"reason":...}, channels that could not be
+     * resumed. Its SSE wire carries "event: resync"; long-poll puts the channels into "resync";
+     * never sent on WebSocket. */
     XS_FRAME_RESYNC = 32
 };
 

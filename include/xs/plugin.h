@@ -1,5 +1,5 @@
-/* xs/plugin.h - how a shared object presents itself. One exported symbol; with XS_PLUGIN_STATIC the same file
- * links into the binary under its own name. */
+/* xs/plugin.h - how a shared object presents itself. One exported symbol; with XS_PLUGIN_STATIC the
+ * same file links into the binary under its own name. */
 #ifndef XS_PLUGIN_H
 #define XS_PLUGIN_H
 
@@ -7,7 +7,11 @@
 
 enum { XS_ABI_MAJOR = 1, XS_ABI_MINOR = 0 };
 
-typedef enum xs_plugin_kind { XS_PLUGIN_TRANSPORT = 1, XS_PLUGIN_DBDRIVER, XS_PLUGIN_BACKPLANE } xs_plugin_kind;
+typedef enum xs_plugin_kind {
+    XS_PLUGIN_TRANSPORT = 1,
+    XS_PLUGIN_DBDRIVER,
+    XS_PLUGIN_BACKPLANE
+} xs_plugin_kind;
 
 typedef struct xs_plugin {
     size_t size;

@@ -1,8 +1,9 @@
 /* xs/transport.h - transports: plugins that carry frames between clients and the hub.
  *
- * A transport instance is one shard: one thread owns all its connections. Either the plugin runs its own
- * thread and loop (ops.run set: ws, mem), or it lives on the host's HTTP loop (ops.run NULL: sse, lp).
- * Every op except create, adopt, wake, stop and destroy is called on the shard's thread. */
+ * A transport instance is one shard: one thread owns all its connections. Either the plugin runs
+ * its own thread and loop (ops.run set: ws, mem), or it lives on the host's HTTP loop (ops.run
+ * NULL: sse, lp). Every op except create, adopt, wake, stop and destroy is called on the shard's
+ * thread. */
 #ifndef XS_TRANSPORT_H
 #define XS_TRANSPORT_H
 
@@ -11,9 +12,10 @@
 #include "include/xs/http.h"
 #include "include/xs/plugin.h"
 
-typedef struct xs_shard xs_shard;     /* the hub's side of this instance */
-typedef struct xs_conn xs_conn;       /* the hub's side of one connection */
-typedef struct xs_request xs_request; /* a client's handshake: parsed, authenticated; counted by the host */
+typedef struct xs_shard xs_shard; /* the hub's side of this instance */
+typedef struct xs_conn xs_conn;   /* the hub's side of one connection */
+typedef struct xs_request
+    xs_request; /* a client's handshake: parsed, authenticated; counted by the host */
 
 typedef enum xs_deliver_result {
     XS_SENT,
@@ -39,8 +41,8 @@ typedef struct xs_refusal {
 } xs_refusal;
 
 typedef struct xs_limits {
-    size_t max_message;       /* bytes of one client frame */
-    size_t queue_soft_bytes;  /* outbound, per connection */
+    size_t max_message;      /* bytes of one client frame */
+    size_t queue_soft_bytes; /* outbound, per connection */
     size_t queue_hard_bytes;
     uint32_t queue_hard_frames;
     uint32_t ping_ms;         /* WebSocket ping interval; SSE heartbeat interval */
@@ -71,30 +73,36 @@ typedef struct xs_host {
     int (*wake_fd)(xs_shard *shard);
     /** Deliver everything posted to this shard (calls deliver…, then flush once). */
     void (*drain)(xs_shard *shard);
-    /** The frame's bytes in a format; made once, shared. NULL = out of memory. Valid while the frame is referenced. */
+    /** The frame's bytes in a format; made once, shared. NULL = out of memory. Valid while the
+     * frame is referenced. */
     const xs_wire *(*wire)(xs_frame *frame, xs_wire_format format);
     xs_frame *(*frame_ref)(xs_frame *frame);
     void (*frame_unref)(xs_frame *frame);
     void (*request_unref)(xs_request *req);
     /** Facts of a request. */
-    xs_str (*request_token)(xs_request *req);       /* subprotocol offered by a WebSocket client; len 0 = none */
+    xs_str (*request_token)(
+        xs_request *req); /* subprotocol offered by a WebSocket client; len 0 = none */
     xs_str (*request_query)(xs_request *req, const char *name, unsigned index);
     xs_str (*request_header)(xs_request *req, const char *name);
-    xs_str (*request_base)(xs_request *req);        /* "/rt/<canonical>" */
+    xs_str (*request_base)(xs_request *req); /* "/rt/<canonical>" */
     /** Of a connection. */
-    xs_str (*conn_sid)(xs_conn *conn);              /* session id for /send */
-    void (*position)(xs_conn *conn, uint64_t *epoch, uint64_t *seq); /* newest seq offered in its space */
-    /** Join the channels listed in the request (SSE, long-poll), in order. Acknowledgements come by deliver. */
+    xs_str (*conn_sid)(xs_conn *conn); /* session id for /send */
+    void (*position)(xs_conn *conn, uint64_t *epoch,
+                     uint64_t *seq); /* newest seq offered in its space */
+    /** Join the channels listed in the request (SSE, long-poll), in order. Acknowledgements come by
+     * deliver. */
     void (*join_listed)(xs_conn *conn, xs_request *req);
-    int64_t (*now_ms)(void);                        /* monotonic */
+    int64_t (*now_ms)(void); /* monotonic */
     void (*random)(void *out, size_t n);
-    void (*log)(int level, const char *fmt, ...) XS_PRINTF(2, 3); /* 0 error, 1 warning, 2 info, 3 debug */
+    void (*log)(int level, const char *fmt, ...)
+        XS_PRINTF(2, 3); /* 0 error, 1 warning, 2 info, 3 debug */
     /** Does the request present the connection's space and identity? May be missing (XS_HAS). */
     bool (*same_client)(xs_conn *conn, xs_request *req);
     /**
-     * Can the position of this request (header Last-Event-ID, else query last_event_id, else cursor) be resumed
-     * for every channel it lists? Ask before join_listed, which replays: after the join frames come a
-     * XS_FRAME_RESYNC frame for what cannot be, and the missed events in ascending seq.
+     * Can the position of this request (header Last-Event-ID, else query last_event_id, else
+     * cursor) be resumed for every channel it lists? Ask before join_listed, which replays: after
+     * the join frames come a XS_FRAME_RESYNC frame for what cannot be, and the missed events in
+     * ascending seq.
      */
     xs_resume_state (*resume_state)(xs_conn *conn, xs_request *req);
     /** HTTP-carried transports: one tick more, about ms from now. May be missing (XS_HAS). */
@@ -103,7 +111,8 @@ typedef struct xs_host {
 } xs_host;
 
 typedef struct xs_transport_stats {
-    uint64_t connections, opened, closed, frames_in, frames_out, bytes_in, bytes_out, writes, partial_writes;
+    uint64_t connections, opened, closed, frames_in, frames_out, bytes_in, bytes_out, writes,
+        partial_writes;
     uint64_t slow_closed, handshake_failed, queued_bytes;
 } xs_transport_stats;
 
@@ -116,8 +125,9 @@ typedef struct xs_transport_ops {
     /** Own thread: runs the loop until stop. NULL = lives on the HTTP loop. */
     void (*run)(void *state);
     /**
-     * Take a socket whose request head was read by the host (Sec-WebSocket-Protocol already removed). Owns fd and
-     * one reference of req from here on. Any thread. NULL for HTTP-carried transports.
+     * Take a socket whose request head was read by the host (Sec-WebSocket-Protocol already
+     * removed). Owns fd and one reference of req from here on. Any thread. NULL for HTTP-carried
+     * transports.
      */
     void (*adopt)(void *state, int fd, const char *head, size_t head_len, xs_request *req);
     /** Serve an exchange (HTTP-carried transports). Borrows req; take a reference to keep it. */
@@ -130,17 +140,19 @@ typedef struct xs_transport_ops {
     void (*close)(void *state, void *peer, int code, const char *reason); /* gone follows */
     /** Stop accepting and tell every client to reconnect, spread over deadline_ms. */
     void (*drain)(void *state, uint32_t deadline_ms);
-    void (*stop)(void *state);    /* any thread; run returns after closing everything */
-    void (*destroy)(void *state); /* after run returned (or, without run, on the HTTP thread at the end) */
+    void (*stop)(void *state); /* any thread; run returns after closing everything */
+    void (*destroy)(
+        void *state); /* after run returned (or, without run, on the HTTP thread at the end) */
     void (*stats)(void *state, xs_transport_stats *out); /* any thread; counters may lag */
     /** A timer of HTTP-carried transports, every 100 ms. */
     void (*tick)(void *state);
     /**
-     * In process (mem): connect a client that is a pair of callbacks. NULL elsewhere. Any thread, as mem_send and
-     * mem_close. Owns one reference of req. The result stays valid until mem_close, which comes exactly once, also
-     * after on_close, and before destroy.
+     * In process (mem): connect a client that is a pair of callbacks. NULL elsewhere. Any thread,
+     * as mem_send and mem_close. Owns one reference of req. The result stays valid until mem_close,
+     * which comes exactly once, also after on_close, and before destroy.
      */
-    void *(*mem_connect)(void *state, xs_request *req, void (*on_frame)(void *ctx, const char *json, size_t len),
+    void *(*mem_connect)(void *state, xs_request *req,
+                         void (*on_frame)(void *ctx, const char *json, size_t len),
                          void (*on_close)(void *ctx, int code), void *ctx);
     void (*mem_send)(void *state, void *peer, const char *json, size_t len);
     void (*mem_close)(void *state, void *peer);
