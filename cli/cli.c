@@ -215,8 +215,8 @@ bool cli_load_image(Arena *arena, char *const *paths, int count, BundleImage *ou
             fprintf(stderr, "xs: %s: a bundle is a whole program; give it alone\n", paths[i]);
             return false;
         }
-    SourceFile *files;
-    size_t nfiles;
+    SourceFile *files = NULL;
+    size_t nfiles = 0;
     if (!load_sources(arena, paths, count, &files, &nfiles, &err)) {
         cli_error(&err);
         return false;

@@ -68,8 +68,8 @@ static int check_program(const char *path, const CheckOptions *o)
     Arena arena;
     arena_init(&arena, 0);
     xs_error err;
-    SourceFile *files;
-    size_t nfiles;
+    SourceFile *files = NULL;
+    size_t nfiles = 0;
     int code = EXIT_PROBLEM;
     if (!source_load(&arena, path, &files, &nfiles, &err)) {
         cli_error(&err);

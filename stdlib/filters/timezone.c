@@ -522,7 +522,8 @@ bool zone_find(Text name, Zone *out, xs_error *err)
         if (strcasecmp(fixed_zones[i].name, z.name) == 0) {
             z.offset_s = fixed_zones[i].minutes * 60;
             z.dst = fixed_zones[i].dst;
-            (void)snprintf(z.abbr, sizeof z.abbr, "%s", fixed_zones[i].name);
+            (void)snprintf(z.abbr, sizeof z.abbr, "%.*s", (int)sizeof z.abbr - 1,
+                           fixed_zones[i].name);
             *out = z;
             return true;
         }

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +54,7 @@ typedef struct Fake {
     FakePost posts[FAKE_POSTS];
     unsigned post_count;
     struct xs_conn conns[FAKE_CONNS];
-    unsigned conn_count, gone_count, frame_count;
+    _Atomic unsigned conn_count, gone_count, frame_count;
     char last_frame[256];
     size_t last_len;
     bool echo;             /* deliver every client frame back to its sender */
@@ -326,7 +327,7 @@ XS_PRINTF(2, 3) static void fake_log(int level, const char *fmt, ...)
     fputc('\n', stderr);
 }
 
-static FAKE_UNUSED bool fake_wait(const unsigned *counter, unsigned want)
+static FAKE_UNUSED bool fake_wait(const _Atomic unsigned *counter, unsigned want)
 {
     for (int i = 0; i < 500; i++) {
         pthread_mutex_lock(&fake.lock);

@@ -12,7 +12,7 @@
 extern const xs_plugin xs_plugin_mem;
 
 typedef struct Client {
-    unsigned frames, closes;
+    _Atomic unsigned frames, closes;
     int code;
     char last[64];
 } Client;
