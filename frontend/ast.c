@@ -32,6 +32,56 @@ const Attr *stmt_attr(const Stmt *s, const char *name)
     return NULL;
 }
 
+bool word_in(const char *list, Text word)
+{
+    Text l = text_from(list);
+    for (size_t at = 0; at < l.len;) {
+        size_t end = text_find(l, TEXT(" "), at);
+        end = end == SIZE_MAX ? l.len : end;
+        if (text_eq(text_slice(l, at, end), word))
+            return true;
+        at = end + 1;
+    }
+    return false;
+}
+
+bool expr_constant(const Expr *e)
+{
+    switch (e->kind) {
+    case EX_BAD:
+    case EX_NULL:
+    case EX_BOOL:
+    case EX_INT:
+    case EX_DEC:
+    case EX_TEXT: return true;
+    case EX_LIST:
+        for (size_t i = 0; i < e->items.len; i++)
+            if (!expr_constant(e->items.ptr[i]))
+                return false;
+        return true;
+    case EX_MAP:
+        for (size_t i = 0; i < e->pairs.len; i++)
+            if (e->pairs.ptr[i].key || !expr_constant(e->pairs.ptr[i].value))
+                return false;
+        return true;
+    default: return false;
+    }
+}
+
+const char *expr_kind_name(const Expr *e)
+{
+    switch (e->kind) {
+    case EX_NULL: return "null";
+    case EX_BOOL: return "a bool";
+    case EX_INT:
+    case EX_DEC: return "a number";
+    case EX_TEXT: return "a text";
+    case EX_LIST: return "a list";
+    case EX_MAP: return "an object";
+    default: return "an expression";
+    }
+}
+
 Text bin_name(BinOp op)
 {
     static const char *const names[BIN_COUNT] = {

@@ -226,6 +226,9 @@ const Member *construct_member(const Construct *c, const char *name);
 Text construct_text(const Construct *c, const char *name); /* ptr NULL = absent */
 const Attr *stmt_attr(const Stmt *s, const char *name);
 Text bin_name(BinOp op);
+bool expr_constant(const Expr *e);         /* a literal, or lists and objects of literals */
+const char *expr_kind_name(const Expr *e); /* "a text", "an expression", for messages */
+bool word_in(const char *list, Text word); /* list: words with one blank between them */
 
 /** S-expressions of a tree, for tests. */
 void ast_dump_expr(const Expr *e, Buf *out);

@@ -27,19 +27,6 @@ bool element_name(Text name)
     return name.len && name.ptr[0] >= '0' && name.ptr[0] <= '9';
 }
 
-static bool word_in(const char *list, Text word)
-{
-    Text l = text_from(list);
-    for (size_t at = 0; at < l.len;) {
-        size_t end = text_find(l, TEXT(" "), at);
-        end = end == SIZE_MAX ? l.len : end;
-        if (text_eq(text_slice(l, at, end), word))
-            return true;
-        at = end + 1;
-    }
-    return false;
-}
-
 static const char env_words[] =
     "remote_ip remote_port remote_user remote_passwd remote_host request_method request_uri "
     "request_querystring request_auth_token http_headers datasource branch tenant "

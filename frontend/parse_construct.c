@@ -47,49 +47,12 @@ static size_t member_specs(const ConstructInfo *info, MemberSpec *out)
 
 /* ---- values of members ---- */
 
-static bool constant(const Expr *e)
-{
-    switch (e->kind) {
-    case EX_BAD:
-    case EX_NULL:
-    case EX_BOOL:
-    case EX_INT:
-    case EX_DEC:
-    case EX_TEXT: return true;
-    case EX_LIST:
-        for (size_t i = 0; i < e->items.len; i++)
-            if (!constant(e->items.ptr[i]))
-                return false;
-        return true;
-    case EX_MAP:
-        for (size_t i = 0; i < e->pairs.len; i++)
-            if (e->pairs.ptr[i].key || !constant(e->pairs.ptr[i].value))
-                return false;
-        return true;
-    default: return false;
-    }
-}
-
-static const char *kind_name(const Expr *e)
-{
-    switch (e->kind) {
-    case EX_NULL: return "null";
-    case EX_BOOL: return "a bool";
-    case EX_INT:
-    case EX_DEC: return "a number";
-    case EX_TEXT: return "a text";
-    case EX_LIST: return "a list";
-    case EX_MAP: return "an object";
-    default: return "an expression";
-    }
-}
-
 static void expect_kind(Parser *p, const Member *m, bool fits, const char *want)
 {
     if (!fits && m->value->kind != EX_BAD)
         report(p->c, D_TYPE_EXPECTED, m->value->pos, NO_HINT,
                "expected %s for '" TEXT_FMT "' but found %s", want, TEXT_ARG(m->name),
-               kind_name(m->value));
+               expr_kind_name(m->value));
 }
 
 static Text commas(Comp *c, Text set)
@@ -137,7 +100,7 @@ static void check_member(Parser *p, const Member *m, Text kind)
     char k = kind.len ? kind.ptr[0] : 'e';
     if (k == 'e' || k == 'q')
         return;
-    if (!constant(e)) {
+    if (!expr_constant(e)) {
         report(p->c, D_CONSTANT_EXPECTED, e->pos, NO_HINT, "'" TEXT_FMT "' must be a constant",
                TEXT_ARG(m->name));
         return;

@@ -21,19 +21,6 @@ static const TypeInfo *type_find(Text name)
     return NULL;
 }
 
-static bool word_in(const char *list, Text word)
-{
-    Text l = text_from(list);
-    for (size_t at = 0; at < l.len;) {
-        size_t end = text_find(l, TEXT(" "), at);
-        end = end == SIZE_MAX ? l.len : end;
-        if (text_eq(text_slice(l, at, end), word))
-            return true;
-        at = end + 1;
-    }
-    return false;
-}
-
 static void unknown_type(Parser *p, Text name, Pos pos)
 {
     Text near = {0};

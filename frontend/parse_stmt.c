@@ -242,43 +242,6 @@ static void unknown_statement(Parser *p)
 
 /* ---- attributes ---- */
 
-static bool constant(const Expr *e)
-{
-    switch (e->kind) {
-    case EX_BAD:
-    case EX_NULL:
-    case EX_BOOL:
-    case EX_INT:
-    case EX_DEC:
-    case EX_TEXT: return true;
-    case EX_LIST:
-        for (size_t i = 0; i < e->items.len; i++)
-            if (!constant(e->items.ptr[i]))
-                return false;
-        return true;
-    case EX_MAP:
-        for (size_t i = 0; i < e->pairs.len; i++)
-            if (e->pairs.ptr[i].key || !constant(e->pairs.ptr[i].value))
-                return false;
-        return true;
-    default: return false;
-    }
-}
-
-static const char *kind_name(const Expr *e)
-{
-    switch (e->kind) {
-    case EX_NULL: return "null";
-    case EX_BOOL: return "a bool";
-    case EX_INT:
-    case EX_DEC: return "a number";
-    case EX_TEXT: return "a text";
-    case EX_LIST: return "a list";
-    case EX_MAP: return "an object";
-    default: return "an expression";
-    }
-}
-
 static bool in_set(Text set, Text value)
 {
     set = text_slice(set, 1, set.len - 1);
@@ -310,9 +273,9 @@ static void check_enum(Parser *p, Text name, Text set, const Expr *e)
     if (e->kind == EX_TEXT && !in_set(set, e->text))
         report(p->c, D_BAD_ENUM, e->pos, NO_HINT, "expected " TEXT_FMT " to be one of " TEXT_FMT,
                TEXT_ARG(name), TEXT_ARG(set_text(p->c, set)));
-    else if (e->kind != EX_TEXT && constant(e) && e->kind != EX_BAD)
+    else if (e->kind != EX_TEXT && expr_constant(e) && e->kind != EX_BAD)
         report(p->c, D_TYPE_EXPECTED, e->pos, NO_HINT,
-               "expected a text for " TEXT_FMT " but found %s", TEXT_ARG(name), kind_name(e));
+               "expected a text for " TEXT_FMT " but found %s", TEXT_ARG(name), expr_kind_name(e));
     else if (e->kind != EX_TEXT)
         report_extension(p->c, e->pos, 21, "an expression in a constant place");
 }
@@ -348,9 +311,9 @@ static void check_kind(Parser *p, Text name, Text kind, const Expr *e)
     }
     if (!want || fits)
         return;
-    if (constant(e))
+    if (expr_constant(e))
         report(p->c, D_TYPE_EXPECTED, e->pos, NO_HINT, "expected %s for " TEXT_FMT " but found %s",
-               want, TEXT_ARG(name), kind_name(e));
+               want, TEXT_ARG(name), expr_kind_name(e));
     else
         report_extension(p->c, e->pos, 21, "an expression in a constant place");
 }

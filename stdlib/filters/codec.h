@@ -35,5 +35,8 @@ XS_MUST_CHECK bool value_json(Value v, Buf *out, xs_error *err);
 /** A new version 4 UUID, 36 characters and a NUL. */
 XS_MUST_CHECK bool uuid_make(const Services *s, char out[37], xs_error *err);
 bool uuid_valid(Text t);
+/** AES of the arguments data, algorithm, key, iv; gcm: the statements' modes too. Errors: as
+ * cipher_aes. */
+bool cipher_call(Call *c, bool encrypt, bool gcm);
 
 #endif

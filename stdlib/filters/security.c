@@ -5,14 +5,14 @@
 #include "stdlib/filters/codec.h"
 #include "stdlib/filters/helpers.h"
 
-static bool aes(Call *c, bool encrypt)
+bool cipher_call(Call *c, bool encrypt, bool gcm)
 {
     Text data, algorithm = TEXT("aes-128-cbc"), key, iv = TEXT("");
     if (!call_text(c, 0, &data) || !call_text_opt(c, 1, &algorithm) || !call_text(c, 2, &key) ||
         !call_text_opt(c, 3, &iv))
         return false;
     Buf out = flt_buf();
-    if (cipher_aes(encrypt, false, algorithm, key, iv, data, &out, c->err))
+    if (cipher_aes(encrypt, gcm, algorithm, key, iv, data, &out, c->err))
         return flt_return_buf(c, &out);
     buf_deinit(&out);
     return false;
@@ -20,12 +20,12 @@ static bool aes(Call *c, bool encrypt)
 
 bool flt_encrypt(Call *c)
 {
-    return aes(c, true);
+    return cipher_call(c, true, false);
 }
 
 bool flt_decrypt(Call *c)
 {
-    return aes(c, false);
+    return cipher_call(c, false, false);
 }
 
 /* A key argument: an object is a JWK, everything else text. */

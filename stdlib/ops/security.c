@@ -323,27 +323,14 @@ NativeResult op_security_create_curve_key(Call *c)
 
 /* ---- encryption ---- */
 
-static bool aes(Call *c, bool encrypt)
-{
-    Text data, algorithm = TEXT("aes-128-cbc"), key, iv = TEXT("");
-    if (!call_text(c, 0, &data) || !call_text_opt(c, 1, &algorithm) || !call_text(c, 2, &key) ||
-        !call_text_opt(c, 3, &iv))
-        return false;
-    Buf out = flt_buf();
-    if (cipher_aes(encrypt, true, algorithm, key, iv, data, &out, c->err))
-        return flt_return_buf(c, &out);
-    buf_deinit(&out);
-    return false;
-}
-
 NativeResult op_security_encrypt(Call *c)
 {
-    return result_of(aes(c, true));
+    return result_of(cipher_call(c, true, true));
 }
 
 NativeResult op_security_decrypt(Call *c)
 {
-    return result_of(aes(c, false));
+    return result_of(cipher_call(c, false, true));
 }
 
 /* ---- web tokens ---- */
