@@ -18,7 +18,8 @@ typedef enum ProcKind {
     PROC_MIDDLEWARE,
     PROC_ADDON,
     PROC_TEST,
-    PROC_EXPR, /* xs eval, expressions compiled at run time */
+    PROC_EXPR,    /* xs eval, expressions compiled at run time */
+    PROC_MESSAGE, /* message, channel: handlers of a realtime_server */
     PROC_KIND_COUNT
 } ProcKind;
 

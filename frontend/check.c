@@ -15,6 +15,7 @@ typedef struct Check {
 
 static void expr(Check *ck, Expr *e);
 static void block(Check *ck, Block *b);
+static void check_publish(Check *ck, const Stmt *s);
 
 /* ---- names ---- */
 
@@ -789,6 +790,8 @@ static void statement(Check *ck, Stmt *s)
         outside_loop(ck, s);
     if (text_eq(s->keyword, TEXT("function.run")) || text_eq(s->keyword, TEXT("function.call")))
         check_call(ck, s);
+    if (text_eq(s->keyword, TEXT("realtime.publish")))
+        check_publish(ck, s);
     if (text_eq(s->keyword, TEXT("precondition")))
         check_error_type(ck, s);
     if (s->kind == ST_TRANSACTION && stmt_attr(s, "isolation"))
@@ -905,7 +908,7 @@ static void check_middleware(Check *ck)
     }
 }
 
-static void path_params(Check *ck)
+static void path_params(Check *ck, DiagId id)
 {
     Text name = ck->k->name;
     for (size_t at = 0; (at = text_find(name, TEXT("{"), at)) != SIZE_MAX;) {
@@ -918,9 +921,161 @@ static void path_params(Check *ck)
         for (size_t i = 0; i < ck->k->input.len && !known; i++)
             known = text_eq(ck->k->input.ptr[i]->name, param);
         if (!known)
-            report(ck->c, D_PATH_PARAM, ck->k->name_pos, NO_HINT,
+            report(ck->c, id, ck->k->name_pos, NO_HINT,
                    "path parameter '" TEXT_FMT "' is not an input", TEXT_ARG(param));
     }
+}
+
+/* ---- realtime servers ---- */
+
+static bool word_bytes(Text t)
+{
+    for (size_t i = 0; i < t.len; i++) {
+        char ch = t.ptr[i];
+        bool digit = ch >= '0' && ch <= '9', letter = (ch | 32) >= 'a' && (ch | 32) <= 'z';
+        if (!digit && !letter && ch != '_' && ch != '-')
+            return false;
+    }
+    return t.len > 0;
+}
+
+/* Segments of letters, digits, _ and - between single slashes; a parameter is a whole segment. */
+static bool template_ok(Text t)
+{
+    enum { PATH_MAX_BYTES = 200 };
+    if (t.len == 0 || t.len > PATH_MAX_BYTES)
+        return false;
+    for (size_t from = 0; from <= t.len;) {
+        size_t end = text_find(t, TEXT("/"), from);
+        Text segment = text_slice(t, from, end);
+        from = end == SIZE_MAX ? t.len + 1 : end + 1;
+        if (segment.len > 2 && segment.ptr[0] == '{' && segment.ptr[segment.len - 1] == '}')
+            segment = text_slice(segment, 1, segment.len - 1);
+        if (!word_bytes(segment))
+            return false;
+    }
+    return true;
+}
+
+static void realtime_server(Check *ck)
+{
+    const Member *m = construct_member(ck->k, "canonical");
+    Text canonical = construct_text(ck->k, "canonical");
+    if (m && canonical.ptr && (!word_bytes(canonical) || canonical.len > 64))
+        report(ck->c, D_NAME_EXPECTED, m->value_pos, NO_HINT,
+               "canonical has 1 to 64 letters, digits, '_' and '-'");
+}
+
+/* Keys of an object that has a fixed set of them, and values of its texts. */
+static void settings(Check *ck, const char *member, const char *keys, const char *key,
+                     const char *words)
+{
+    const Member *m = construct_member(ck->k, member);
+    if (!m || !m->value || m->value->kind != EX_MAP)
+        return;
+    for (size_t i = 0; i < m->value->pairs.len; i++) {
+        const Pair *p = &m->value->pairs.ptr[i];
+        if (!word_in(keys, p->text))
+            report(ck->c, D_UNLISTED_VALUE, p->pos, NO_HINT, "'" TEXT_FMT "' is no setting of %s",
+                   TEXT_ARG(p->text), member);
+        else if (key && text_eq(p->text, text_from(key)) && p->value && p->value->kind == EX_TEXT &&
+                 !word_in(words, p->value->text))
+            report(ck->c, D_UNLISTED_VALUE, p->value->pos, NO_HINT,
+                   "'" TEXT_FMT "' is none of the known values: %s", TEXT_ARG(p->value->text),
+                   words);
+    }
+}
+
+static bool has_param(Text path, Text name)
+{
+    for (size_t at = 0; (at = text_find(path, name, at)) != SIZE_MAX; at++)
+        if (at > 0 && path.ptr[at - 1] == '{' && at + name.len < path.len &&
+            path.ptr[at + name.len] == '}')
+            return true;
+    return false;
+}
+
+static void channel_inputs(Check *ck)
+{
+    const Construct *k = ck->k;
+    for (size_t i = 0; i < k->input.len; i++) {
+        const Field *f = k->input.ptr[i];
+        if (!f->name.ptr)
+            continue;
+        if (!has_param(k->name, f->name))
+            report(ck->c, D_PATH_PARAM, f->pos, NO_HINT,
+                   "input '" TEXT_FMT "' is no parameter of the path", TEXT_ARG(f->name));
+        else if (f->list || word_in("object json file image video audio attachment", f->type))
+            report(ck->c, D_PATH_PARAM_E, f->pos, NO_HINT,
+                   "path parameter '" TEXT_FMT "' must be a single value", TEXT_ARG(f->name));
+    }
+}
+
+static void channel(Check *ck)
+{
+    const Construct *k = ck->k;
+    reference(ck, "realtime_server", CK_REALTIME_SERVER, "realtime_server");
+    if (!template_ok(k->name))
+        report(ck->c, D_BAD_PATTERN, k->name_pos, NO_HINT,
+               "a channel path has segments of letters, digits, '_' and '-', or '{name}'");
+    else
+        path_params(ck, D_PATH_PARAM_E);
+    channel_inputs(ck);
+    settings(ck, "access", "anonymous presence", NULL, NULL);
+    settings(ck, "publish", "who direct", "who", "nobody anyone authenticated");
+    settings(ck, "conversation", "enabled active limit ttl", NULL, NULL);
+    settings(ck, "delivery", "guarantee per_recipient", "guarantee", "at_most_once at_least_once");
+    settings(ck, "rate_limit", "messages_per_minute", NULL, NULL);
+}
+
+/* The channel a message or trigger belongs to. */
+static void channel_reference(Check *ck)
+{
+    const Member *m = construct_member(ck->k, "channel");
+    Text server = construct_text(ck->k, "realtime_server"),
+         channel = construct_text(ck->k, "channel");
+    if (!m || !channel.ptr)
+        return;
+    if (channel.len == 0)
+        report(ck->c, D_EMPTY_REFERENCE, m->value_pos, NO_HINT, "channel must not be empty");
+    else if (server.len &&
+             !prog_find(ck->pr, CK_CHANNEL, prog_channel_key(ck->pr, server, channel)))
+        report(ck->c, ck->c->loose ? D_UNKNOWN_REFERENCE_W : D_UNKNOWN_REFERENCE, m->value_pos,
+               NO_HINT, "realtime_server '" TEXT_FMT "' has no channel '" TEXT_FMT "'",
+               TEXT_ARG(server), TEXT_ARG(channel));
+}
+
+static void message(Check *ck)
+{
+    reference(ck, "realtime_server", CK_REALTIME_SERVER, "realtime_server");
+    reference(ck, "auth", CK_TABLE, "table");
+    channel_reference(ck);
+    if (!word_bytes(ck->k->name))
+        report(ck->c, D_NAME_EXPECTED, ck->k->name_pos, NO_HINT,
+               "a message name has letters, digits, '_' and '-'");
+}
+
+static void server_trigger(Check *ck, bool of_channel)
+{
+    reference(ck, "realtime_server", CK_REALTIME_SERVER, "realtime_server");
+    if (of_channel)
+        channel_reference(ck);
+    check_trigger_input(ck, of_channel ? "action channel payload client"
+                                       : "action realtime_server client");
+    check_actions(ck, of_channel ? "join leave deliver" : "connect disconnect");
+}
+
+static void check_publish(Check *ck, const Stmt *s)
+{
+    const Attr *channel = stmt_attr(s, "channel"), *server = stmt_attr(s, "realtime_server");
+    if (channel && channel->value && channel->value->kind == EX_TEXT &&
+        text_find(channel->value->text, TEXT("{"), 0) != SIZE_MAX)
+        report(ck->c, D_BAD_PATTERN, channel->value->pos, NO_HINT,
+               "realtime.publish needs the resolved path, without '{'");
+    if (server && server->value && server->value->kind == EX_TEXT &&
+        !prog_find(ck->pr, CK_REALTIME_SERVER, server->value->text))
+        prog_unknown(ck->pr, CK_REALTIME_SERVER, "realtime_server", server->value->text,
+                     server->value->pos);
 }
 
 static void table(Check *ck)
@@ -1016,7 +1171,7 @@ static void by_kind(Check *ck)
         if (!construct_member(ck->k, "verb"))
             report(ck->c, D_MISSING_VERB, ck->k->pos, TEXT("write verb=GET behind the name"),
                    "query '" TEXT_FMT "' has no verb and answers GET", TEXT_ARG(ck->k->name));
-        path_params(ck);
+        path_params(ck, D_PATH_PARAM);
         reference(ck, "api_group", CK_API_GROUP, "api_group");
         reference(ck, "auth", CK_TABLE, "table");
         break;
@@ -1025,6 +1180,11 @@ static void by_kind(Check *ck)
     case CK_AGENT: agent(ck); break;
     case CK_REALTIME_TRIGGER: realtime_trigger(ck); break;
     case CK_REALTIME_CHANNEL: check_pattern(ck, ck->k->name, ck->k->name_pos); break;
+    case CK_REALTIME_SERVER: realtime_server(ck); break;
+    case CK_CHANNEL: channel(ck); break;
+    case CK_MESSAGE: message(ck); break;
+    case CK_REALTIME_SERVER_TRIGGER: server_trigger(ck, false); break;
+    case CK_CHANNEL_TRIGGER: server_trigger(ck, true); break;
     case CK_TABLE_TRIGGER:
         reference(ck, "table", CK_TABLE, "table");
         check_trigger_input(ck, "new old action datasource");

@@ -18,7 +18,10 @@ typedef struct Case {
 #define F(body)  "function f {\n  stack {\n    " body "\n  }\n}\n"
 #define V(expr)  F("var $x { value = " expr " }")
 #define IN(line) "function f {\n  input {\n    " line "\n  }\n  stack\n}\n"
-#define T(body)  "table t {\n  schema {\n    int id\n    text name\n  }\n}\n----\n" F(body)
+#define CH(path, body)                                                                             \
+    "realtime_server s {\n}\n----\n\n\n\nchannel \"" path "\" {\n  realtime_server = \"s\"\n" body \
+    "}\n"
+#define T(body) "table t {\n  schema {\n    int id\n    text name\n  }\n}\n----\n" F(body)
 
 static const Case cases[] = {
     /* nothing to say */
@@ -173,6 +176,25 @@ static const Case cases[] = {
      "undeclared-input", 3, 31, false},
     {"query \"a/{id}\" verb=GET {\n  stack\n}\n", "path-param-undeclared", 1, 7, false},
     {V("1e5"), "extension", 3, 22, true},
+    /* realtime servers */
+    {CH("a/{id}", "  input {\n    int id\n  }\n"), NULL, 0, 0, false},
+    {CH("a/{id}", ""), "path-param-undeclared", 4, 9, false},
+    {CH("a/{id}", "  input {\n    int[] id\n  }\n"), "path-param-undeclared", 7, 11, false},
+    {CH("a", "  input {\n    int id\n  }\n"), "path-param-undeclared", 7, 9, false},
+    {CH("a//b", ""), "bad-pattern", 4, 9, false},
+    {CH("a/x{id}", ""), "bad-pattern", 4, 9, false},
+    {CH("a", "  publish = {who: \"all\"}\n"), "unlisted-value", 6, 19, false},
+    {CH("a", "  access = {anonymos: true}\n"), "unlisted-value", 6, 13, false},
+    {"channel \"a\" {\n  realtime_server = \"s\"\n}\n", "unknown-reference", 2, 21, false},
+    {CH("a", "") "----\nmessage m {\n  realtime_server = \"s\"\n  channel = \"b\"\n  stack\n}\n",
+     "unknown-reference", 3, 13, false},
+    {"realtime_server s {\n  canonical = \"a b\"\n}\n", "name-expected", 2, 15, false},
+    {"realtime_server s {\n}\n----\nrealtime_server_trigger t {\n  realtime_server = \"s\"\n"
+     "  actions = {join: true}\n  stack\n}\n",
+     "unlisted-value", 3, 14, false},
+    {"realtime_server s {\n}\n----\n" F("realtime.publish { realtime_server = \"s\" "
+                                        "channel = \"a/{id}\" data = 1 }"),
+     "bad-pattern", 3, 56, false},
 };
 
 enum { MAX_FILES = 4 };

@@ -1141,7 +1141,11 @@ static ProcKind proc_kind(ConstructKind kind)
 {
     switch (kind) {
     case CK_QUERY: return PROC_QUERY;
-    case CK_REALTIME_TRIGGER: return PROC_TRIGGER;
+    case CK_REALTIME_TRIGGER:
+    case CK_REALTIME_SERVER_TRIGGER:
+    case CK_CHANNEL_TRIGGER: return PROC_TRIGGER;
+    case CK_MESSAGE:
+    case CK_CHANNEL: return PROC_MESSAGE;
     case CK_TASK:
     case CK_RUN_JOB:
     case CK_RUN_SERVICE: return PROC_TASK;
@@ -1201,7 +1205,8 @@ static int job_call(Gen *g, const char *member)
 
 static bool predefined_input(const Construct *k)
 {
-    return k->kind == CK_REALTIME_TRIGGER && !(k->seed_form && k->has_input);
+    return k->kind == CK_REALTIME_SERVER_TRIGGER || k->kind == CK_CHANNEL_TRIGGER ||
+           (k->kind == CK_REALTIME_TRIGGER && !(k->seed_form && k->has_input));
 }
 
 bool gen_construct(Prog *pr, Emit *em, const Construct *k, ProcImage *out)

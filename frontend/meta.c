@@ -217,6 +217,96 @@ static const Const *trigger(Comp *c, const Construct *k)
     return m;
 }
 
+/* ---- realtime servers ---- */
+
+static const Const *realtime_server(Comp *c, const Construct *k)
+{
+    Const *m = named(c, k);
+    Text canonical = construct_text(k, "canonical");
+    k_set_text(c, m, "canonical", canonical.ptr ? canonical : slug(c, k->name));
+    k_set_bool(c, m, "active", const_bool_of(member_const(c, k, "active"), false));
+    copy_member(c, m, k, "middleware");
+    return m;
+}
+
+/* A parameter that any text satisfies needs no procedure at the join. */
+static bool checks_params(const Construct *k)
+{
+    for (size_t i = 0; i < k->input.len; i++) {
+        const Field *f = k->input.ptr[i];
+        if (!text_eq(f->type, TEXT("text")) || f->filters.len || f->values || f->has_min ||
+            f->has_max)
+            return true;
+    }
+    return false;
+}
+
+static const Const *server_channel(Comp *c, const Construct *k)
+{
+    static const char *const access[] = {"anonymous", "presence"};
+    const Const *publish = member_const(c, k, "publish"),
+                *delivery = member_const(c, k, "delivery"),
+                *conversation = member_const(c, k, "conversation"),
+                *limit = member_const(c, k, "rate_limit");
+    Const *m = k_map(c), *p = k_map(c), *v = k_map(c), *d = k_map(c);
+    k_set_text(c, m, "server", construct_text(k, "realtime_server"));
+    k_set_text(c, m, "path", k->name);
+    k_set_bool(c, m, "active", active(c, k));
+    k_set(c, m, TEXT("access"),
+          flags(c, member_const(c, k, "access"), access, COUNT_OF(access), false));
+    k_set_text(c, p, "who", const_text_of(const_get(publish, "who"), TEXT("nobody")));
+    k_set_bool(c, p, "direct", const_bool_of(const_get(publish, "direct"), false));
+    k_set(c, m, TEXT("publish"), p);
+    const Const *enabled = const_get(conversation, "enabled");
+    k_set_bool(c, v, "enabled",
+               const_bool_of(enabled ? enabled : const_get(conversation, "active"), false));
+    k_set(c, v, TEXT("limit"), k_int(c, const_int_of(const_get(conversation, "limit"), 0)));
+    k_set(c, v, TEXT("ttl"), k_int(c, const_int_of(const_get(conversation, "ttl"), 0)));
+    k_set(c, m, TEXT("conversation"), v);
+    k_set_text(c, d, "guarantee",
+               const_text_of(const_get(delivery, "guarantee"), TEXT("at_most_once")));
+    k_set_bool(c, d, "per_recipient", const_bool_of(const_get(delivery, "per_recipient"), false));
+    k_set(c, m, TEXT("delivery"), d);
+    k_set(c, m, TEXT("messages_per_minute"),
+          k_int(c, const_int_of(const_get(limit, "messages_per_minute"), 0)));
+    if (checks_params(k))
+        set_proc(c, m, k);
+    copy_member(c, m, k, "middleware");
+    return m;
+}
+
+static const Const *message(Comp *c, const Construct *k)
+{
+    Const *m = named(c, k);
+    Text auth = construct_text(k, "auth"), to = construct_text(k, "deliver_to");
+    k_set_text(c, m, "server", construct_text(k, "realtime_server"));
+    k_set_text(c, m, "channel", construct_text(k, "channel"));
+    k_set_text(c, m, "auth", auth.ptr ? auth : TEXT(""));
+    k_set_text(c, m, "deliver_to", to.ptr ? to : TEXT("channel"));
+    set_proc(c, m, k);
+    k_set_bool(c, m, "active", active(c, k));
+    copy_member(c, m, k, "middleware");
+    return m;
+}
+
+static const Const *server_trigger(Comp *c, const Construct *k)
+{
+    static const char *const names[] = {"connect", "disconnect", "join", "leave", "deliver"};
+    bool of_channel = k->kind == CK_CHANNEL_TRIGGER;
+    const Const *given = member_const(c, k, "actions");
+    Const *m = named(c, k), *actions = k_map(c);
+    Text server = construct_text(k, "realtime_server"), channel = construct_text(k, "channel");
+    k_set_text(c, m, "server", server.ptr ? server : TEXT(""));
+    if (of_channel)
+        k_set_text(c, m, "channel", channel.ptr ? channel : TEXT(""));
+    for (size_t i = of_channel ? 2 : 0; i < (of_channel ? COUNT_OF(names) : 2); i++)
+        k_set_bool(c, actions, names[i], const_bool_of(const_get(given, names[i]), !given));
+    k_set(c, m, TEXT("actions"), actions);
+    set_proc(c, m, k);
+    k_set_bool(c, m, "active", active(c, k));
+    return m;
+}
+
 static const Const *query(Comp *c, const Construct *k)
 {
     Const *m = named(c, k);
@@ -289,7 +379,8 @@ const Const *meta_program(Prog *pr, Text name)
           *queries = k_list(c);
     Const *groups = k_list(c), *functions = k_map(c), *tasks = k_list(c), *middlewares = k_map(c),
           *addons = k_map(c);
-    Const *jobs = k_list(c);
+    Const *jobs = k_list(c), *servers = k_list(c), *server_channels = k_list(c),
+          *messages = k_list(c), *server_triggers = k_list(c);
     const Construct *workspace = NULL;
     int64_t table_id = 0;
     for (size_t i = 0; i < pr->all.len; i++) {
@@ -307,6 +398,11 @@ const Const *meta_program(Prog *pr, Text name)
         case CK_ADDON: k_set(c, addons, k->name, addon(c, k)); break;
         case CK_RUN_JOB:
         case CK_RUN_SERVICE: k_push(c, jobs, job(c, k)); break;
+        case CK_REALTIME_SERVER: k_push(c, servers, realtime_server(c, k)); break;
+        case CK_CHANNEL: k_push(c, server_channels, server_channel(c, k)); break;
+        case CK_MESSAGE: k_push(c, messages, message(c, k)); break;
+        case CK_REALTIME_SERVER_TRIGGER:
+        case CK_CHANNEL_TRIGGER: k_push(c, server_triggers, server_trigger(c, k)); break;
         case CK_WORKSPACE: workspace = workspace ? workspace : k; break;
         default: break;
         }
@@ -327,6 +423,12 @@ const Const *meta_program(Prog *pr, Text name)
     k_set(c, m, TEXT("middleware"), middlewares);
     k_set(c, m, TEXT("addons"), addons);
     k_set(c, m, TEXT("jobs"), jobs);
+    if (servers->count) {
+        k_set(c, m, TEXT("servers"), servers);
+        k_set(c, m, TEXT("server_channels"), server_channels);
+        k_set(c, m, TEXT("messages"), messages);
+        k_set(c, m, TEXT("server_triggers"), server_triggers);
+    }
     if (workspace)
         copy_member(c, m, workspace, "env");
     return m;

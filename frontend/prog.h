@@ -16,6 +16,8 @@ typedef struct Prog {
 void prog_resolve(Prog *pr);
 void prog_deinit(Prog *pr);
 Construct *prog_find(const Prog *pr, ConstructKind kind, Text name);
+/** Under which prog_find knows a channel of a realtime server. */
+Text prog_channel_key(Prog *pr, Text server, Text path);
 /** Report an unknown name (an error, or a warning in loose mode). */
 void prog_unknown(Prog *pr, ConstructKind kind, const char *what, Text name, Pos pos);
 /** A column of a table; NULL = none. dblink columns count as known. */

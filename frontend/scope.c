@@ -22,8 +22,19 @@ Text slug(Comp *c, Text name)
     return t;
 }
 
+Text prog_channel_key(Prog *pr, Text server, Text path)
+{
+    return arena_printf(pr->c->a, TEXT_FMT " " TEXT_FMT, TEXT_ARG(server), TEXT_ARG(path));
+}
+
 static Text key_of(Prog *pr, const Construct *k)
 {
+    Text server = construct_text(k, "realtime_server"), channel = construct_text(k, "channel");
+    if (k->kind == CK_CHANNEL)
+        return prog_channel_key(pr, server, k->name);
+    if (k->kind == CK_MESSAGE) /* a channel's messages have names of their own */
+        return arena_printf(pr->c->a, TEXT_FMT " " TEXT_FMT " " TEXT_FMT, TEXT_ARG(server),
+                            TEXT_ARG(channel), TEXT_ARG(k->name));
     if (k->kind != CK_QUERY)
         return k->name;
     Text verb = construct_text(k, "verb"), group = construct_text(k, "api_group");
@@ -141,6 +152,25 @@ static void add_synthetic(Prog *pr, FieldList *out, const char *name, const char
     PUSH(pr->c, out, f);
 }
 
+/* A message handler also has the path parameters of its channel; a payload cannot replace them. */
+static void add_path_params(Prog *pr, const Construct *k, FieldList *out)
+{
+    Text key =
+        prog_channel_key(pr, construct_text(k, "realtime_server"), construct_text(k, "channel"));
+    const Construct *channel = prog_find(pr, CK_CHANNEL, key);
+    for (size_t i = 0; channel && i < channel->input.len; i++) {
+        Field *param = channel->input.ptr[i];
+        bool placed = !param->name.ptr;
+        for (size_t f = 0; f < out->len && !placed; f++)
+            if (text_eq(out->ptr[f]->name, param->name)) {
+                out->ptr[f] = param;
+                placed = true;
+            }
+        if (!placed)
+            PUSH(pr->c, out, param);
+    }
+}
+
 void prog_inputs(Prog *pr, Construct *k)
 {
     if (k->kind == CK_TABLE || k->kind == CK_AGENT)
@@ -166,6 +196,8 @@ void prog_inputs(Prog *pr, Construct *k)
                 PUSH(pr->c, &out, column);
         }
     }
+    if (k->kind == CK_MESSAGE)
+        add_path_params(pr, k, &out);
     if (k->kind == CK_MIDDLEWARE && !k->has_input) {
         add_synthetic(pr, &out, "vars", "json");
         add_synthetic(pr, &out, "type", "text");

@@ -12,7 +12,8 @@ typedef struct Listing {
 } Listing;
 
 static const char *const kind_names[PROC_KIND_COUNT] = {
-    "function", "query", "realtime_trigger", "task", "middleware", "addon", "test", "expression",
+    "function", "query", "realtime_trigger", "task",    "middleware",
+    "addon",    "test",  "expression",       "message",
 };
 
 static void put_operand(Listing *l, uint8_t kind, unsigned shift)
