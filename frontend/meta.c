@@ -423,7 +423,7 @@ const Const *meta_program(Prog *pr, Text name)
     k_set(c, m, TEXT("middleware"), middlewares);
     k_set(c, m, TEXT("addons"), addons);
     k_set(c, m, TEXT("jobs"), jobs);
-    if (servers->count) {
+    if (servers && servers->count) {
         k_set(c, m, TEXT("servers"), servers);
         k_set(c, m, TEXT("server_channels"), server_channels);
         k_set(c, m, TEXT("messages"), messages);
