@@ -251,6 +251,7 @@ typedef struct Parser {
     bool backtick;
     bool range_ok;         /* directly inside ( ) */
     bool disable_ok;       /* "!" before keys */
+    bool in_addon;         /* its query's result needs no name */
     const char *query_key; /* values of this key are query conditions, "" = none */
     uint32_t chain_end;    /* offset + 1 of the token behind the last filter chain */
 } Parser;

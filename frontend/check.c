@@ -1094,8 +1094,8 @@ static void table(Check *ck)
     for (size_t i = 0; i < index->value->items.len; i++) {
         const Expr *row = index->value->items.ptr[i];
         enum_value(ck, pair_value(row, "type"), "type",
-                   "primary btree btree|unique gin search vector",
-                   "primary, btree, btree|unique, gin, search, vector");
+                   "primary btree btree|unique gin search vector spatial",
+                   "primary, btree, btree|unique, gin, search, vector, spatial");
         const Expr *fields = pair_value(row, "field");
         if (!fields || fields->kind != EX_LIST || prog_has_dblink(k))
             continue;

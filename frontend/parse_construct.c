@@ -288,7 +288,9 @@ static void member(Parser *p, Construct *k, const MemberSpec *specs, size_t n)
     case 'S':
         k->has_stack = true;
         if (p->tok.kind == TOK_LBRACE && !twice) {
+            p->in_addon = k->kind == CK_ADDON;
             parse_block(p, &k->stack);
+            p->in_addon = false;
         } else if (p->tok.kind == TOK_LBRACE) {
             Block unused = {0};
             parse_block(p, &unused);

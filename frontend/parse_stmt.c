@@ -848,7 +848,7 @@ static bool takes_if(const Stmt *s)
 static void target(Parser *p, Stmt *s)
 {
     if (!parse_is_word(p, "as")) {
-        if (s->info->result == R_WANT && !s->disabled)
+        if (s->info->result == R_WANT && !s->disabled && !p->in_addon)
             report(p->c, D_RESULT_UNUSED, s->pos, NO_HINT,
                    "the result of " TEXT_FMT " is not stored", TEXT_ARG(s->keyword));
         return;

@@ -158,6 +158,7 @@ static bool compile_column(Query *q, const Const *path, Ex *out)
     out->sql = arena_printf(&q->arena, "json_extract(" TEXT_FMT ",?%u)", TEXT_ARG(out->sql),
                             sql_bind(&q->sql, dbv_text(p)));
     out->col = NULL;
+    out->json = true;
     out->type = (ColType){CK_ANY, CK_ANY};
     return out->sql.ptr || fail_memory(q->c);
 }
@@ -184,17 +185,17 @@ static const FilterRow filter_rows[] = {
     {"subtract", 2, 'a', "($1 - $2)", NULL},
     {"mul", 2, 'a', "($1 * $2)", NULL},
     {"multiply", 2, 'a', "($1 * $2)", NULL},
-    {"div", 2, 'd', "(CAST($1 AS REAL) / $2)", NULL},
-    {"divide", 2, 'd', "(CAST($1 AS REAL) / $2)", NULL},
+    {"div", 2, 'd', "(CAST($1 AS REAL) / nullif($2,0))", NULL},
+    {"divide", 2, 'd', "(CAST($1 AS REAL) / nullif($2,0))", NULL},
     {"floor", 1, 'i', "CAST(floor($1) AS INTEGER)", NULL},
     {"ceil", 1, 'i', "CAST(ceil($1) AS INTEGER)", NULL},
-    {"round", 1, 'd', "round($1,$2)", "0"},
+    {"round", 1, 'd', "round($1,$2)", "2"},
     {"length", 1, 'i', "length($1)", NULL},
     {"to_lower", 1, 't', "xs_lower($1)", NULL},
     {"to_upper", 1, 't', "xs_upper($1)", NULL},
     {"unaccent", 1, 't', "xs_unaccent($1)", NULL},
-    {"concat", 2, 't', "($1 || $2)", NULL},
-    {"substr", 2, 't', "substr($1,$2+1,$3)", NULL},
+    {"concat", 2, 't', "(coalesce($1,'') || $3 || $2)", NULL},
+    {"substr", 2, 't', "substr($1,$2,$3)", NULL},
     {"coalesce", 2, '=', "coalesce($1,$2)", NULL},
     {"to_int", 1, 'i', "CAST($1 AS INTEGER)", NULL},
     {"to_decimal", 1, 'd', "CAST($1 AS REAL)", NULL},
@@ -208,10 +209,10 @@ static const FilterRow filter_rows[] = {
     {"timestamp_day_of_year", 1, 'i', "xs_ts_part($1,'day_of_year',$2)", "'UTC'"},
     {"timestamp_hour", 1, 'i', "xs_ts_part($1,'hour',$2)", "'UTC'"},
     {"timestamp_minute", 1, 'i', "xs_ts_part($1,'minute',$2)", "'UTC'"},
-    {"timestamp_epoch_day", 1, 'i', "($1 / 86400000)", NULL},
-    {"timestamp_epoch_hour", 1, 'i', "($1 / 3600000)", NULL},
-    {"timestamp_epoch_minute", 1, 'i', "($1 / 60000)", NULL},
-    {"timestamp_epoch_sec", 1, 'i', "($1 / 1000)", NULL},
+    {"timestamp_epoch_day", 1, 'i', "CAST(floor($1 / 86400000.0) AS INTEGER)", NULL},
+    {"timestamp_epoch_hour", 1, 'i', "CAST(floor($1 / 3600000.0) AS INTEGER)", NULL},
+    {"timestamp_epoch_minute", 1, 'i', "CAST(floor($1 / 60000.0) AS INTEGER)", NULL},
+    {"timestamp_epoch_sec", 1, 'i', "CAST(floor($1 / 1000.0) AS INTEGER)", NULL},
     {"timestamp_epoch_ms", 1, 'i', "($1)", NULL},
     {"timestamp_add_seconds", 1, 's', "($1 + $2 * 1000)", "1"},
     {"timestamp_add_minutes", 1, 's', "($1 + $2 * 60000)", "1"},
@@ -227,6 +228,7 @@ static const FilterRow filter_rows[] = {
     {"timestamp_subtract_years", 1, 's', "xs_ts_add($1,-12 * $2)", "1"},
     {"distance", 2, 'd', "xs_geo_distance($1,$2)", NULL},
     {"within", 3, 'b', "(xs_geo_distance($1,$2) <= $3)", NULL},
+    {"covers", 2, 'b', "xs_geo_covers($1,$2)", NULL},
     {"cosine_similarity", 2, 'd', "xs_vec_cos($1,$2)", NULL},
     {"cosine_distance", 2, 'd', "(1.0 - xs_vec_cos($1,$2))", NULL},
     {"l1_distance_manhattan", 2, 'd', "xs_vec_l1($1,$2)", NULL},
@@ -299,8 +301,10 @@ static bool compile_filter(Query *q, const Const *x, Ex *out)
     const char *sql = row->sql;
     if (text_eq(name, TEXT("length")) && ex[0].type.kind == CK_LIST)
         sql = "json_array_length($1)";
-    if (text_eq(name, TEXT("substr")) && n < 3)
-        sql = "substr($1,$2+1)";
+    if (text_eq(name, TEXT("substr")))
+        sql = n < 3 ? "substr($1,$2+($2>=0))" : "substr($1,$2+($2>=0),$3)";
+    if (text_eq(name, TEXT("concat")) && n < 3)
+        sql = "(coalesce($1,'') || $2)";
     *out = (Ex){.type = result_type(row->result, &ex[0]), .v = val_unset()};
     for (uint32_t i = 0; i < n; i++)
         out->has_col = out->has_col || ex[i].has_col;
@@ -327,7 +331,9 @@ bool expr_sql(Query *q, const Ex *x, const Ex *like, Text *out)
 {
     if (x->sql.ptr) {
         *out = x->sql;
-        return true;
+        if (x->json && like && !like->sql.ptr && like->v.kind == V_TEXT)
+            *out = arena_printf(&q->arena, "CAST(" TEXT_FMT " AS TEXT)", TEXT_ARG(x->sql));
+        return out->ptr || fail_memory(q->c);
     }
     xs_db_value v;
     bool match;

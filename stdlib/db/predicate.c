@@ -175,7 +175,7 @@ static bool write_equal(Query *q, bool equal, const Ex *l, const Ex *r, Buf *out
                    TEXT_ARG(r->sql));
         return true;
     }
-    if (!expr_sql(q, v, x, &b) || !expr_sql(q, x, NULL, &a))
+    if (!expr_sql(q, v, x, &b) || !expr_sql(q, x, v, &a))
         return false;
     const char *op = equal ? "IS" : val_is_null(v->v) ? "IS NOT" : "<>";
     buf_printf(out, "(" TEXT_FMT " %s " TEXT_FMT ")", TEXT_ARG(a), op, TEXT_ARG(b));

@@ -8,7 +8,7 @@
 
 typedef enum ReturnType { RET_LIST, RET_SINGLE, RET_EXISTS, RET_COUNT, RET_AGGREGATE } ReturnType;
 
-enum { PER_PAGE_DEFAULT = 25, PER_PAGE_MAX = 10000 };
+enum { PER_PAGE_DEFAULT = 25, PER_PAGE_MAX = 10000, SORT_MAX_BYTES = 64 << 10 };
 
 typedef struct Page {
     bool on, totals, metadata;
@@ -238,6 +238,8 @@ static bool write_aggregate(Select *s, const Const *ret)
 static bool sort_key(Select *s, Text name, Text dir, bool *by_id, bool *desc)
 {
     Ex x;
+    if (s->order.len > SORT_MAX_BYTES)
+        return call_fail(s->q.c, XS_E_LIMIT, "the sort has too many keys");
     buf_cstr(&s->order, s->order.len ? ", " : " ORDER BY ");
     if (text_eq(dir, TEXT("rand"))) {
         buf_cstr(&s->order, "random()");
@@ -263,7 +265,13 @@ static bool override_key(Select *s, Value v, bool *used, bool *by_id, bool *desc
     if (v.kind != V_MAP || by.kind != V_TEXT || by.text->len == 0)
         return true;
     Text d = dir.kind == V_TEXT ? val_text_view(dir) : TEXT("asc");
+    Ex x;
     *used = true;
+    if (!expr_named(&s->q, val_text_view(by), &x))
+        return false;
+    if (x.col && x.col->internal)
+        return fail_param(s->q.c, val_text_view(by), "Unsupported parameter reference - " TEXT_FMT,
+                          TEXT_ARG(val_text_view(by)));
     return sort_key(s, val_text_view(by), d, by_id, desc);
 }
 

@@ -33,6 +33,7 @@ typedef struct Ex {
     ColType type;
     Text each;    /* "[]" in the path: the elements, ptr NULL = none; sql is about e.value */
     bool has_col; /* a column takes part */
+    bool json;    /* a member of a json column: compares as text with a text */
     Value v;      /* borrowed: the plain value */
 } Ex;
 

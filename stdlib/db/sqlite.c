@@ -229,18 +229,61 @@ static bool only_blank(const char *t, const char *end)
     return t >= end;
 }
 
+/* The first use of a virtual table declares its columns, which looks like CREATE TABLE to the
+ * authorizer. json_each, json_tree and tables of the file are declared here and the statement gets
+ * another try; the functions that show settings stay closed. */
+static bool declare_table(xs_db_conn *c)
+{
+    static const char failed[] = "vtable constructor failed: ";
+    const char *msg = sqlite3_errmsg(c->db);
+    if (strncmp(msg, failed, sizeof failed - 1) != 0)
+        return false;
+    char name[256];
+    snprintf(name, sizeof name, "%s", msg + sizeof failed - 1);
+    bool known = strcmp(name, "json_each") == 0 || strcmp(name, "json_tree") == 0;
+    sqlite3_stmt *st = NULL;
+    if (!known && sqlite3_prepare_v2(c->db, "SELECT 1 FROM sqlite_master WHERE name = ?", -1, &st,
+                                     NULL) == SQLITE_OK) {
+        sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
+        known = sqlite3_step(st) == SQLITE_ROW;
+        sqlite3_finalize(st);
+    }
+    Buf sql = BUF_INIT;
+    buf_cstr(&sql, "SELECT 1 FROM ");
+    sql_ident(&sql, text_from(name));
+    st = NULL;
+    known = known && !sql.failed &&
+            sqlite3_prepare_v2(c->db, sql.ptr, (int)sql.len, &st, NULL) == SQLITE_OK;
+    sqlite3_finalize(st);
+    buf_deinit(&sql);
+    return known;
+}
+
+static int prepare_text(xs_db_conn *c, const char *sql, size_t len, unsigned flags,
+                        sqlite3_stmt **st, const char **tail)
+{
+    c->untrusted = (flags & XS_DB_UNTRUSTED) != 0;
+    int rc = sqlite3_prepare_v3(c->db, sql, (int)len, SQLITE_PREPARE_PERSISTENT, st, tail);
+    c->untrusted = false;
+    return rc;
+}
+
 static sqlite3_stmt *compile(xs_db_conn *c, const char *sql, size_t len, unsigned flags,
                              xs_error *err)
 {
+    enum { DECLARE_MAX = 16 };
     if (len > INT32_MAX / 2) {
         (void)xs_fail(err, XS_E_DATABASE, XS_NO_POS, "statement is too long");
         return NULL;
     }
     sqlite3_stmt *st = NULL;
     const char *tail = NULL;
-    c->untrusted = (flags & XS_DB_UNTRUSTED) != 0;
-    int rc = sqlite3_prepare_v3(c->db, sql, (int)len, SQLITE_PREPARE_PERSISTENT, &st, &tail);
-    c->untrusted = false;
+    int rc = prepare_text(c, sql, len, flags, &st, &tail);
+    for (int i = 0; rc != SQLITE_OK && (flags & XS_DB_UNTRUSTED) && i < DECLARE_MAX; i++) {
+        if (!declare_table(c))
+            break;
+        rc = prepare_text(c, sql, len, flags, &st, &tail);
+    }
     if (rc != SQLITE_OK) {
         (void)sqlite_error(c, rc, err);
         return NULL;

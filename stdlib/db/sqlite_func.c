@@ -13,9 +13,9 @@
 #include "core/num.h"
 #include "core/text.h"
 #include "core/vec.h"
+#include "stdlib/filters/datetime.h"
 
 enum { MATCH_LIMIT = 1000000, DEPTH_LIMIT = 10000, CONST_MAX_BYTES = 64 << 20 };
-static const int64_t DAY_MS = 86400000;
 
 static Text arg_text(sqlite3_value *v)
 {
@@ -372,159 +372,127 @@ static void f_contains(sqlite3_context *ctx, int argc, sqlite3_value **argv)
     arena_deinit(&a);
 }
 
-/* ---- time: milliseconds since 1970, proleptic Gregorian, a fixed offset at most ---- */
-
-static int64_t floor_div(int64_t a, int64_t b)
-{
-    return a / b - (a % b != 0 && (a < 0) != (b < 0));
-}
-
-static int64_t days_from_civil(int64_t y, int m, int d)
-{
-    y -= m <= 2;
-    int64_t era = floor_div(y, 400);
-    int64_t yoe = y - era * 400;
-    int64_t doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-    return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
-}
-
-static void civil_from_days(int64_t z, int64_t *y, int *m, int *d)
-{
-    z += 719468;
-    int64_t era = floor_div(z, 146097);
-    int64_t doe = z - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    int64_t mp = (5 * doy + 2) / 153;
-    *d = (int)(doy - (153 * mp + 2) / 5 + 1);
-    *m = (int)(mp < 10 ? mp + 3 : mp - 9);
-    *y = yoe + era * 400 + (*m <= 2);
-}
-
-static int month_days(int64_t y, int m)
-{
-    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
-    return days[m - 1] + (m == 2 && leap);
-}
-
-/* "UTC", "+02:00", "-0330"; false = a zone this function does not know. */
-static bool zone_offset(Text tz, int64_t *ms)
-{
-    *ms = 0;
-    if (tz.len == 0 || text_eq(tz, TEXT("UTC")) || text_eq(tz, TEXT("GMT")) ||
-        text_eq(tz, TEXT("Z")))
-        return true;
-    if (tz.ptr[0] != '+' && tz.ptr[0] != '-')
-        return false;
-    int64_t digits = 0, n = 0;
-    for (size_t i = 1; i < tz.len; i++) {
-        if (tz.ptr[i] == ':')
-            continue;
-        if (tz.ptr[i] < '0' || tz.ptr[i] > '9' || n >= 4)
-            return false;
-        digits = digits * 10 + (tz.ptr[i] - '0');
-        n++;
-    }
-    if (n == 2)
-        digits *= 100;
-    else if (n != 4)
-        return false;
-    *ms = (digits / 100 * 60 + digits % 100) * 60000 * (tz.ptr[0] == '-' ? -1 : 1);
-    return true;
-}
-
-static int64_t iso_week(int64_t days)
-{
-    int64_t wd = floor_div(days + 3, 7) * -7 + days + 3; /* Monday = 0 */
-    int64_t thursday = days - wd + 3, y;
-    int m, d;
-    civil_from_days(thursday, &y, &m, &d);
-    return (thursday - days_from_civil(y, 1, 1)) / 7 + 1;
-}
-
-enum { MS_LIMIT_DAYS = 100000000 };
-
-static bool time_arg(sqlite3_value *v, int64_t *ms)
-{
-    *ms = sqlite3_value_int64(v);
-    return *ms / DAY_MS<MS_LIMIT_DAYS && * ms / DAY_MS> - MS_LIMIT_DAYS;
-}
+/* ---- time: milliseconds since 1970, any zone the timestamp filters know ---- */
 
 static void f_ts_part(sqlite3_context *ctx, int argc, sqlite3_value **argv)
 {
-    int64_t ms, off;
     if (any_null(ctx, argc, argv))
         return;
-    if (!zone_offset(arg_text(argv[2]), &off)) {
-        sqlite3_result_error(ctx, "Unknown or bad timezone", -1);
+    Zone zone;
+    xs_error err = {0};
+    if (!zone_find(arg_text(argv[2]), &zone, &err)) {
+        sqlite3_result_error(ctx, err.message, -1);
         return;
     }
-    if (!time_arg(argv[0], &ms)) {
-        sqlite3_result_null(ctx);
-        return;
-    }
-    ms += off;
-    int64_t days = floor_div(ms, DAY_MS), in_day = ms - days * DAY_MS, y, r = 0;
-    int m, d;
-    civil_from_days(days, &y, &m, &d);
+    DateParts d;
+    date_split(sqlite3_value_int64(argv[0]), &zone, &d);
     Text part = arg_text(argv[1]);
+    int64_t r = d.minute;
     if (text_eq(part, TEXT("year")))
-        r = y;
+        r = d.year;
     else if (text_eq(part, TEXT("month")))
-        r = m;
+        r = d.month;
     else if (text_eq(part, TEXT("week")))
-        r = iso_week(days);
+        r = d.iso_week;
     else if (text_eq(part, TEXT("day_of_month")))
-        r = d;
+        r = d.day;
     else if (text_eq(part, TEXT("day_of_week")))
-        r = days + 4 - floor_div(days + 4, 7) * 7;
+        r = d.weekday;
     else if (text_eq(part, TEXT("day_of_year")))
-        r = days - days_from_civil(y, 1, 1) + 1;
+        r = d.yearday + 1;
     else if (text_eq(part, TEXT("hour")))
-        r = in_day / 3600000;
-    else
-        r = in_day / 60000 % 60;
+        r = d.hour;
     sqlite3_result_int64(ctx, r);
 }
 
 /* xs_ts_add(ms, months): the day is clamped to the month's end. */
 static void f_ts_add(sqlite3_context *ctx, int argc, sqlite3_value **argv)
 {
-    int64_t ms;
+    int64_t out;
     if (any_null(ctx, argc, argv))
         return;
-    int64_t months = sqlite3_value_int64(argv[1]);
-    if (!time_arg(argv[0], &ms) || months > 12 * 100000 || months < -12 * 100000) {
+    if (date_add_months(sqlite3_value_int64(argv[0]), sqlite3_value_int64(argv[1]), &out))
+        sqlite3_result_int64(ctx, out);
+    else
         sqlite3_result_null(ctx);
-        return;
-    }
-    int64_t days = floor_div(ms, DAY_MS), in_day = ms - days * DAY_MS, y;
-    int m, d;
-    civil_from_days(days, &y, &m, &d);
-    int64_t total = y * 12 + (m - 1) + months;
-    y = floor_div(total, 12);
-    m = (int)(total - y * 12) + 1;
-    int last = month_days(y, m);
-    sqlite3_result_int64(ctx, days_from_civil(y, m, d < last ? d : last) * DAY_MS + in_day);
 }
 
 /* ---- geo: {"type":"point","data":{"lng":…,"lat":…}} ---- */
+
+static bool read_point(const Const *data, double *lng, double *lat)
+{
+    *lng = const_dec_of(const_get(data, "lng"), 0);
+    *lat = const_dec_of(const_get(data, "lat"), 0);
+    return const_get(data, "lng") && const_get(data, "lat");
+}
 
 static bool point_of(Text t, double *lng, double *lat)
 {
     Arena a;
     arena_init(&a, CONST_MAX_BYTES);
     xs_error err = {0};
-    const Const *c = json_parse(&a, t, &err);
-    const Const *data = const_get(c, "data");
-    bool ok = const_get(data, "lng") && const_get(data, "lat");
-    if (ok) {
-        *lng = const_dec_of(const_get(data, "lng"), 0);
-        *lat = const_dec_of(const_get(data, "lat"), 0);
-    }
+    bool ok = read_point(const_get(json_parse(&a, t, &err), "data"), lng, lat);
     arena_deinit(&a);
     return ok;
+}
+
+typedef enum Side { OUTSIDE, INSIDE, ON_EDGE } Side;
+
+/* Even-odd rule on plain longitude and latitude. */
+static Side side_of_ring(const Const *ring, double x, double y)
+{
+    bool in = false;
+    double ax, ay, bx, by;
+    if (ring->kind != C_LIST || ring->count == 0 ||
+        !read_point(ring->items[ring->count - 1], &ax, &ay))
+        return OUTSIDE;
+    for (uint32_t i = 0; i < ring->count; i++, ax = bx, ay = by) {
+        if (!read_point(ring->items[i], &bx, &by))
+            return OUTSIDE;
+        double cross = (bx - ax) * (y - ay) - (by - ay) * (x - ax);
+        if (fabs(cross) < 1e-12 && x >= fmin(ax, bx) && x <= fmax(ax, bx) && y >= fmin(ay, by) &&
+            y <= fmax(ay, by))
+            return ON_EDGE;
+        if ((ay > y) != (by > y) && x < (bx - ax) * (y - ay) / (by - ay) + ax)
+            in = !in;
+    }
+    return in ? INSIDE : OUTSIDE;
+}
+
+/* The first ring is the border, the others are holes. */
+static bool polygon_covers(const Const *rings, double x, double y)
+{
+    for (uint32_t i = 0; rings->kind == C_LIST && i < rings->count; i++) {
+        Side s = side_of_ring(rings->items[i], x, y);
+        if (s == ON_EDGE)
+            return true;
+        if ((s == INSIDE) != (i == 0))
+            return false;
+    }
+    return rings->kind == C_LIST && rings->count > 0;
+}
+
+/* xs_geo_covers(polygon or polygons, point) */
+static void f_geo_covers(sqlite3_context *ctx, int argc, sqlite3_value **argv)
+{
+    double x, y;
+    if (any_null(ctx, argc, argv))
+        return;
+    if (!point_of(arg_text(argv[1]), &x, &y)) {
+        sqlite3_result_null(ctx);
+        return;
+    }
+    Arena a;
+    arena_init(&a, CONST_MAX_BYTES);
+    xs_error err = {0};
+    const Const *shape = json_parse(&a, arg_text(argv[0]), &err), *data = const_get(shape, "data");
+    bool many = text_eq(const_get_text(shape, "type"), TEXT("polys")), hit = false;
+    if (data && data->kind == C_LIST && !many)
+        hit = polygon_covers(data, x, y);
+    for (uint32_t i = 0; many && data && data->kind == C_LIST && !hit && i < data->count; i++)
+        hit = polygon_covers(data->items[i], x, y);
+    arena_deinit(&a);
+    sqlite3_result_int(ctx, hit);
 }
 
 static void f_geo_distance(sqlite3_context *ctx, int argc, sqlite3_value **argv)
@@ -575,16 +543,13 @@ static void f_vec(sqlite3_context *ctx, int argc, sqlite3_value **argv)
     if (any_null(ctx, argc, argv))
         return;
     if (!vec_sums(argv[0], argv[1], &s)) {
-        sqlite3_result_null(ctx);
+        sqlite3_result_error(ctx, "vectors of different length", -1);
         return;
     }
     switch (*(const char *)sqlite3_user_data(ctx)) {
     case 'c': {
         double n = sqrt(s.aa) * sqrt(s.bb);
-        if (n == 0)
-            sqlite3_result_null(ctx);
-        else
-            sqlite3_result_double(ctx, s.dot / n);
+        sqlite3_result_double(ctx, n == 0 ? 0 : s.dot / n);
         break;
     }
     case '1': sqlite3_result_double(ctx, s.l1); break;
@@ -645,14 +610,23 @@ static const struct FuncRow {
     SqlFn fn;
     const char *data;
 } func_rows[] = {
-    {"regexp", 2, f_regexp, NULL},        {"xs_like", 2, f_like, NULL},
-    {"xs_ilike", 2, f_ilike, NULL},       {"xs_includes", 2, f_includes, NULL},
-    {"xs_search", 2, f_search, NULL},     {"xs_lower", 1, f_lower, NULL},
-    {"xs_upper", 1, f_upper, NULL},       {"xs_unaccent", 1, f_unaccent, NULL},
-    {"xs_contains", 2, f_contains, NULL}, {"xs_ts_part", 3, f_ts_part, NULL},
-    {"xs_ts_add", 2, f_ts_add, NULL},     {"xs_geo_distance", 2, f_geo_distance, NULL},
-    {"xs_vec_cos", 2, f_vec, "c"},        {"xs_vec_l1", 2, f_vec, "1"},
-    {"xs_vec_l2", 2, f_vec, "2"},         {"xs_vec_ip", 2, f_vec, "i"},
+    {"regexp", 2, f_regexp, NULL},
+    {"xs_like", 2, f_like, NULL},
+    {"xs_ilike", 2, f_ilike, NULL},
+    {"xs_includes", 2, f_includes, NULL},
+    {"xs_search", 2, f_search, NULL},
+    {"xs_lower", 1, f_lower, NULL},
+    {"xs_upper", 1, f_upper, NULL},
+    {"xs_unaccent", 1, f_unaccent, NULL},
+    {"xs_contains", 2, f_contains, NULL},
+    {"xs_ts_part", 3, f_ts_part, NULL},
+    {"xs_ts_add", 2, f_ts_add, NULL},
+    {"xs_geo_distance", 2, f_geo_distance, NULL},
+    {"xs_vec_cos", 2, f_vec, "c"},
+    {"xs_vec_l1", 2, f_vec, "1"},
+    {"xs_vec_l2", 2, f_vec, "2"},
+    {"xs_vec_ip", 2, f_vec, "i"},
+    {"xs_geo_covers", 2, f_geo_covers, NULL},
 };
 
 bool sqlite_functions(sqlite3 *db, xs_error *err)

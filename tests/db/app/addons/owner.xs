@@ -1,0 +1,11 @@
+addon "owner" {
+  input {
+    int id?
+  }
+  stack {
+    db.query user {
+      where = $db.user.id == $input.id
+      return = {type: "single"}
+    }
+  }
+}
