@@ -203,10 +203,10 @@ static void print_one(const Diag *d, DiagSource source, void *ctx, bool colour, 
         buf_char(out, ' ');
     if (colour)
         buf_cstr(out, d->severity == SEV_ERROR ? "\x1b[31m" : "\x1b[35m");
-    buf_printf(out, "%s:", word);
+    buf_printf(out, "%s[%s]:", word, d->id);
     buf_cstr(out, colour ? "\x1b[0m " : " ");
     put_visible_text(out, d->message);
-    buf_printf(out, " [%s]\n", d->id);
+    buf_char(out, '\n');
     if (d->pos.line && d->pos.file && source) {
         Text text = source(ctx, d->pos.file);
         if (text.ptr)

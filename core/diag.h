@@ -30,7 +30,7 @@ void diag_init(DiagList *d, Arena *arena);
 void diag_add(DiagList *d, Severity sev, const char *id, xs_pos pos, Text hint, const char *fmt,
               ...) XS_PRINTF(6, 7);
 void diag_sort(DiagList *d); /* by file, line, column; stable */
-/** file:line:col: error: message [id], the source line, a caret, the hint. */
+/** file:line:col: error[id]: message, the source line, a caret, the hint. */
 void diag_print(const DiagList *d, DiagSource source, void *ctx, bool colour, Buf *out);
 /** JSON list of {file, line, column, length, severity, id, message, hint}. */
 void diag_json(const DiagList *d, Buf *out);

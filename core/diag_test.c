@@ -36,14 +36,14 @@ static void prints(void **state)
     assert_int_equal(d.warnings, 2);
     diag_print(&d, source, NULL, false, &out);
     buf_char(&out, '\0');
-    assert_string_equal(out.ptr, "error: no position [project]\n"
-                                 "a.xs:3:1: warning: no such line [empty]\n"
+    assert_string_equal(out.ptr, "error[project]: no position\n"
+                                 "a.xs:3:1: warning[empty]: no such line\n"
                                  "  \n"
                                  "  ^\n"
-                                 "b.xs:1:10: warning: unused [unused]\n"
+                                 "b.xs:1:10: warning[unused]: unused\n"
                                  "  function \"a\" {\n"
                                  "           ^\n"
-                                 "b.xs:2:7: error: unknown filter 'lenght' [unknown-filter]\n"
+                                 "b.xs:2:7: error[unknown-filter]: unknown filter 'lenght'\n"
                                  "  \t\xC3\xA9 $x|lenght\n"
                                  "  \t     ^~~~~~\n"
                                  "  hint: did you mean 'length'?\n");
