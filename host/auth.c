@@ -221,6 +221,11 @@ void auth_free(Auth *a)
 
 /* ---- identities ---- */
 
+Text auth_tenant(const Auth *a)
+{
+    return a->tenant;
+}
+
 int64_t auth_table_id(const Auth *a, Text table)
 {
     int64_t number = 0;

@@ -39,6 +39,7 @@ XS_MUST_CHECK bool auth_make_token(const Auth *a, Text table, Text id_json, Text
 XS_MUST_CHECK bool auth_verify(const Auth *a, Arena *arena, Text token, int64_t now_ms,
                                Claims *out);
 
+Text auth_tenant(const Auth *a);
 /** Number of an auth table, given its name or that number as text; 0 = none. */
 int64_t auth_table_id(const Auth *a, Text table);
 /** $auth of claims: {"id": …, extras…}. NULL = memory. */

@@ -29,10 +29,19 @@ struct Carriers {
     Carrier items[CARRIERS_MAX];
     size_t count, turn;
     struct event *tick;
+    Hub *hub;
 };
 
-static xs_limits limits_of(const Config *c, bool websocket)
+static uint32_t grace_of(const Config *c, const char *info_name)
 {
+    return strcmp(info_name, "sse") == 0  ? (uint32_t)c->rt_sse_grace_ms
+           : strcmp(info_name, "lp") == 0 ? (uint32_t)c->rt_lp_grace_ms
+                                          : 0;
+}
+
+static xs_limits limits_of(const Config *c, const xs_transport_ops *ops)
+{
+    bool websocket = XS_HAS(ops, adopt);
     return (xs_limits){.max_message = (size_t)c->rt_max_message,
                        .queue_soft_bytes = (size_t)c->rt_queue_soft_bytes,
                        .queue_hard_bytes = (size_t)c->rt_queue_hard_bytes,
@@ -42,7 +51,9 @@ static xs_limits limits_of(const Config *c, bool websocket)
                        .stall_ms = (uint32_t)c->rt_stall_ms,
                        .lp_linger_ms = (uint32_t)c->rt_lp_linger_ms,
                        .lp_session_ms = (uint32_t)c->rt_lp_session_ms,
-                       .sse_max_age_ms = (uint32_t)c->rt_sse_max_age_ms};
+                       .sse_max_age_ms = (uint32_t)c->rt_sse_max_age_ms,
+                       .presence_grace_ms = grace_of(c, ops->info_name),
+                       .lp_idle_sessions = (uint32_t)c->rt_lp_idle_sessions};
 }
 
 static void *thread_main(void *arg)
@@ -89,7 +100,7 @@ static bool start_carrier(Carrier *c, Hub *hub, const Config *config, struct eve
                           xs_error *err)
 {
     bool own_thread = XS_HAS(c->ops, run);
-    c->limits = limits_of(config, XS_HAS(c->ops, adopt));
+    c->limits = limits_of(config, c->ops);
     c->host.size = sizeof c->host;
     c->shard = hub_shard_new(hub, c->ops, &c->limits, &c->host, err);
     if (!c->shard)
@@ -114,6 +125,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Carriers *set = (Carriers *)arg;
+    hub_tick(set->hub, hub_now_ms());
     for (size_t i = 0; i < set->count; i++) {
         Carrier *c = &set->items[i];
         if (!c->threaded && c->state && XS_HAS(c->ops, tick))
@@ -151,6 +163,7 @@ Carriers *carriers_new(const Config *config, const xs_plugin *const *statics, Hu
         xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
         return NULL;
     }
+    set->hub = hub;
     Text names = config->transport;
     bool ok = true;
     for (size_t from = 0; ok && from < names.len;) {

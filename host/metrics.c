@@ -57,13 +57,9 @@ void metrics_write(const MetricsInput *in, Buf *out)
         {"xs_jobs_running", "gauge", "Jobs running or parked", in->jobs_running},
         {"xs_hub_spaces", "gauge", "Realtime spaces", in->hub.spaces},
         {"xs_hub_channels", "gauge", "Live channels", in->hub.channels},
-        {"xs_hub_connections", "gauge", "Connections known to the hub", in->hub.connections},
-        {"xs_hub_subscriptions", "gauge", "Channel memberships", in->hub.subscriptions},
-        {"xs_hub_published_total", "counter", "Events published", in->hub.published},
-        {"xs_hub_delivered_total", "counter", "Deliveries to connections", in->hub.delivered},
-        {"xs_hub_frames_in_total", "counter", "Client frames handled", in->hub.frames_in},
-        {"xs_hub_refused_total", "counter", "Client frames refused", in->hub.refused},
-        {"xs_hub_dropped_total", "counter", "Events dropped", in->hub.dropped},
+#define COUNTER(field, name, type, help) {name, #type, help, in->hub.field},
+#include "host/hub/counters.def"
+#undef COUNTER
         {"xs_db_reads_total", "counter", "Database reads", in->db.reads},
         {"xs_db_writes_total", "counter", "Database writes", in->db.writes},
         {"xs_db_commits_total", "counter", "Database commits; fewer than writes when grouped",

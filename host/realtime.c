@@ -24,6 +24,7 @@ struct Realtime {
 typedef struct Ticket {
     const Space *space;
     Identity *identity;
+    int64_t expires_ms; /* of the token it was made for */
 } Ticket;
 
 static void free_ticket(void *value)
@@ -89,21 +90,38 @@ static Text cookie(const Const *headers, const char *name)
     return (Text){0};
 }
 
-static Identity *token_identity(Realtime *r, Arena *a, Text token, const Space *space)
+static Identity *check_token(const Auth *auth, Arena *a, const Space *space, Text token,
+                             int64_t *expires_ms)
 {
     Claims claims;
-    if (!auth_verify(r->opt.auth, a, token, service_now_ms(), &claims))
-        return NULL;
     /* Tokens are made for the configured tenant; they open no other one's space. */
-    if (space && !text_eq(space_tenant(space), r->opt.config->tenant))
+    if ((space && !text_eq(space_tenant(space), auth_tenant(auth))) ||
+        !auth_verify(auth, a, token, service_now_ms(), &claims))
         return NULL;
-    return auth_identity(r->opt.auth, &claims);
+    *expires_ms = claims.expires_ms;
+    return auth_identity(auth, &claims);
 }
 
-static Identity *ticket_identity(Realtime *r, Text ticket, const Space *space)
+Identity *realtime_check_token(void *auth, const Space *space, Text token, int64_t *expires_ms)
+{
+    Arena a;
+    arena_init(&a, 0);
+    Identity *who = check_token(auth, &a, space, token, expires_ms);
+    arena_deinit(&a);
+    return who;
+}
+
+static Identity *token_identity(Realtime *r, xs_request *q, Text token)
+{
+    return check_token(r->opt.auth, &q->arena, q->space, token, &q->expires_ms);
+}
+
+static Identity *ticket_identity(Realtime *r, xs_request *q, Text ticket)
 {
     Ticket *t = expiring_take(r->tickets, ticket, service_now_ms());
-    Identity *who = t && t->space == space ? identity_ref(t->identity) : NULL;
+    Identity *who = t && t->space == q->space ? identity_ref(t->identity) : NULL;
+    if (who)
+        q->expires_ms = t->expires_ms;
     if (t)
         free_ticket(t);
     return who;
@@ -117,15 +135,15 @@ static Identity *find_identity(Realtime *r, xs_request *q, bool *offered)
     Text jar = cookie(q->headers, "xs_rt");
     *offered = true;
     if (q->token.len)
-        return token_identity(r, &q->arena, q->token, q->space);
+        return token_identity(r, q, q->token);
     if (bearer.len)
-        return token_identity(r, &q->arena, bearer, q->space);
+        return token_identity(r, q, bearer);
     if (jar.len)
-        return token_identity(r, &q->arena, jar, q->space);
+        return token_identity(r, q, jar);
     if (ticket.len)
-        return ticket_identity(r, ticket, q->space);
+        return ticket_identity(r, q, ticket);
     if (token.len)
-        return token_identity(r, &q->arena, token, q->space);
+        return token_identity(r, q, token);
     *offered = false;
     return NULL;
 }
@@ -302,7 +320,7 @@ static void make_ticket(Realtime *r, xs_http *x, xs_request *q)
                       sodium_base64_VARIANT_URLSAFE_NO_PADDING);
     Ticket *t = mem_zalloc(1, sizeof *t);
     if (t)
-        *t = (Ticket){q->space, identity_ref(q->identity)};
+        *t = (Ticket){q->space, identity_ref(q->identity), q->expires_ms};
     if (!t || !expiring_put(r->tickets, text_from(text), t, service_now_ms())) {
         http_reply_error(x, 500, "ERROR_FATAL", "Out of memory.");
         return;

@@ -21,6 +21,8 @@ typedef struct RealtimeOptions {
     Carriers *carriers;
 } RealtimeOptions;
 
+/** HubAuth.check over an Auth: tokens open the spaces of their own tenant. */
+Identity *realtime_check_token(void *auth, const Space *space, Text token, int64_t *expires_ms);
 XS_MUST_CHECK Realtime *realtime_new(const RealtimeOptions *opt, xs_error *err);
 void realtime_free(Realtime *r);
 /** Answer x when its path is under /rt/ or /ws/, now or later; false = another path. */

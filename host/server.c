@@ -232,7 +232,17 @@ static bool open_hub(Server *s, const Const *meta, xs_error *err)
                       .frames_per_s = (uint32_t)c->rt_frames_per_s,
                       .frames_burst = (uint32_t)c->rt_frames_burst,
                       .fifo_frames = (uint32_t)c->rt_fifo_frames,
-                      .fifo_bytes = (size_t)c->rt_fifo_bytes};
+                      .fifo_bytes = (size_t)c->rt_fifo_bytes,
+                      .joins_per_s = (uint32_t)c->rt_joins_per_s,
+                      .joins_burst = (uint32_t)c->rt_joins_burst,
+                      .publish_per_s_channel = (uint32_t)c->rt_publish_per_s_channel,
+                      .conn_per_ip = (uint32_t)c->rt_conn_per_ip,
+                      .conn_per_identity = (uint32_t)c->rt_conn_per_identity,
+                      .max_conn_age_ms = c->rt_max_conn_age_ms,
+                      .expiry_warning_ms = c->rt_expiry_warning_ms,
+                      .presence_extras = c->rt_presence_extras,
+                      .presence_extras_max = (size_t)c->rt_presence_extras_max,
+                      .auth = {s->auth, realtime_check_token}};
     HubDispatcher dispatcher = triggers_dispatcher(s->triggers);
     s->hub = hub_new(&opt, &dispatcher, err);
     if (!s->hub)

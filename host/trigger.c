@@ -207,6 +207,7 @@ typedef struct TriggerJob {
     const Const *payload; /* current one, parsed */
     Text replaced;        /* its JSON once a trigger replaced it; ptr NULL = as sent */
     bool consumed, parsed;
+    bool replies; /* results of messages go to the sender alone */
     HubVerdict verdict;
     Text text;
 } TriggerJob;
@@ -262,7 +263,8 @@ static void replace_payload(TriggerJob *t, Value v)
         refuse(t, TEXT("The message could not be relayed."));
         return;
     }
-    t->payload = parsed;
+    if (!t->replies)
+        t->payload = parsed;
     t->replaced = copy;
 }
 
@@ -321,6 +323,8 @@ static void trigger_done(Job *job)
         t->verdict = HUB_CONSUMED;
     if (t->verdict == HUB_ADMIT)
         t->text = t->replaced;
+    if (t->verdict == HUB_ADMIT && t->replies && t->hub->action == HUB_MESSAGE)
+        t->verdict = HUB_REPLY;
     hub_job_done(t->hub, t->verdict, t->text);
     job_deinit(job);
     mem_free(t);
@@ -361,8 +365,10 @@ static bool run_triggers(void *ctx, HubJob *hub)
     TriggerJob *t = pool ? mem_zalloc(1, sizeof *t) : NULL;
     if (!t)
         return false;
+    const Config *c = pool_options(pool)->config;
     job_init(&t->job, pool, &trigger_ops, hub->space, NULL,
-             pool_options(pool)->config->rt_trigger_timeout_ms);
+             hub->action == HUB_JOIN ? c->rt_gate_timeout_ms : c->rt_trigger_timeout_ms);
+    t->replies = text_eq(c->rt_l1_response, TEXT("reply"));
     t->hub = hub;
     t->verdict = HUB_ADMIT;
     for (size_t i = 0; i < all->count && t->count < CHAIN_MAX; i++)

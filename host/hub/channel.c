@@ -9,7 +9,6 @@
 #include "host/hub/event.h"
 
 enum {
-    MAX_PRESENCE = 1000,      /* entries of a snapshot */
     MAX_REPLAY_EVENTS = 1000, /* realtime.md §1.5 */
     MAX_REPLAY_BYTES = 1 << 20,
     SWEEP_PER_PUBLISH = 2,
@@ -79,9 +78,45 @@ static void list_append(Channel *ch)
     ch->idle = true;
 }
 
+static void untick(Channel *ch)
+{
+    if (!ch->ticking)
+        return;
+    *(ch->tick_prev ? &ch->tick_prev->tick_next : &ch->space->ticking) = ch->tick_next;
+    if (ch->tick_next)
+        ch->tick_next->tick_prev = ch->tick_prev;
+    ch->tick_prev = ch->tick_next = NULL;
+    ch->ticking = false;
+}
+
+void space_want_tick(Channel *ch)
+{
+    Space *s = ch->space;
+    if (ch->ticking)
+        return;
+    ch->ticking = true;
+    ch->tick_prev = NULL;
+    ch->tick_next = s->ticking;
+    if (s->ticking)
+        s->ticking->tick_prev = ch;
+    s->ticking = ch;
+}
+
+void space_tick(Space *s, int64_t now_ms)
+{
+    space_lock(s);
+    for (Channel *ch = s->ticking, *next; ch; ch = next) {
+        next = ch->tick_next;
+        if (!roster_tick(ch, now_ms))
+            untick(ch);
+    }
+    space_unlock(s);
+}
+
 static void release(Channel *ch)
 {
     ring_deinit(&ch->ring);
+    roster_deinit(&ch->roster);
     map_deinit(&ch->members);
     mem_free(ch->interest);
     mem_free(ch);
@@ -91,6 +126,7 @@ static void channel_free(Channel *ch)
 {
     Space *s = ch->space;
     list_remove(ch);
+    untick(ch);
     map_take(&s->channels, ch->name);
     s->bytes -= ch->ring.bytes + CHANNEL_COST;
     if (ch->last_seq > s->reaped_seq) /* a later channel of that name does not know what it lost */
@@ -207,6 +243,8 @@ void channel_settle(Channel *ch)
     list_remove(ch);
     if (ch->members.count)
         return;
+    roster_deinit(&ch->roster); /* nobody is left to be told */
+    untick(ch);
     if (ch->ring.count)
         list_append(ch);
     else
@@ -305,20 +343,19 @@ uint64_t channel_post(Channel *ch, Event *ev)
     return subscribers;
 }
 
-void channel_write_presence(const Channel *ch, Buf *out, bool *truncated)
+bool channel_may_say(Channel *ch, uint32_t per_s, int64_t now_ms)
 {
-    size_t at = 0, written = 0;
-    MapSlot *slot;
-    *truncated = false;
-    while ((slot = map_next(&ch->members, &at))) {
-        if (written == MAX_PRESENCE) {
-            *truncated = true;
-            return;
-        }
-        if (written++)
-            buf_char(out, ',');
-        buf_text(out, ((const Member *)slot->value)->client);
-    }
+    int64_t full = (int64_t)per_s * 1000;
+    if (!per_s)
+        return true;
+    int64_t elapsed = ch->said_ms ? now_ms - ch->said_ms : 1000;
+    int64_t tokens = elapsed >= 1000 ? full : ch->said_tokens + elapsed * per_s;
+    ch->said_ms = now_ms;
+    ch->said_tokens = tokens > full ? full : tokens;
+    if (ch->said_tokens < 1000)
+        return false;
+    ch->said_tokens -= 1000;
+    return true;
 }
 
 static bool vec_push(EventVec *v, Event *ev)

@@ -10,6 +10,7 @@
 #include "host/hub/hub.h"
 #include "host/hub/mailbox.h"
 #include "host/hub/pattern.h"
+#include "host/hub/presence.h"
 
 typedef struct Channel Channel;
 typedef struct ShardChannel ShardChannel;
@@ -59,6 +60,10 @@ struct Channel {
     uint64_t off, last_seq;
     Map members; /* socket id → Member */
     uint32_t nwatchers;
+    Roster roster;                    /* of a channel with presence */
+    Channel *tick_prev, *tick_next;   /* in the space's list while the roster waits for time */
+    bool ticking;
+    int64_t said_tokens, said_ms; /* client messages: thousandths, see realtime.publish_per_s_channel */
     Interest *interest;
     size_t ninterest, interest_cap;
     Channel *prev, *next; /* list of idle channels, oldest use first */
@@ -77,6 +82,7 @@ struct Space {
     size_t bytes, max_bytes; /* rings and channels */
     RingLimits limits;
     Channel *idle_head, *idle_tail, *sweep;
+    Channel *ticking; /* rosters that wait for time */
 };
 
 Space *space_new(Hub *hub, Text tenant, Text canonical, const RingLimits *limits, size_t max_bytes);
@@ -108,8 +114,13 @@ XS_MUST_CHECK bool channel_store(Channel *ch, Event *ev);
 /** Give it the next order and post it to every interested shard; returns the subscribers there. */
 uint64_t channel_post(Channel *ch, Event *ev);
 
-/** JSON of the members joined by commas, at most a thousand. */
-void channel_write_presence(const Channel *ch, Buf *out, bool *truncated);
+/** The channel's roster wants channel ticks until it says otherwise. */
+void space_want_tick(Channel *ch);
+/** Announce presence changes that are due in every channel; takes the lock itself. */
+void space_tick(Space *s, int64_t now_ms);
+/** May one more client message go to this channel? per_s 0 = no limit. */
+XS_MUST_CHECK bool channel_may_say(Channel *ch, uint32_t per_s, int64_t now_ms);
+
 /** Public entries of the configured history, oldest first; sender len 0 = of anyone. false =
  * memory. */
 XS_MUST_CHECK bool channel_history(Channel *ch, bool authenticated, Text sender, EventVec *out);

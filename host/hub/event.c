@@ -23,6 +23,8 @@ static const struct {
     [D1_TOO_LARGE] = {"too_large", "Message is too large."},
     [D1_RATE_LIMITED] = {"rate_limited", "Too many messages."},
     [D1_CHANNEL_LIMIT] = {"channel_limit", "Too many channels."},
+    [D1_TOKEN_EXPIRED] = {"token_expired", "Token expired."},
+    [D1_BAD_TOKEN] = {"bad_token", "The token cannot be used on this connection."},
     [D1_INTERNAL] = {"internal", "Internal error."},
 };
 
@@ -149,6 +151,21 @@ Event *d1_pong(void)
     Buf b;
     frame_begin(&b, ENVELOPE);
     LIT(&b, "{\"action\":\"pong\",\"payload\":null}");
+    return frame_end(&b, 0);
+}
+
+Event *d1_auth(const char *state, int64_t expires_in_s)
+{
+    Buf b;
+    frame_begin(&b, ENVELOPE);
+    LIT(&b, "{\"action\":\"auth\",\"options\":{},\"payload\":{\"state\":");
+    json_write_text(&b, text_from(state));
+    LIT(&b, ",\"expires_in\":");
+    if (expires_in_s < 0)
+        LIT(&b, "null");
+    else
+        json_write_int(&b, expires_in_s);
+    LIT(&b, "}}");
     return frame_end(&b, 0);
 }
 

@@ -23,6 +23,8 @@ typedef enum D1Error {
     D1_TOO_LARGE,
     D1_RATE_LIMITED,
     D1_CHANNEL_LIMIT,
+    D1_TOKEN_EXPIRED,
+    D1_BAD_TOKEN,
     D1_INTERNAL,
     D1_ERROR_COUNT
 } D1Error;
@@ -47,6 +49,8 @@ Event *d1_join(Text client, Text channel, Text history, bool truncated);
 Event *d1_history(Text channel, Text history, bool truncated);
 Event *d1_leave(Text channel);
 Event *d1_pong(void);
+/** The state of the connection's token: "expiring" or "renewed"; expires_in_s < 0 = never. */
+Event *d1_auth(const char *state, int64_t expires_in_s);
 Event *d1_presence_full(Text channel, Text members, bool truncated);
 /** action: "join" or "leave"; socket_id does not receive it. */
 Event *d1_presence_update(Text channel, Text action, Text client, Text socket_id);

@@ -6,6 +6,7 @@
 
 #include "core/mem.h"
 #include "core/text.h"
+#include "host/expiring.h"
 #include "host/hub/event.h"
 #include "host/hub/protocol.h"
 
@@ -20,6 +21,11 @@ enum {
     DEFAULT_FRAMES_BURST = 100,
     DEFAULT_FIFO_FRAMES = 64,
     DEFAULT_FIFO_BYTES = 256 << 10,
+    DEFAULT_JOINS_PER_S = 20,
+    DEFAULT_JOINS_BURST = 128,
+    DEFAULT_EXTRAS_MAX = 2048, /* larger ones are not shown to other clients */
+    GHOST_MS = 30000,
+    GHOSTS_MAX = 65536,
     MAX_EXPANDED = 10000, /* channels that a published pattern reaches */
     MAX_POSTED = 32       /* frames of one POST */
 };
@@ -37,6 +43,9 @@ static void fill_defaults(HubOptions *o)
     DEFAULT(frames_burst, DEFAULT_FRAMES_BURST);
     DEFAULT(fifo_frames, DEFAULT_FIFO_FRAMES);
     DEFAULT(fifo_bytes, DEFAULT_FIFO_BYTES);
+    DEFAULT(joins_per_s, DEFAULT_JOINS_PER_S);
+    DEFAULT(joins_burst, DEFAULT_JOINS_BURST);
+    DEFAULT(presence_extras_max, DEFAULT_EXTRAS_MAX);
 #undef DEFAULT
 }
 
@@ -57,8 +66,10 @@ Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *e
         mem_free(h);
         return NULL;
     }
-    if (pthread_mutex_init(&h->lock, NULL) != 0) {
+    h->ghosts = expiring_new(GHOST_MS, GHOSTS_MAX, ghost_free);
+    if (!h->ghosts || pthread_mutex_init(&h->lock, NULL) != 0) {
         xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+        expiring_free(h->ghosts);
         patterns_deinit(&h->patterns);
         mem_free(h);
         return NULL;
@@ -76,6 +87,10 @@ void hub_free(Hub *h)
         space_free(slot->value);
     map_deinit(&h->spaces);
     map_deinit(&h->sids);
+    map_deinit(&h->per_ip);
+    map_deinit(&h->per_identity);
+    VEC_DEINIT(&h->alarms);
+    expiring_free(h->ghosts);
     patterns_deinit(&h->patterns);
     pthread_mutex_destroy(&h->lock);
     mem_free(h);
@@ -282,10 +297,11 @@ bool hub_send(Hub *h, Space *s, Text sid, Identity *who, Text frames, uint32_t *
 
 void hub_stats(Hub *h, HubStats *out)
 {
-#define LOAD(member) .member = atomic_load_explicit(&h->member, memory_order_relaxed)
-    *out = (HubStats){LOAD(connections), LOAD(subscriptions), LOAD(published), LOAD(delivered),
-                      LOAD(frames_in),   LOAD(refused),       LOAD(dropped)};
-#undef LOAD
+    *out = (HubStats){0};
+#define COUNTER(field, name, type, help)                                                           \
+    out->field = atomic_load_explicit(&h->field, memory_order_relaxed);
+#include "host/hub/counters.def"
+#undef COUNTER
     MapSlot *slot;
     size_t at = 0;
     pthread_mutex_lock(&h->lock);

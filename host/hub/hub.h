@@ -35,6 +35,7 @@ struct xs_request {
     _Atomic uint32_t refs;
     Space *space;       /* NULL: unknown canonical */
     Identity *identity; /* never NULL */
+    int64_t expires_ms; /* epoch: when its token ends; 0 = never, or none */
     bool bad_token;     /* a token was offered and could not be used */
     Text base;          /* "/rt/<canonical>" */
     Text token;         /* WebSocket subprotocol as offered */
@@ -51,6 +52,7 @@ typedef enum HubAction { HUB_JOIN, HUB_LEAVE, HUB_MESSAGE } HubAction;
 
 typedef enum HubVerdict {
     HUB_ADMIT,   /* join: go on. message: relay payload (replaced when verdict_json is set) */
+    HUB_REPLY,   /* message: relay it unchanged, the text is a payload for the sender alone */
     HUB_REFUSE,  /* join_denied or message_rejected with text */
     HUB_CONSUMED /* message: handled, nothing is relayed, no answer */
 } HubVerdict;
@@ -83,6 +85,13 @@ typedef struct HubDispatcher {
  */
 void hub_job_done(HubJob *job, HubVerdict verdict, Text text);
 
+/* Checks a token that a client sends on an open connection. */
+typedef struct HubAuth {
+    void *ctx;
+    /** Who it stands for in the space, one reference; NULL = unusable. Any thread. */
+    Identity *(*check)(void *ctx, const Space *space, Text token, int64_t *expires_ms);
+} HubAuth;
+
 typedef struct HubOptions {
     const Const *channels; /* "channels" of the bundle metadata; must outlive the hub */
     Text default_channel;  /* "authenticated" (default) "anonymous" "closed": join rule without
@@ -97,6 +106,14 @@ typedef struct HubOptions {
     uint32_t frames_per_s, frames_burst; /* 0 = 50 / 100 */
     uint32_t fifo_frames;                /* 0 = 64 */
     size_t fifo_bytes;                   /* 0 = 256 KiB */
+    uint32_t joins_per_s, joins_burst;   /* 0 = 20 / 128 */
+    uint32_t publish_per_s_channel;      /* client messages; 0 = no limit, as below */
+    uint32_t conn_per_ip, conn_per_identity;
+    int64_t max_conn_age_ms;   /* authenticated connections whose token never ends */
+    int64_t expiry_warning_ms; /* before the end of a token; 0 = none */
+    Text presence_extras;      /* comma separated keys shown to others; len 0 = all */
+    size_t presence_extras_max; /* 0 = 2 KiB; larger extras are not shown */
+    HubAuth auth;               /* check NULL: tokens cannot be renewed */
 } HubOptions;
 
 XS_MUST_CHECK Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *err);
@@ -128,6 +145,10 @@ typedef struct HubPublished {
 XS_MUST_CHECK bool hub_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out,
                                xs_error *err);
 
+/** Everything that happens by time: call it every 100 ms or so, with monotonic ms. Any one thread. */
+void hub_tick(Hub *h, int64_t now_ms);
+int64_t hub_now_ms(void); /* monotonic */
+
 /** A shard for a transport instance; fills *host with every upcall except http (the caller sets
  * it). */
 XS_MUST_CHECK xs_shard *hub_shard_new(Hub *h, const xs_transport_ops *ops, const xs_limits *limits,
@@ -147,8 +168,10 @@ XS_MUST_CHECK bool hub_send(Hub *h, Space *s, Text sid, Identity *who, Text fram
                             xs_error *err);
 
 typedef struct HubStats {
-    uint64_t spaces, channels, connections, subscriptions, published, delivered, frames_in, refused,
-        dropped;
+    uint64_t spaces, channels;
+#define COUNTER(field, name, type, help) uint64_t field;
+#include "host/hub/counters.def"
+#undef COUNTER
 } HubStats;
 void hub_stats(Hub *h, HubStats *out);
 

@@ -9,19 +9,27 @@
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
+#include "host/hub/clock.h"
 #include "host/hub/event.h"
 
 enum {
     MAX_LISTED = 64,             /* channels in a URL */
     MAX_HISTORY_BYTES = 1 << 20, /* of one answer */
-    JOINS_PER_S = 20,
-    JOINS_BURST = 128,
+    MAX_TOKEN = 8192,
     MAX_STRIKES = 3,
     STRIKE_MS = 60 * 1000,
     KEEP_SCRATCH = 64 * 1024
 };
 
-typedef enum Action { ACT_JOIN, ACT_LEAVE, ACT_MESSAGE, ACT_HISTORY, ACT_PING, ACT_UNKNOWN } Action;
+typedef enum Action {
+    ACT_JOIN,
+    ACT_LEAVE,
+    ACT_MESSAGE,
+    ACT_HISTORY,
+    ACT_PING,
+    ACT_AUTH,
+    ACT_UNKNOWN
+} Action;
 
 /* A member of the payload as it lies in the compact copy. */
 typedef struct Span {
@@ -37,7 +45,7 @@ typedef struct Frame {
     bool authenticated, listed;
     Buf payload; /* JSON */
     bool is_map, history, presence;
-    Span event, data;
+    Span event, data, token;
     uint64_t ref; /* hash of the ref member, 0 = none */
 } Frame;
 
@@ -97,7 +105,14 @@ static void copy_token(const JsonReader *r, JsonTok tok, Buf *out, size_t start)
     }
 }
 
-typedef enum PayloadKey { PK_OTHER, PK_EVENT, PK_DATA, PK_HISTORY, PK_PRESENCE } PayloadKey;
+typedef enum PayloadKey {
+    PK_OTHER,
+    PK_EVENT,
+    PK_DATA,
+    PK_HISTORY,
+    PK_PRESENCE,
+    PK_TOKEN
+} PayloadKey;
 
 static PayloadKey payload_key(Text t)
 {
@@ -105,6 +120,7 @@ static PayloadKey payload_key(Text t)
            : text_eq(t, TEXT("data"))     ? PK_DATA
            : text_eq(t, TEXT("history"))  ? PK_HISTORY
            : text_eq(t, TEXT("presence")) ? PK_PRESENCE
+           : text_eq(t, TEXT("token"))    ? PK_TOKEN
                                           : PK_OTHER;
 }
 
@@ -116,6 +132,8 @@ static void note_member(Frame *f, PayloadKey key, JsonTok tok, size_t from)
         f->event = tok == JSON_TEXT ? span : (Span){0};
     else if (key == PK_DATA)
         f->data = span;
+    else if (key == PK_TOKEN)
+        f->token = tok == JSON_TEXT ? span : (Span){0};
     else if (key == PK_HISTORY)
         f->history = tok == JSON_TRUE;
     else if (key == PK_PRESENCE)
@@ -130,7 +148,7 @@ static bool read_payload(JsonReader *r, Frame *f, uint32_t max_depth)
     size_t from = 0;
     out->len = 0;
     f->is_map = f->history = f->presence = false;
-    f->event = f->data = (Span){0};
+    f->event = f->data = f->token = (Span){0};
     do {
         JsonTok tok = json_next(r);
         if (tok == JSON_ERROR || tok == JSON_END || r->depth > max_depth)
@@ -220,6 +238,7 @@ static Action action_of(Text t)
            : text_eq(t, TEXT("leave"))   ? ACT_LEAVE
            : text_eq(t, TEXT("history")) ? ACT_HISTORY
            : text_eq(t, TEXT("ping"))    ? ACT_PING
+           : text_eq(t, TEXT("auth"))    ? ACT_AUTH
                                          : ACT_UNKNOWN;
 }
 
@@ -293,7 +312,7 @@ static Text span_text(const Frame *f, Span s)
 
 static const char *command_of(Action a)
 {
-    static const char *const names[] = {"join", "leave", "message", "history", "ping", ""};
+    static const char *const names[] = {"join", "leave", "message", "history", "ping", "auth", ""};
     return names[a];
 }
 
@@ -614,7 +633,7 @@ static void gather(Sub *sub, Channel *ch, JoinFacts *facts)
         !channel_history(ch, auth, (Text){0}, &facts->history))
         facts->failed = true;
     if (sub->wants_presence && ch->config->presence)
-        channel_write_presence(ch, &facts->members, &facts->members_cut);
+        roster_write(&ch->roster, sub->member.socket_id, &facts->members, &facts->members_cut);
 }
 
 static void answer_join(Sub *sub, JoinFacts *facts)
@@ -647,6 +666,8 @@ static void recover(Sub *sub, Channel *ch)
     xs_conn *c = sub->conn;
     EventVec missed = {0};
     const char *reason = channel_recover(c->space, ch, c->resume, &missed);
+    atomic_fetch_add_explicit(reason ? &c->shard->hub->gaps : &c->shard->hub->resumed, 1,
+                              memory_order_relaxed);
     if (reason)
         add_gap(c, sub->name, reason);
     for (size_t i = 0; !reason && i < missed.len; i++) {
@@ -675,21 +696,23 @@ static bool enter_channel(Sub *sub, const ChannelConfig *config, JoinFacts *fact
     ShardChannel *fresh = new_local(c), *local;
     if (!fresh)
         return false;
-    Event *update = config->presence ? d1_presence_update(sub->name, TEXT("join"), c->client,
-                                                          text_from(c->socket_id))
-                                     : NULL;
     space_lock(c->space);
     Channel *ch = space_channel(c->space, sub->name, config);
     local = ch ? channel_local(ch, c->shard) : NULL;
     if (!local)
         local = fresh;
     sub->member.watches = sub->wants_presence && config->presence;
-    bool ok =
-        ch && local_reserve(local) && channel_add_member(ch, &sub->member, &c->shard->box, local);
+    /* First the roster: whoever it tells was here before. */
+    bool listed = config->presence && !c->away;
+    bool ok = ch && local_reserve(local) &&
+              (!listed || roster_join(ch, sub->member.socket_id, c->client, mono_ms()));
+    if (ok && !channel_add_member(ch, &sub->member, &c->shard->box, local)) {
+        ok = false;
+        if (listed)
+            roster_leave(ch, sub->member.socket_id, 0, mono_ms());
+    }
     if (ok) {
         local->ch = sub->ch = ch;
-        if (update && ch->nwatchers > sub->member.watches)
-            channel_post(ch, update);
         gather(sub, ch, facts);
         if (c->holding && sub->listed)
             recover(sub, ch);
@@ -700,8 +723,6 @@ static bool enter_channel(Sub *sub, const ChannelConfig *config, JoinFacts *fact
     space_unlock(c->space);
     if (!ok || local != fresh)
         local_retire(fresh); /* not used */
-    if (update)
-        frame_unref(&update->frame);
     return ok;
 }
 
@@ -733,6 +754,7 @@ static void join_again(Sub *sub, const Frame *f)
     Slot *slot = &sub->local->slots[sub->index];
     slot->flags =
         (slot->flags & ~(uint32_t)SLOT_PRESENCE) | (sub->member.watches ? SLOT_PRESENCE : 0u);
+    sub->presence_from = c->space->order; /* changes on their way are in this snapshot */
     space_unlock(c->space);
     answer_join(sub, &facts);
     if (f->listed)
@@ -788,25 +810,19 @@ static void do_join(xs_conn *c, Frame *f)
 
 /* ---- leave ---- */
 
-static void leave_channel(Sub *sub)
+static void leave_channel(Sub *sub, uint32_t grace_ms)
 {
     xs_conn *c = sub->conn;
     Channel *ch = sub->ch;
     ShardChannel *local = sub->local;
-    Event *update = ch->config->presence ? d1_presence_update(sub->name, TEXT("leave"), c->client,
-                                                              text_from(c->socket_id))
-                                         : NULL;
     local_remove(sub);
     space_lock(c->space);
     bool last = channel_drop_member(ch, &sub->member);
-    if (update && ch->nwatchers)
-        channel_post(ch, update);
+    roster_leave(ch, sub->member.socket_id, grace_ms, mono_ms());
     channel_settle(ch);
     space_unlock(c->space);
     if (last)
         local_retire(local);
-    if (update)
-        frame_unref(&update->frame);
     sub->joined = false;
     sub->ch = NULL;
     c->njoined--;
@@ -818,7 +834,7 @@ static void do_leave(xs_conn *c, Frame *f)
     Sub *sub = find_sub(c, f->channel);
     bool joined = sub && sub->joined;
     if (joined)
-        leave_channel(sub);
+        leave_channel(sub, 0);
     conn_deliver(c, d1_leave(f->channel));
     if (joined) {
         tell_leave(c, f->channel, sub);
@@ -826,15 +842,39 @@ static void do_leave(xs_conn *c, Frame *f)
     }
 }
 
-void protocol_leave_all(xs_conn *c)
+/* Whoever was sent away, or said so, does not come back as the same. */
+static uint32_t grace_of(const xs_conn *c)
 {
+    return c->closing && c->close_code != 1013 ? 0 : c->shard->limits->presence_grace_ms;
+}
+
+void protocol_away(xs_conn *c)
+{
+    space_lock(c->space);
+    for (size_t i = 0; i < c->subs.len; i++) {
+        Sub *sub = c->subs.ptr[i];
+        if (!sub->joined || !sub->ch->config->presence)
+            continue;
+        if (c->away)
+            roster_leave(sub->ch, sub->member.socket_id, 0, mono_ms());
+        else if (!roster_join(sub->ch, sub->member.socket_id, c->client, mono_ms()))
+            conn_close(c, 1011, "out of memory");
+    }
+    space_unlock(c->space);
+}
+
+bool protocol_leave_all(xs_conn *c)
+{
+    uint32_t grace_ms = grace_of(c);
+    bool present = false;
     for (size_t i = c->subs.len; i-- > 0;) {
         Sub *sub = c->subs.ptr[i];
         bool joined = sub->joined;
         while (sub->queue)
             mem_free(pop_pending(sub));
+        present = present || (joined && grace_ms && sub->ch->config->presence);
         if (joined)
-            leave_channel(sub);
+            leave_channel(sub, grace_ms);
         if (joined && sub->busy)
             sub->leave_after = true;
         else if (joined)
@@ -842,11 +882,12 @@ void protocol_leave_all(xs_conn *c)
         sub->running = false;
         release_sub(sub);
     }
+    return present;
 }
 
 /* ---- messages ---- */
 
-static bool relay_public(Sub *sub, bool authenticated, Text payload)
+static D1Error relay_public(Sub *sub, bool authenticated, Text payload)
 {
     xs_conn *c = sub->conn;
     D1Message m = {.client = c->client,
@@ -856,16 +897,17 @@ static bool relay_public(Sub *sub, bool authenticated, Text payload)
                    .authenticated = authenticated || sub->ch->config->auth_channel};
     Event *ev = d1_message(&m);
     if (!ev)
-        return false;
+        return D1_INTERNAL;
     space_lock(c->space);
     bool ok = channel_store(sub->ch, ev);
     if (ok)
         channel_post(sub->ch, ev);
     space_unlock(c->space);
     frame_unref(&ev->frame);
-    if (ok)
-        atomic_fetch_add_explicit(&c->shard->hub->published, 1, memory_order_relaxed);
-    return ok;
+    if (!ok)
+        return D1_INTERNAL;
+    atomic_fetch_add_explicit(&c->shard->hub->published, 1, memory_order_relaxed);
+    return D1_ERROR_COUNT;
 }
 
 /* To one socket of the same channel, whichever shard it is on. */
@@ -898,13 +940,13 @@ static D1Error relay_private(Sub *sub, Text target, Text payload)
 static void relay(Sub *sub, bool authenticated, Text target, Text payload)
 {
     xs_conn *c = sub->conn;
-    D1Error failure = D1_ERROR_COUNT;
+    D1Error failure;
     if (payload.len > c->shard->hub->opt.max_event)
         failure = D1_TOO_LARGE;
     else if (target.len)
         failure = relay_private(sub, target, payload);
-    else if (!relay_public(sub, authenticated, payload))
-        failure = D1_INTERNAL;
+    else
+        failure = relay_public(sub, authenticated, payload);
     if (failure != D1_ERROR_COUNT)
         answer_error(c, failure, sub->name, TEXT("message"), (Text){0});
 }
@@ -966,6 +1008,21 @@ static bool hand_to_triggers(Sub *sub, Frame *f)
     return true;
 }
 
+/* One small message can reach a hundred thousand sockets: what clients say in a channel is bounded.
+ */
+static bool within_channel_rate(Sub *sub)
+{
+    Hub *h = sub->conn->shard->hub;
+    if (!h->opt.publish_per_s_channel)
+        return true;
+    space_lock(sub->conn->space);
+    bool ok = channel_may_say(sub->ch, h->opt.publish_per_s_channel, mono_ms());
+    space_unlock(sub->conn->space);
+    if (!ok)
+        atomic_fetch_add_explicit(&h->channel_limited, 1, memory_order_relaxed);
+    return ok;
+}
+
 static void do_message(xs_conn *c, Frame *f)
 {
     Sub *sub = find_sub(c, f->channel);
@@ -976,6 +1033,8 @@ static void do_message(xs_conn *c, Frame *f)
     D1Error denied = may_send(sub, f);
     if (denied == D1_ERROR_COUNT && f->socket_id.len && f->socket_id.len != SOCKET_ID_LEN)
         denied = D1_PRIVATE_GONE;
+    if (denied == D1_ERROR_COUNT && !within_channel_rate(sub))
+        denied = D1_RATE_LIMITED;
     if (denied != D1_ERROR_COUNT)
         refuse(c, f, denied);
     else if (hand_to_triggers(sub, f))
@@ -1008,17 +1067,34 @@ static void do_history(xs_conn *c, Frame *f)
 
 /* ---- verdicts ---- */
 
+/* A trigger's answer, for the sender alone: a message frame that nobody else gets or keeps. */
+static void reply_to_sender(Sub *sub, Text payload)
+{
+    xs_conn *c = sub->conn;
+    Text self = text_from(c->socket_id);
+    conn_deliver(c, d1_message(&(D1Message){.client = c->client,
+                                            .channel = sub->name,
+                                            .payload = payload,
+                                            .sender = self,
+                                            .target = self}));
+}
+
 static void message_verdict(Job *job, Sub *sub)
 {
     Text text = {job->text, job->text_len};
     if (!sub->joined || job->verdict == HUB_CONSUMED)
         return;
-    if (job->failed || job->verdict == HUB_REFUSE)
+    if (job->failed || job->verdict == HUB_REFUSE) {
         answer_error(sub->conn, job->failed ? D1_INTERNAL : D1_MESSAGE_REJECTED, sub->name,
                      TEXT("message"), text);
-    else
+    } else if (job->verdict == HUB_REPLY) {
+        relay(sub, job->pub.authenticated, text_from(job->target), job->pub.payload);
+        if (text.ptr)
+            reply_to_sender(sub, text);
+    } else {
         relay(sub, job->pub.authenticated, text_from(job->target),
               text.ptr ? text : job->pub.payload);
+    }
 }
 
 void protocol_job_result(MailLink *link)
@@ -1059,6 +1135,7 @@ static void execute(xs_conn *c, Frame *f)
     case ACT_MESSAGE: do_message(c, f); return;
     case ACT_HISTORY: do_history(c, f); return;
     case ACT_PING:
+    case ACT_AUTH:
     case ACT_UNKNOWN: return;
     }
 }
@@ -1071,11 +1148,10 @@ static void refill(xs_conn *c)
         elapsed = 3600 * 1000; /* every bucket is full by then */
     c->refilled_ms = now;
     int64_t frames = c->frame_tokens + elapsed * opt->frames_per_s;
-    int64_t joins = c->join_tokens > JOINS_BURST * 1000 ? JOINS_BURST * 1000
-                                                        : c->join_tokens + elapsed * JOINS_PER_S;
-    int64_t max = (int64_t)opt->frames_burst * 1000;
+    int64_t joins = c->join_tokens + elapsed * opt->joins_per_s;
+    int64_t max = (int64_t)opt->frames_burst * 1000, max_joins = (int64_t)opt->joins_burst * 1000;
     c->frame_tokens = frames > max ? max : frames;
-    c->join_tokens = joins > JOINS_BURST * 1000 ? JOINS_BURST * 1000 : joins;
+    c->join_tokens = joins > max_joins ? max_joins : joins;
 }
 
 static bool take_token(int64_t *tokens)
@@ -1089,15 +1165,19 @@ static bool take_token(int64_t *tokens)
 /* Too fast: say so; whoever goes on for seconds is cut. */
 static void punish(xs_conn *c, const Frame *f)
 {
+    Hub *h = c->shard->hub;
     int64_t now = c->refilled_ms;
+    atomic_fetch_add_explicit(&h->rate_limited, 1, memory_order_relaxed);
     refuse(c, f, D1_RATE_LIMITED);
     if (c->strikes && now - c->strike_ms < 1000)
         return; /* one burst is one strike */
     if (now - c->strike_ms > STRIKE_MS)
         c->strikes = 0;
     c->strike_ms = now;
-    if (++c->strikes >= MAX_STRIKES)
+    if (++c->strikes >= MAX_STRIKES) {
+        atomic_fetch_add_explicit(&h->flooders_cut, 1, memory_order_relaxed);
         conn_close(c, 4429, "too many messages");
+    }
 }
 
 /* A frame with a ref is done once: a POST that was retried must not say things twice. */
@@ -1115,8 +1195,42 @@ static bool seen_before(xs_conn *c, uint64_t ref)
     return false;
 }
 
+/* ---- renewing a token ---- */
+
+/* The same identity with a later end; who a connection is never changes. */
+static void do_auth(xs_conn *c, Frame *f)
+{
+    Hub *h = c->shard->hub;
+    JsonReader r;
+    int64_t expires_ms = 0;
+    Identity *who = NULL;
+    if (f->token.found && h->opt.auth.check) {
+        json_reader_init(&r, span_text(f, f->token));
+        if (json_next(&r) == JSON_TEXT && r.text.len <= MAX_TOKEN)
+            who = h->opt.auth.check(h->opt.auth.ctx, c->space, r.text, &expires_ms);
+        json_reader_deinit(&r);
+    }
+    bool same = who && c->identity->authenticated && identity_same(who, c->identity);
+    identity_unref(who);
+    if (!same) {
+        answer_error(c, D1_BAD_TOKEN, (Text){0}, TEXT("auth"), (Text){0});
+        return;
+    }
+    clock_set_expiry(c, expires_ms);
+    if (!clock_arm(c)) {
+        conn_close(c, 1011, "out of memory");
+        return;
+    }
+    atomic_fetch_add_explicit(&h->renewed, 1, memory_order_relaxed);
+    conn_deliver(c, d1_auth("renewed", expires_ms ? (c->expires_ms - mono_ms() + 999) / 1000 : -1));
+}
+
 static void accept_frame(xs_conn *c, Frame *f, Text data)
 {
+    if (f->action == ACT_AUTH) {
+        do_auth(c, f);
+        return;
+    }
     if (f->action == ACT_PING) {
         conn_deliver(c, d1_pong());
         return;

@@ -18,8 +18,10 @@ bool protocol_split(Text doc, uint32_t max, void (*each)(void *ctx, Text frame),
 XS_MUST_CHECK bool protocol_compact(Text json, Buf *out);
 void protocol_join_listed(xs_conn *c, xs_request *req);
 xs_resume_state protocol_resume_state(xs_conn *c, xs_request *req);
-/** The connection is gone: leave every channel. */
-void protocol_leave_all(xs_conn *c);
+/** The connection is gone: leave every channel. true: it is still listed as present somewhere. */
+bool protocol_leave_all(xs_conn *c);
+/** c->away changed: off or on the rosters of its channels. */
+void protocol_away(xs_conn *c);
 /** A verdict from the mailbox; consumes the job. */
 void protocol_job_result(MailLink *link);
 

@@ -9,19 +9,27 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
+#include "host/expiring.h"
+#include "host/hub/clock.h"
 #include "host/hub/event.h"
 #include "host/hub/protocol.h"
 #include "host/log.h"
 
-enum { MAX_HELD = 2000, MAX_EXTRAS = 2048 /* larger ones are not shown to other clients */ };
+enum { MAX_HELD = 2000 };
 
-int64_t mono_ms(void)
+uint64_t mono_us(void)
 {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+int64_t mono_ms(void)
+{
+    return (int64_t)(mono_us() / 1000);
 }
 
 static void fill_random(void *out, size_t n)
@@ -151,6 +159,7 @@ void local_add(ShardChannel *local, Sub *sub, uint64_t from_order)
                      (sub->conn->holding ? SLOT_HOLD : 0u);
     sub->local = local;
     sub->index = local->count;
+    sub->presence_from = from_order;
     if (sub->conn->closing || sub->conn->gone)
         from_order = UINT64_MAX;
     local->slots[local->count++] = (Slot){sub->conn->peer, from_order, sub, flags};
@@ -201,13 +210,19 @@ void conn_close(xs_conn *c, int code, const char *reason)
     c->shard->closing = c;
 }
 
+static void close_slow(xs_conn *c)
+{
+    atomic_fetch_add_explicit(&c->shard->hub->slow_closed, 1, memory_order_relaxed);
+    conn_close(c, 1013, "slow consumer");
+}
+
 static void offer(xs_conn *c, xs_frame *f)
 {
     xs_shard *s = c->shard;
     s->touched = true;
     atomic_fetch_add_explicit(&s->hub->delivered, 1, memory_order_relaxed);
     if (s->ops->deliver(s->state, c->peer, f) == XS_FULL)
-        conn_close(c, 1013, "slow consumer");
+        close_slow(c);
 }
 
 void conn_deliver(xs_conn *c, Event *ev)
@@ -257,7 +272,8 @@ static void walk(xs_shard *s, ShardChannel *local, Event *ev)
         const Slot *slot = &local->slots[i];
         if (ev->order <= slot->from_order)
             continue;
-        if (filtered && ((f->flags & EVENT_PRESENCE && !(slot->flags & SLOT_PRESENCE)) ||
+        if (filtered && ((f->flags & EVENT_PRESENCE && (!(slot->flags & SLOT_PRESENCE) ||
+                                                        ev->order <= slot->sub->presence_from)) ||
                          (f->flags & XS_FRAME_AUTH_ONLY && !(slot->flags & SLOT_AUTH)) ||
                          !conn_may_see(slot->sub->conn, ev)))
             continue;
@@ -267,7 +283,7 @@ static void walk(xs_shard *s, ShardChannel *local, Event *ev)
         }
         delivered++;
         if (UNLIKELY(s->ops->deliver(s->state, slot->peer, f) == XS_FULL))
-            conn_close(slot->sub->conn, 1013, "slow consumer");
+            close_slow(slot->sub->conn);
     }
     if (stored)
         local->view->offered = f->seq;
@@ -335,19 +351,79 @@ static void shard_drain(xs_shard *s)
 
 /* ---- connections ---- */
 
+static xs_str str_of(Text t)
+{
+    return (xs_str){t.ptr, t.len};
+}
+
+static xs_str request_query(const xs_request *r, const char *name, unsigned index)
+{
+    const Const *values = const_get(r->query, name);
+    if (values && values->kind == C_TEXT && index == 0)
+        return str_of(values->text);
+    if (!values || values->kind != C_LIST || index >= values->count)
+        return (xs_str){NULL, 0};
+    return str_of(const_text_of(values->items[index], (Text){0}));
+}
+
+static xs_str up_request_query(xs_request *r, const char *name, unsigned index)
+{
+    return request_query(r, name, index);
+}
+
+static bool is_listed(Text list, Text word)
+{
+    for (size_t from = 0; from < list.len;) {
+        size_t end = text_find(list, TEXT(","), from);
+        if (text_eq(text_trim(text_slice(list, from, end), TEXT(" \t")), word))
+            return true;
+        from = end == SIZE_MAX ? list.len : end + 1;
+    }
+    return false;
+}
+
+/* What other clients see of a token's extras. */
+static void write_extras(const Hub *h, const Identity *id, Buf *out)
+{
+    size_t start = out->len;
+    if (!h->opt.presence_extras.len || !id->auth) {
+        buf_text(out, id->extras);
+    } else {
+        buf_char(out, '{');
+        for (uint32_t i = 1; i < id->auth->count; i++) { /* behind "id" */
+            const ConstPair *p = &id->auth->pairs[i];
+            if (!is_listed(h->opt.presence_extras, p->key))
+                continue;
+            if (out->len > start + 1)
+                buf_char(out, ',');
+            json_write_text(out, p->key);
+            buf_char(out, ':');
+            json_write_const(out, p->value);
+        }
+        buf_char(out, '}');
+    }
+    if (out->len - start > h->opt.presence_extras_max) {
+        out->len = start;
+        buf_cstr(out, "{}");
+    }
+}
+
 static bool describe(xs_conn *c)
 {
     const Identity *id = c->identity;
-    Text extras = id->extras.len <= MAX_EXTRAS ? id->extras : TEXT("{}");
-    Buf b = BUF_INIT;
+    Buf b = BUF_INIT, extras = BUF_INIT;
     size_t len;
-    d1_client(&b, extras, id->dbo_id, id->row_id, text_from(c->socket_id));
+    write_extras(c->shard->hub, id, &extras);
+    d1_client(&b, buf_view(&extras), id->dbo_id, id->row_id, text_from(c->socket_id));
+    b.failed = b.failed || extras.failed;
+    buf_deinit(&extras);
     char *text = buf_take(&b, &len);
     c->client = (Text){text, text ? len : 0};
     return text != NULL;
 }
 
-static bool enlist(xs_conn *c)
+/* Into every index; on failure into none. */
+static bool enlist(xs_conn *c, xs_refusal *why)
 {
     xs_shard *s = c->shard;
     Hub *h = s->hub;
@@ -355,7 +431,9 @@ static bool enlist(xs_conn *c)
         return false;
     if (map_put(&s->by_sid, text_from(c->sid), c)) {
         pthread_mutex_lock(&h->lock);
-        bool ok = map_put(&h->sids, text_from(c->sid), c);
+        bool ok = clock_admit(c, why) && map_put(&h->sids, text_from(c->sid), c);
+        if (!ok)
+            clock_release(c);
         pthread_mutex_unlock(&h->lock);
         if (ok)
             return true;
@@ -365,7 +443,59 @@ static bool enlist(xs_conn *c)
     return false;
 }
 
-static xs_conn *conn_new(xs_shard *s, void *peer, xs_request *req)
+/* ---- sessions that were lost and come back ---- */
+
+typedef struct Ghost {
+    Space *space;
+    Identity *identity;
+    char socket_id[SOCKET_ID_LEN + 1];
+} Ghost;
+
+void ghost_free(void *value)
+{
+    Ghost *g = value;
+    if (!g)
+        return;
+    identity_unref(g->identity);
+    mem_free(g);
+}
+
+/* The hub's lock is held. */
+static void leave_ghost(xs_conn *c)
+{
+    Hub *h = c->shard->hub;
+    Ghost *g = mem_alloc(sizeof *g);
+    if (!g)
+        return; /* it comes back as somebody new */
+    *g = (Ghost){.space = c->space, .identity = identity_ref(c->identity)};
+    memcpy(g->socket_id, c->socket_id, sizeof g->socket_id);
+    if (!expiring_put(h->ghosts, text_from(c->sid), g, mono_ms()))
+        return; /* freed */
+}
+
+/* The ids of a new connection: those of the session it continues, or new ones. */
+static void name_conn(xs_conn *c, const xs_request *req)
+{
+    Hub *h = c->shard->hub;
+    xs_str sid = request_query(req, "sid", 0);
+    random_id(c->socket_id);
+    memcpy(c->sid, "AAA", 3); /* node 0 */
+    random_id(c->sid + 3);
+    if (sid.len != SID_LEN || !c->shard->limits->presence_grace_ms)
+        return;
+    pthread_mutex_lock(&h->lock);
+    Text key = {sid.ptr, sid.len};
+    const Ghost *known = expiring_get(h->ghosts, key, mono_ms());
+    if (known && known->space == c->space && identity_same(known->identity, c->identity)) {
+        Ghost *g = expiring_take(h->ghosts, key, mono_ms());
+        memcpy(c->socket_id, g->socket_id, sizeof c->socket_id);
+        memcpy(c->sid, sid.ptr, SID_LEN);
+        ghost_free(g);
+    }
+    pthread_mutex_unlock(&h->lock);
+}
+
+static xs_conn *conn_new(xs_shard *s, void *peer, xs_request *req, xs_refusal *why)
 {
     xs_conn *c = mem_zalloc(1, sizeof *c);
     if (!c)
@@ -377,12 +507,11 @@ static xs_conn *conn_new(xs_shard *s, void *peer, xs_request *req)
     c->request = request_ref(req);
     c->refilled_ms = mono_ms();
     c->frame_tokens = (int64_t)s->hub->opt.frames_burst * 1000;
-    c->join_tokens = INT64_MAX; /* filled to its burst by the first refill */
-    random_id(c->socket_id);
-    memcpy(c->sid, "AAA", 3); /* node 0 */
-    random_id(c->sid + 3);
+    c->join_tokens = (int64_t)s->hub->opt.joins_burst * 1000;
+    name_conn(c, req);
+    clock_set_expiry(c, req->expires_ms);
     c->view = view_of(s, c->space);
-    if (!c->view || !describe(c) || !enlist(c)) {
+    if (!c->view || !describe(c) || !enlist(c, why)) {
         conn_free(c);
         return NULL;
     }
@@ -414,11 +543,14 @@ static void bury(xs_conn *c)
 {
     xs_shard *s = c->shard;
     Hub *h = s->hub;
-    protocol_leave_all(c);
+    bool present = protocol_leave_all(c);
     map_take(&s->by_socket, text_from(c->socket_id));
     map_take(&s->by_sid, text_from(c->sid));
     pthread_mutex_lock(&h->lock);
     map_take(&h->sids, text_from(c->sid));
+    clock_release(c);
+    if (present)
+        leave_ghost(c);
     pthread_mutex_unlock(&h->lock);
     *(c->prev ? &c->prev->next : &s->conns) = c->next;
     if (c->next)
@@ -452,9 +584,10 @@ static xs_conn *up_connect(xs_shard *s, void *peer, xs_request *req, xs_refusal 
         return refuse(why, 4401, 401, "Invalid token.");
     if (NEVER(!req->identity))
         return refuse(why, 1011, 500, "Internal error.");
-    xs_conn *c = conn_new(s, peer, req);
+    refuse(why, 1013, 503, "Out of memory.");
+    xs_conn *c = conn_new(s, peer, req, why);
     if (!c)
-        return refuse(why, 1013, 503, "Out of memory.");
+        return NULL;
     atomic_fetch_add_explicit(&s->hub->connections, 1, memory_order_relaxed);
     return c;
 }
@@ -526,11 +659,6 @@ static void up_request_unref(xs_request *r)
     request_unref(r);
 }
 
-static xs_str str_of(Text t)
-{
-    return (xs_str){t.ptr, t.len};
-}
-
 static xs_str up_request_token(xs_request *r)
 {
     return str_of(r->token);
@@ -539,16 +667,6 @@ static xs_str up_request_token(xs_request *r)
 static xs_str up_request_base(xs_request *r)
 {
     return str_of(r->base);
-}
-
-static xs_str up_request_query(xs_request *r, const char *name, unsigned index)
-{
-    const Const *values = const_get(r->query, name);
-    if (values && values->kind == C_TEXT && index == 0)
-        return str_of(values->text);
-    if (!values || values->kind != C_LIST || index >= values->count)
-        return (xs_str){NULL, 0};
-    return str_of(const_text_of(values->items[index], (Text){0}));
 }
 
 static xs_str up_request_header(xs_request *r, const char *name)
@@ -598,6 +716,14 @@ static void up_join_listed(xs_conn *c, xs_request *req)
 static bool up_same_client(xs_conn *c, xs_request *req)
 {
     return c->space == req->space && identity_same(c->identity, req->identity);
+}
+
+static void up_away(xs_conn *c, bool away)
+{
+    if (c->gone || c->closing || c->away == away)
+        return;
+    c->away = away;
+    protocol_away(c);
 }
 
 static void up_random(void *out, size_t n)
@@ -662,6 +788,7 @@ xs_shard *hub_shard_new(Hub *h, const xs_transport_ops *ops, const xs_limits *li
         .log = up_log,
         .same_client = up_same_client,
         .resume_state = protocol_resume_state,
+        .away = up_away,
     };
     return s;
 }

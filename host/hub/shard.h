@@ -16,7 +16,12 @@ struct Hub {
     pthread_mutex_t lock; /* spaces, sids; before a space's lock */
     Map spaces;           /* key → Space */
     Map sids;             /* session id → xs_conn */
-    _Atomic uint64_t connections, subscriptions, published, delivered, frames_in, refused, dropped;
+    Map per_ip, per_identity;      /* Tally, see clock.c */
+    VEC(struct xs_conn *) alarms;  /* heap by alarm_ms */
+    struct Expiring *ghosts;       /* sid → Ghost: lost sessions that may come back */
+#define COUNTER(field, name, type, help) _Atomic uint64_t field;
+#include "host/hub/counters.def"
+#undef COUNTER
 };
 
 /* A client frame that waits for the one before it. */
@@ -34,6 +39,7 @@ typedef struct Sub {
     Channel *ch;         /* while joined */
     ShardChannel *local; /* while joined */
     size_t index;        /* of its slot in local */
+    uint64_t presence_from; /* its snapshot shows the changes up to this order */
     bool joined;
     bool busy;        /* a trigger is running; frames wait */
     bool running;     /* its queue is being worked off further up the stack */
@@ -86,6 +92,12 @@ struct xs_conn {
     uint64_t hold_seq;
     EventVec held;
     VEC(Gap) gaps;
+    /* time: expires_ms is the shard's, the alarm is under the hub's lock */
+    int64_t expires_ms, alarm_ms; /* monotonic */
+    size_t alarm_at;              /* 1 + its place in the heap; 0 = none */
+    bool warned, token_ends;
+    bool away; /* not listed as present though connected */
+    struct Tally *ip_tally, *identity_tally;
     uint64_t *seen_refs; /* ring of SEEN_REFS hashes, made at first use */
     uint32_t seen_at;
 };
@@ -115,6 +127,7 @@ typedef struct SendBatch {
 xs_shard *shard_ref(xs_shard *s);
 void shard_unref(xs_shard *s);
 int64_t mono_ms(void);
+uint64_t mono_us(void);
 
 /** Hand a frame to one connection; consumes the reference; NULL is ignored (out of memory: it
  * closes). */
@@ -125,6 +138,8 @@ void conn_close(xs_conn *c, int code, const char *reason);
 bool conn_may_see(const xs_conn *c, const Event *ev);
 /** Keep a numbered event until the resumption is complete; takes its own reference. */
 void conn_hold(xs_conn *c, Event *ev);
+/** A lost session that hub->ghosts kept. */
+void ghost_free(void *ghost);
 void conn_free(xs_conn *c); /* after finish, no job left */
 /** A trigger's end when the shard has no mailbox any more; frees the connection with the last one.
  * Any thread. */

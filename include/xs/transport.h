@@ -50,6 +50,8 @@ typedef struct xs_limits {
     uint32_t stall_ms;        /* no progress with a non-empty queue: drop */
     uint32_t lp_linger_ms, lp_session_ms;
     uint32_t sse_max_age_ms;
+    uint32_t presence_grace_ms; /* a lost client counts as present for so long */
+    uint32_t lp_idle_sessions;  /* sessions without a waiting poll; beyond, the oldest ends */
 } xs_limits;
 
 /* What the host gives a transport. */
@@ -108,6 +110,9 @@ typedef struct xs_host {
     /** HTTP-carried transports: one tick more, about ms from now. May be missing (XS_HAS). */
     void (*tick_in)(void *timer, uint32_t ms);
     void *timer; /* for tick_in */
+    /** The client was not heard of for presence_grace_ms but may come back (away), or it did. May be
+     * missing (XS_HAS). */
+    void (*away)(xs_conn *conn, bool away);
 } xs_host;
 
 typedef struct xs_transport_stats {

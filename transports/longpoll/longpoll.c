@@ -39,6 +39,7 @@ typedef struct Session {
     EmptyForm empty;
     bool dirty, closing, joining;
     bool over; /* to be freed */
+    bool away; /* the hub was told that it may be lost */
     int close_code;
     int64_t until_ms;                         /* of the waiting poll */
     int64_t answer_ms;                        /* linger ends; 0 = nothing waits for company */
@@ -55,7 +56,7 @@ struct Longpoll {
     int64_t drain_start_ms, checked_ms;
     uint32_t drain_ms;
     uint64_t drain_total, drain_closed;
-    Counter connections, opened, closed, frames_out, bytes_out, writes, refused;
+    Counter connections, opened, closed, frames_out, bytes_out, writes, refused, abandoned;
 };
 
 static void mark_dirty(Session *s)
@@ -443,9 +444,18 @@ static bool read_poll(const xs_host *host, xs_request *req, Poll *p)
     return true;
 }
 
+static void set_away(Session *s, bool away)
+{
+    if (s->away == away || !XS_HAS(s->lp->host, away))
+        return;
+    s->away = away;
+    s->lp->host->away(s->conn, away);
+}
+
 static void begin_poll(Session *s, xs_http *x, const Poll *p, bool at_once)
 {
     const xs_host *host = s->lp->host;
+    set_away(s, false);
     s->x = x;
     s->limit = p->limit;
     s->empty = p->empty;
@@ -537,6 +547,33 @@ static void check_session(Session *s, int64_t now)
         answer_full(s, 0);
     if (!s->x && now - s->seen_ms > limits->lp_session_ms)
         lp_close(s->lp, s, CLOSE_NORMAL, "");
+    else if (!s->x && limits->presence_grace_ms && now - s->seen_ms > limits->presence_grace_ms)
+        set_away(s, true);
+}
+
+/* Clients that come for one answer and never again, each time as somebody new: the sessions they
+ * leave behind are bounded, those not heard of for the longest time go first. */
+static void drop_abandoned(Longpoll *lp, int64_t now)
+{
+    const xs_limits *limits = lp->host->limits;
+    uint64_t idle = 0, oldest = 0;
+    for (const Session *s = lp->sessions; s; s = s->next) {
+        if (s->x || s->closing)
+            continue;
+        idle++;
+        uint64_t age = (uint64_t)(now - s->seen_ms);
+        oldest = age > oldest ? age : oldest;
+    }
+    if (!limits->lp_idle_sessions || idle <= limits->lp_idle_sessions)
+        return;
+    /* Ages are spread about evenly, so this share of the oldest is about as many as are too many. */
+    uint64_t keep_ms = oldest * limits->lp_idle_sessions / idle;
+    for (Session *s = lp->sessions; s && idle > limits->lp_idle_sessions; s = s->next)
+        if (!s->x && !s->closing && (uint64_t)(now - s->seen_ms) >= keep_ms) {
+            counter_add(&lp->abandoned, 1);
+            lp_close(lp, s, CLOSE_NORMAL, "");
+            idle--;
+        }
 }
 
 static void lp_tick(void *state)
@@ -561,6 +598,7 @@ static void lp_tick(void *state)
             lp_close(lp, s, CLOSE_RESTART, "restart");
         }
     }
+    drop_abandoned(lp, now);
     flush_dirty(lp);
 }
 
@@ -616,6 +654,7 @@ static void lp_stats(void *state, xs_transport_stats *out)
         .frames_out = counter_get(&lp->frames_out),
         .bytes_out = counter_get(&lp->bytes_out),
         .writes = counter_get(&lp->writes),
+        .slow_closed = counter_get(&lp->abandoned),
         .handshake_failed = counter_get(&lp->refused),
     };
 }

@@ -236,6 +236,58 @@ static void silent_session_expires(void **state)
     finish();
 }
 
+static int away_state = -1;
+
+static void note_away(xs_conn *conn, bool away)
+{
+    (void)conn;
+    away_state = away;
+}
+
+static void silent_sessions_are_away(void **state)
+{
+    (void)state;
+    fake.limits.lp_session_ms = 10000;
+    fake.limits.presence_grace_ms = 20;
+    fake.host.away = note_away;
+    fake_http_start();
+    exchange_free(poll_with(NULL, NULL, NULL, NULL));
+    fake.ops->tick(fake.state);
+    assert_int_equal(away_state, -1);
+    poll(NULL, 0, 60);
+    fake.ops->tick(fake.state);
+    assert_int_equal(away_state, 1);
+    xs_http *x = poll_with("0a3sid1", EPOCH ".41.0", NULL, NULL);
+    assert_int_equal(away_state, 0);
+    exchange_gone(x);
+    exchange_free(x);
+    finish();
+}
+
+static void abandoned_sessions_are_bounded(void **state)
+{
+    (void)state;
+    fake.limits.lp_session_ms = 10000;
+    fake.limits.lp_idle_sessions = 4;
+    fake_http_start();
+    xs_http *waiting = NULL;
+    for (int i = 0; i < 10; i++) {
+        exchange_free(poll_with(NULL, NULL, NULL, NULL));
+        if (i == 0) /* the first one goes on */
+            waiting = poll_with("0a3sid1", EPOCH ".41.0", NULL, NULL);
+        poll(NULL, 0, 8);
+    }
+    fake.ops->tick(fake.state);
+    assert_in_range(fake.gone_count, 4, 6); /* nine are idle */
+    assert_false(fake.conns[0].gone);
+    assert_true(waiting->held);
+    assert_true(fake.conns[1].gone);
+    assert_false(fake.conns[9].gone);
+    exchange_gone(waiting);
+    exchange_free(waiting);
+    finish();
+}
+
 static void drain_answers_polls(void **state)
 {
     (void)state;
@@ -265,6 +317,8 @@ int main(void)
         cmocka_unit_test_setup(overflow_becomes_resync, setup),
         cmocka_unit_test_setup(first_event_waits_for_company, setup),
         cmocka_unit_test_setup(silent_session_expires, setup),
+        cmocka_unit_test_setup(silent_sessions_are_away, setup),
+        cmocka_unit_test_setup(abandoned_sessions_are_bounded, setup),
         cmocka_unit_test_setup(drain_answers_polls, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
