@@ -60,10 +60,11 @@ struct Channel {
     uint64_t off, last_seq;
     Map members; /* socket id → Member */
     uint32_t nwatchers;
-    Roster roster;                    /* of a channel with presence */
-    Channel *tick_prev, *tick_next;   /* in the space's list while the roster waits for time */
+    Roster roster;                  /* of a channel with presence */
+    Channel *tick_prev, *tick_next; /* in the space's list while the roster waits for time */
     bool ticking;
-    int64_t said_tokens, said_ms; /* client messages: thousandths, see realtime.publish_per_s_channel */
+    int64_t said_tokens,
+        said_ms; /* client messages: thousandths, see realtime.publish_per_s_channel */
     Interest *interest;
     size_t ninterest, interest_cap;
     Channel *prev, *next; /* list of idle channels, oldest use first */

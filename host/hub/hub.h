@@ -109,9 +109,9 @@ typedef struct HubOptions {
     uint32_t joins_per_s, joins_burst;   /* 0 = 20 / 128 */
     uint32_t publish_per_s_channel;      /* client messages; 0 = no limit, as below */
     uint32_t conn_per_ip, conn_per_identity;
-    int64_t max_conn_age_ms;   /* authenticated connections whose token never ends */
-    int64_t expiry_warning_ms; /* before the end of a token; 0 = none */
-    Text presence_extras;      /* comma separated keys shown to others; len 0 = all */
+    int64_t max_conn_age_ms;    /* authenticated connections whose token never ends */
+    int64_t expiry_warning_ms;  /* before the end of a token; 0 = none */
+    Text presence_extras;       /* comma separated keys shown to others; len 0 = all */
     size_t presence_extras_max; /* 0 = 2 KiB; larger extras are not shown */
     HubAuth auth;               /* check NULL: tokens cannot be renewed */
 } HubOptions;
@@ -145,7 +145,8 @@ typedef struct HubPublished {
 XS_MUST_CHECK bool hub_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out,
                                xs_error *err);
 
-/** Everything that happens by time: call it every 100 ms or so, with monotonic ms. Any one thread. */
+/** Everything that happens by time: call it every 100 ms or so, with monotonic ms. Any one thread.
+ */
 void hub_tick(Hub *h, int64_t now_ms);
 int64_t hub_now_ms(void); /* monotonic */
 

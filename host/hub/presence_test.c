@@ -344,8 +344,8 @@ static void tokens_end(void **state)
     (void)state;
     World w;
     open_world(&w, halls,
-               &(HubOptions){.expiry_warning_ms = 60, .auth = {.check = check_token},
-                             .max_conn_age_ms = 40});
+               &(HubOptions){
+                   .expiry_warning_ms = 60, .auth = {.check = check_token}, .max_conn_age_ms = 40});
     xs_request *r = make_request(&w, 7, NULL);
     r->expires_ms = wall_ms() + 100;
     Peer *a = connect_with(&w, 0, r), *b = connect_with(&w, 1, r), *old = connect_user(&w, 0, 8);
@@ -364,8 +364,9 @@ static void tokens_end(void **state)
     assert_int_equal(old->closed, 4000); /* its token never ends, the connection does */
     /* Only the same identity can go on. */
     say(b, "{\"action\":\"auth\",\"payload\":{\"token\":\"user8\"}}");
-    EXPECT(b, "{\"action\":\"error\",\"options\":{},\"payload\":{\"code\":\"bad_token\",\"command\":"
-              "\"auth\",\"message\":\"The token cannot be used on this connection.\"}}");
+    EXPECT(b,
+           "{\"action\":\"error\",\"options\":{},\"payload\":{\"code\":\"bad_token\",\"command\":"
+           "\"auth\",\"message\":\"The token cannot be used on this connection.\"}}");
     say(b, "{\"action\":\"auth\",\"payload\":{\"token\":\"rubbish\"}}");
     b->seen++;
     say(b, "{\"action\":\"auth\"}");
@@ -431,8 +432,7 @@ static void numbers_are_limited(void **state)
     World w;
     xs_refusal why = {0};
     open_world(&w, halls,
-               &(HubOptions){.conn_per_ip = 2, .conn_per_identity = 1,
-                             .publish_per_s_channel = 3});
+               &(HubOptions){.conn_per_ip = 2, .conn_per_identity = 1, .publish_per_s_channel = 3});
     xs_request *far = make_request(&w, 0, NULL), *near = make_request(&w, 0, NULL);
     xs_request *user = make_request(&w, 7, NULL);
     far->remote_ip = TEXT("192.0.2.1");
@@ -493,10 +493,14 @@ static void extras_can_be_hidden(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rosters_are_exact),      cmocka_unit_test(hurry_is_coalesced),
-        cmocka_unit_test(bytes_grow_with_members), cmocka_unit_test(lost_clients_have_grace),
-        cmocka_unit_test(tokens_end),             cmocka_unit_test(alarms_stay_in_order),
-        cmocka_unit_test(numbers_are_limited),    cmocka_unit_test(extras_can_be_hidden),
+        cmocka_unit_test(rosters_are_exact),
+        cmocka_unit_test(hurry_is_coalesced),
+        cmocka_unit_test(bytes_grow_with_members),
+        cmocka_unit_test(lost_clients_have_grace),
+        cmocka_unit_test(tokens_end),
+        cmocka_unit_test(alarms_stay_in_order),
+        cmocka_unit_test(numbers_are_limited),
+        cmocka_unit_test(extras_can_be_hidden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

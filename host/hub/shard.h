@@ -13,12 +13,12 @@ struct Hub {
     HubDispatcher dispatcher;
     bool has_dispatcher;
     Patterns patterns;
-    pthread_mutex_t lock; /* spaces, sids; before a space's lock */
-    Map spaces;           /* key → Space */
-    Map sids;             /* session id → xs_conn */
-    Map per_ip, per_identity;      /* Tally, see clock.c */
-    VEC(struct xs_conn *) alarms;  /* heap by alarm_ms */
-    struct Expiring *ghosts;       /* sid → Ghost: lost sessions that may come back */
+    pthread_mutex_t lock;         /* spaces, sids; before a space's lock */
+    Map spaces;                   /* key → Space */
+    Map sids;                     /* session id → xs_conn */
+    Map per_ip, per_identity;     /* Tally, see clock.c */
+    VEC(struct xs_conn *) alarms; /* heap by alarm_ms */
+    struct Expiring *ghosts;      /* sid → Ghost: lost sessions that may come back */
 #define COUNTER(field, name, type, help) _Atomic uint64_t field;
 #include "host/hub/counters.def"
 #undef COUNTER
@@ -36,9 +36,9 @@ typedef struct Sub {
     Member member;
     xs_conn *conn;
     Text name;
-    Channel *ch;         /* while joined */
-    ShardChannel *local; /* while joined */
-    size_t index;        /* of its slot in local */
+    Channel *ch;            /* while joined */
+    ShardChannel *local;    /* while joined */
+    size_t index;           /* of its slot in local */
     uint64_t presence_from; /* its snapshot shows the changes up to this order */
     bool joined;
     bool busy;        /* a trigger is running; frames wait */

@@ -24,7 +24,8 @@
 typedef struct Peer {
     struct Shard *shard;
     xs_conn *conn;
-    void (*on_frame)(void *ctx, const char *json, const xs_frame *frame); /* instead of keeping it */
+    void (*on_frame)(void *ctx, const char *json,
+                     const xs_frame *frame); /* instead of keeping it */
     void *ctx;
     char **got;
     uint64_t *seq, *off;
@@ -327,7 +328,8 @@ static inline void expect_line(World *w, Peer *p, const char *json, int line)
             fail_msg("line %d: unexpected %s", __LINE__, (p)->got[(p)->seen]);                     \
     } while (0)
 
-static inline HubPublished publish(World *w, const char *channel, const char *event, const char *data)
+static inline HubPublished publish(World *w, const char *channel, const char *event,
+                                   const char *data)
 {
     xs_error err = {0};
     HubPublished out = {0};

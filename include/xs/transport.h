@@ -110,8 +110,8 @@ typedef struct xs_host {
     /** HTTP-carried transports: one tick more, about ms from now. May be missing (XS_HAS). */
     void (*tick_in)(void *timer, uint32_t ms);
     void *timer; /* for tick_in */
-    /** The client was not heard of for presence_grace_ms but may come back (away), or it did. May be
-     * missing (XS_HAS). */
+    /** The client was not heard of for presence_grace_ms but may come back (away), or it did. May
+     * be missing (XS_HAS). */
     void (*away)(xs_conn *conn, bool away);
 } xs_host;
 

@@ -49,7 +49,7 @@ typedef struct Session {
 
 struct Longpoll {
     const xs_host *host;
-    Session *sessions, *dirty;
+    Session *sessions, *newest, *dirty;  /* in the order they began */
     Session *lingering, **lingering_end; /* in the order of answer_ms */
     Session *buckets[SESSION_BUCKETS];   /* by sid */
     bool draining;
@@ -145,10 +145,9 @@ static Session *new_session(Longpoll *lp, xs_request *req, xs_refusal *why)
     Session **bucket = bucket_of(lp, host->conn_sid(s->conn));
     s->next_in_bucket = *bucket;
     *bucket = s;
-    s->next = lp->sessions;
-    if (lp->sessions)
-        lp->sessions->prev = s;
-    lp->sessions = s;
+    s->prev = lp->newest;
+    *(lp->newest ? &lp->newest->next : &lp->sessions) = s;
+    lp->newest = s;
     counter_add(&lp->opened, 1);
     counter_add(&lp->connections, 1);
     return s;
@@ -164,8 +163,7 @@ static void free_session(Longpoll *lp, Session *s)
             break;
         }
     *(s->prev ? &s->prev->next : &lp->sessions) = s->next;
-    if (s->next)
-        s->next->prev = s->prev;
+    *(s->next ? &s->next->prev : &lp->newest) = s->prev;
     counter_add(&lp->closed, 1);
     counter_add(&lp->connections, (uint64_t)-1);
     lp->host->gone(s->conn, s->close_code ? s->close_code : CLOSE_NORMAL);
@@ -566,7 +564,8 @@ static void drop_abandoned(Longpoll *lp, int64_t now)
     }
     if (!limits->lp_idle_sessions || idle <= limits->lp_idle_sessions)
         return;
-    /* Ages are spread about evenly, so this share of the oldest is about as many as are too many. */
+    /* Ages are spread about evenly, so this share of the oldest is about as many as are too many.
+     */
     uint64_t keep_ms = oldest * limits->lp_idle_sessions / idle;
     for (Session *s = lp->sessions; s && idle > limits->lp_idle_sessions; s = s->next)
         if (!s->x && !s->closing && (uint64_t)(now - s->seen_ms) >= keep_ms) {
