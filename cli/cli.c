@@ -201,7 +201,7 @@ static Text program_name(const char *path)
     return t;
 }
 
-bool cli_load_image(Arena *arena, char *const *paths, int count, BundleImage *out)
+bool cli_load_image(Arena *arena, char *const *paths, int count, bool no_opt, BundleImage *out)
 {
     xs_error err;
     if (count == 1 && is_bundle(paths[0])) {
@@ -227,7 +227,7 @@ bool cli_load_image(Arena *arena, char *const *paths, int count, BundleImage *ou
     }
     DiagList diags;
     diag_init(&diags, arena);
-    CompileOptions options = {.program_name = program_name(paths[0])};
+    CompileOptions options = {.program_name = program_name(paths[0]), .no_opt = no_opt};
     bool ok = compile_program(arena, files, nfiles, &options, &diags, out);
     diag_sort(&diags);
     Buf text = BUF_INIT;
@@ -240,10 +240,10 @@ bool cli_load_image(Arena *arena, char *const *paths, int count, BundleImage *ou
     return ok;
 }
 
-Program *cli_load_program(Arena *arena, char *const *paths, int count)
+Program *cli_load_program(Arena *arena, char *const *paths, int count, bool no_opt)
 {
     BundleImage image;
-    if (!cli_load_image(arena, paths, count, &image))
+    if (!cli_load_image(arena, paths, count, no_opt, &image))
         return NULL;
     xs_error err;
     Program *p = program_load(&image, &stdlib_natives, &err);
@@ -252,13 +252,12 @@ Program *cli_load_program(Arena *arena, char *const *paths, int count)
     return p;
 }
 
-bool cli_compile_expr(void *ctx, Arena *arena, Text source, void *bundle_image_out, xs_error *err)
+static bool compile_expr_with(const CompileOptions *options, Arena *arena, Text source,
+                              BundleImage *out, xs_error *err)
 {
-    (void)ctx;
     DiagList diags;
     diag_init(&diags, arena);
-    CompileOptions options = {0};
-    if (compile_expr(arena, source, &options, &diags, (BundleImage *)bundle_image_out))
+    if (compile_expr(arena, source, options, &diags, out))
         return true;
     for (size_t i = 0; i < diags.count; i++)
         if (diags.items[i].severity == SEV_ERROR) {
@@ -269,4 +268,19 @@ bool cli_compile_expr(void *ctx, Arena *arena, Text source, void *bundle_image_o
             return xs_fail(err, code, d->pos, TEXT_FMT, TEXT_ARG(d->message));
         }
     return xs_fail(err, XS_E_PARSE, XS_NO_POS, "Invalid syntax.");
+}
+
+bool cli_compile_expr(void *ctx, Arena *arena, Text source, void *bundle_image_out, xs_error *err)
+{
+    (void)ctx;
+    return compile_expr_with(&(CompileOptions){0}, arena, source, (BundleImage *)bundle_image_out,
+                             err);
+}
+
+bool cli_compile_expr_no_opt(void *ctx, Arena *arena, Text source, void *bundle_image_out,
+                             xs_error *err)
+{
+    (void)ctx;
+    return compile_expr_with(&(CompileOptions){.no_opt = true}, arena, source,
+                             (BundleImage *)bundle_image_out, err);
 }

@@ -43,17 +43,27 @@ bool cli_colour(FILE *to); /* a terminal, and NO_COLOR is not set */
 
 /**
  * Load programs: folders and .xs files are compiled together, one .xsb is decoded. Diagnostics are
- * printed on stderr. The arena must outlive the image.
+ * printed on stderr. The arena must outlive the image. no_opt: sources become plain code.
  */
-XS_MUST_CHECK bool cli_load_image(Arena *arena, char *const *paths, int count, BundleImage *out);
+XS_MUST_CHECK bool cli_load_image(Arena *arena, char *const *paths, int count, bool no_opt,
+                                  BundleImage *out);
 /** Same, verified and bound. NULL: the error was printed. */
-XS_MUST_CHECK Program *cli_load_program(Arena *arena, char *const *paths, int count);
+XS_MUST_CHECK Program *cli_load_program(Arena *arena, char *const *paths, int count, bool no_opt);
 
 /** DiagSource over a SourceFile array: ctx is the address of the pointer to its first entry. */
 Text cli_source_text(void *ctx, const char *file);
 
+/** Row of a CliOption table that switches optimisations off. */
+#define CLI_NO_OPT(target)                                                                         \
+    {                                                                                              \
+        "--no-opt", NULL, "compile sources without optimisations", target, NULL                    \
+    }
+
 /** Services.compile_expr: expressions that only exist at run time. */
 bool cli_compile_expr(void *ctx, Arena *arena, Text source, void *bundle_image_out, xs_error *err);
+/** The same as plain code. */
+bool cli_compile_expr_no_opt(void *ctx, Arena *arena, Text source, void *bundle_image_out,
+                             xs_error *err);
 
 /** Read a whole file ("-" = stdin) into the arena. */
 XS_MUST_CHECK bool cli_read_file(Arena *arena, const char *path, Text *out, xs_error *err);

@@ -36,14 +36,14 @@ static bool write_file(const char *path, Text bytes, xs_error *err)
     return ok;
 }
 
-static bool build(char *const *paths, int count, const char *output)
+static bool build(char *const *paths, int count, bool no_opt, const char *output)
 {
     Arena arena;
     arena_init(&arena, 0);
     BundleImage image;
     Buf bytes = BUF_INIT;
     xs_error err;
-    bool ok = cli_load_image(&arena, paths, count, &image);
+    bool ok = cli_load_image(&arena, paths, count, no_opt, &image);
     if (ok) {
         /* What is written must load: the verifier sees the image before it reaches a file. */
         Program *p = program_load(&image, &stdlib_natives, &err);
@@ -62,8 +62,10 @@ static bool build(char *const *paths, int count, const char *output)
 int cmd_build(int argc, char **argv)
 {
     const char *output = NULL;
+    bool no_opt = false;
     const CliOption options[] = {
         {"-o", "FILE", "the bundle to write", NULL, &output},
+        CLI_NO_OPT(&no_opt),
         {0},
     };
     int done = cli_options(&argc, argv, "build DIR... -o FILE.xsb",
@@ -75,5 +77,5 @@ int cmd_build(int argc, char **argv)
         return cli_usage("build", "name the folder to compile");
     if (!output)
         return cli_usage("build", "name the output with -o FILE.xsb");
-    return build(argv + 1, argc - 1, output) ? EXIT_OK : EXIT_PROBLEM;
+    return build(argv + 1, argc - 1, no_opt, output) ? EXIT_OK : EXIT_PROBLEM;
 }

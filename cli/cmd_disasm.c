@@ -3,8 +3,9 @@
 
 int cmd_disasm(int argc, char **argv)
 {
-    const CliOption options[] = {{0}};
-    int done = cli_options(&argc, argv, "disasm PATH...",
+    bool no_opt = false;
+    const CliOption options[] = {CLI_NO_OPT(&no_opt), {0}};
+    int done = cli_options(&argc, argv, "disasm [OPTIONS] PATH...",
                            "Prints constants and instructions of a bundle or of sources.", options);
     if (done >= 0)
         return done;
@@ -12,7 +13,7 @@ int cmd_disasm(int argc, char **argv)
         return cli_usage("disasm", "name a bundle, folder or file");
     Arena arena;
     arena_init(&arena, 0);
-    Program *p = cli_load_program(&arena, argv + 1, argc - 1);
+    Program *p = cli_load_program(&arena, argv + 1, argc - 1, no_opt);
     if (p) {
         Buf out = BUF_INIT;
         program_disasm(p, &out);

@@ -32,8 +32,10 @@ static bool random_bytes(void *ctx, void *out, size_t n)
     return true;
 }
 
-static const Services services = {
+static const Services optimised = {
     .now_ms = now_ms, .random = random_bytes, .compile_expr = cli_compile_expr};
+static const Services plain = {
+    .now_ms = now_ms, .random = random_bytes, .compile_expr = cli_compile_expr_no_opt};
 
 static bool outcome_error(Outcome *o, const xs_error *err)
 {
@@ -43,14 +45,14 @@ static bool outcome_error(Outcome *o, const xs_error *err)
     return false;
 }
 
-static bool run_image(Arena *arena, const BundleImage *image, Outcome *o)
+static bool run_image(Arena *arena, const Services *services, const BundleImage *image, Outcome *o)
 {
     xs_error err = {0};
     Program *p = program_load(image, &stdlib_natives, &err);
     if (!p)
         return outcome_error(o, &err);
     static const RunContext run = {0};
-    Fiber *f = fiber_new(p, &services, &run, &limits_default);
+    Fiber *f = fiber_new(p, services, &run, &limits_default);
     if (!f)
         xs_fail(&err, XS_E_NOMEM, XS_NO_POS, "out of memory");
     o->ok = f && fiber_call(f, 0, val_null(), &err);
@@ -69,14 +71,14 @@ static bool run_image(Arena *arena, const BundleImage *image, Outcome *o)
     return o->ok;
 }
 
-static bool evaluate(Arena *arena, Text source, Outcome *o)
+static bool evaluate(Arena *arena, const Services *services, Text source, Outcome *o)
 {
     BundleImage image;
     xs_error err = {0};
     *o = (Outcome){0};
-    if (!cli_compile_expr(NULL, arena, source, &image, &err))
+    if (!services->compile_expr(NULL, arena, source, &image, &err))
         return outcome_error(o, &err);
-    return run_image(arena, &image, o);
+    return run_image(arena, services, &image, o);
 }
 
 static bool number_equal(double a, double b)
@@ -131,7 +133,7 @@ static void print_row_failure(const char *path, size_t line, Text source, Text e
         printf("    found    error:%s (%s)\n", o->symbol, o->err.message);
 }
 
-static int eval_tsv(const char *path)
+static int eval_tsv(const char *path, const Services *services)
 {
     Arena arena;
     arena_init(&arena, 0);
@@ -155,7 +157,7 @@ static int eval_tsv(const char *path)
         arena_init(&scratch, 0);
         Text source = text_slice(row, 0, tab), expected = text_slice(row, tab + 1, row.len);
         Outcome o;
-        evaluate(&scratch, source, &o);
+        evaluate(&scratch, services, source, &o);
         rows++;
         if (!expectation_met(&scratch, expected, &o)) {
             failed++;
@@ -168,12 +170,12 @@ static int eval_tsv(const char *path)
     return failed || !rows ? EXIT_PROBLEM : EXIT_OK;
 }
 
-static int eval_one(const char *source)
+static int eval_one(const char *source, const Services *services)
 {
     Arena arena;
     arena_init(&arena, 0);
     Outcome o;
-    if (evaluate(&arena, text_from(source), &o))
+    if (evaluate(&arena, services, text_from(source), &o))
         printf(TEXT_FMT "\n", TEXT_ARG(o.json));
     else
         fprintf(stderr, "error:%s: %s\n", o.symbol, o.err.message);
@@ -184,21 +186,24 @@ static int eval_one(const char *source)
 int cmd_eval(int argc, char **argv)
 {
     const char *tsv = NULL;
+    bool no_opt = false;
     const CliOption options[] = {
         {"--tsv", "FILE",
          "rows of expression TAB expected JSON or error:NAME; prints failures and counts", NULL,
          &tsv},
+        CLI_NO_OPT(&no_opt),
         {0},
     };
     int done = cli_options(&argc, argv, "eval EXPR | --tsv FILE",
                            "Evaluates an expression and prints its value as JSON.", options);
     if (done >= 0)
         return done;
+    const Services *services = no_opt ? &plain : &optimised;
     if (sodium_init() < 0)
         return cli_usage("eval", "no source of random numbers");
     if (tsv)
-        return argc > 1 ? cli_usage("eval", "--tsv takes no EXPR") : eval_tsv(tsv);
+        return argc > 1 ? cli_usage("eval", "--tsv takes no EXPR") : eval_tsv(tsv, services);
     if (argc != 2)
         return cli_usage("eval", argc < 2 ? "give an expression" : "give one expression; quote it");
-    return eval_one(argv[1]);
+    return eval_one(argv[1], services);
 }

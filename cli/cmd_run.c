@@ -9,6 +9,7 @@ extern char **environ;
 
 typedef struct RunArgs {
     const char *function, *input, *auth;
+    bool no_opt;
 } RunArgs;
 
 /* The only function of a program may be left unnamed. */
@@ -83,7 +84,7 @@ static int load_and_run(const Config *config, char *const *paths, int count, con
 {
     Arena arena;
     arena_init(&arena, 0);
-    Program *p = cli_load_program(&arena, paths, count);
+    Program *p = cli_load_program(&arena, paths, count, args->no_opt);
     int code = EXIT_PROBLEM;
     if (p) {
         code = run(p, &arena, config, args);
@@ -101,9 +102,11 @@ int cmd_run(int argc, char **argv)
          &args.function},
         {"--input", "JSON", "its input object, or @FILE (@- reads stdin)", NULL, &args.input},
         {"--auth", "JSON", "$auth, such as {\"id\": 1}", NULL, &args.auth},
+        CLI_NO_OPT(&args.no_opt),
         {0},
     };
-    static const char *const others[] = {"--function", "--input", "--auth", "--help", "-h", NULL};
+    static const char *const others[] = {"--function", "--input", "--auth", "--no-opt",
+                                         "--help",     "-h",      NULL};
     Config config;
     xs_error err;
     if (!config_init(&config, &err))

@@ -65,7 +65,7 @@ static bool serve(const Config *config, char *const *paths, int count)
 {
     Arena arena;
     arena_init(&arena, 0);
-    Program *program = cli_load_program(&arena, paths, count);
+    Program *program = cli_load_program(&arena, paths, count, false);
     bool ok = program != NULL;
     if (ok) {
         ServerOptions options = {.config = config,

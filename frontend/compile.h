@@ -23,6 +23,7 @@ XS_MUST_CHECK bool source_load(Arena *a, const char *path_or_dir, SourceFile **f
 typedef struct CompileOptions {
     bool strict;                /* report every extension as an error */
     bool allow_bare_statements; /* a file may be a list of statements */
+    bool no_opt;                /* plain code: no folding, no fused or specialised instructions */
     Text program_name;
 } CompileOptions;
 

@@ -94,6 +94,7 @@ typedef struct Gen {
     Elem *elem;
     Scope *scope;
     bool failed; /* too complex, reported */
+    bool opt;    /* fold, fuse, specialise, change in place */
 } Gen;
 
 /* regs.c */

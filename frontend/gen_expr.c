@@ -366,9 +366,9 @@ static const Op binary_op[BIN_COUNT] = {
     [BIN_MUL] = OP_MUL,     [BIN_DIV] = OP_DIV,       [BIN_MOD] = OP_MOD,
 };
 
-static bool small_addend(const Expr *e, int64_t *n)
+static bool small_addend(const Gen *g, const Expr *e, int64_t *n)
 {
-    if (e->op != BIN_ADD && e->op != BIN_SUB)
+    if (!g->opt || (e->op != BIN_ADD && e->op != BIN_SUB))
         return false;
     if (e->b->kind != EX_INT || e->b->i < -127 || e->b->i > 127)
         return false;
@@ -416,7 +416,7 @@ static void binary(Gen *g, Expr *e, int dst)
         return;
     }
     int a = any(g, e->a, false);
-    if (small_addend(e, &n)) {
+    if (small_addend(g, e, &n)) {
         g->pos = e->pos;
         emit_abc(g, OP_ADDI, dst, a, (int)(uint8_t)(int8_t)n);
         return;
@@ -451,7 +451,7 @@ static bool jump_compare(Gen *g, Expr *e, bool sense, Jumps *out)
         [BIN_EQ] = OP_JEQ, [BIN_NE] = OP_JEQ, [BIN_SEQ] = OP_JSEQ, [BIN_SNE] = OP_JSEQ,
         [BIN_LT] = OP_JLT, [BIN_LE] = OP_JLE, [BIN_GT] = OP_JLT,   [BIN_GE] = OP_JLE};
     Op op = jumps[e->op];
-    if (!op)
+    if (!op || !g->opt)
         return false;
     bool truth = (e->op == BIN_NE || e->op == BIN_SNE) ? !sense : sense;
     if (op == OP_JEQ && (e->a->kind == EX_NULL || e->b->kind == EX_NULL)) {
@@ -862,7 +862,7 @@ static void value(Gen *g, Expr *e, int dst, bool tolerant)
     case EX_LIST:
     case EX_MAP:
     case EX_BINARY:
-        if ((k = fold_const(g->c, e)))
+        if (g->opt && (k = fold_const(g->c, e)))
             emit_load(g, dst, k);
         else if (e->kind == EX_LIST)
             list_literal(g, e, dst);
@@ -943,7 +943,7 @@ static bool writes_last(const Expr *e)
 static bool in_place_chain(const Gen *g, Expr *e, Text name)
 {
     Expr *links[MAX_CHAIN];
-    if (g->tries || e->kind != EX_FILTER)
+    if (!g->opt || g->tries || e->kind != EX_FILTER)
         return false;
     size_t n = chain_of(e, links);
     if (!links[0]->a || links[0]->a->kind != EX_VAR || !text_eq(links[0]->a->text, name))
@@ -968,7 +968,8 @@ static bool append_in_place(Gen *g, int reg, Text name, Expr *e)
     Expr *at = e;
     for (; at->kind == EX_BINARY && at->op == BIN_CONCAT && n < MAX_CHAIN; at = at->a)
         parts[n++] = at->b;
-    if (n == 0 || at->kind != EX_VAR || !text_eq(at->text, name) || any(g, at, false) != reg)
+    if (!g->opt || n == 0 || at->kind != EX_VAR || !text_eq(at->text, name) ||
+        any(g, at, false) != reg)
         return false;
     int t = any(g, parts[n - 1], false);
     if (n > 1) {

@@ -110,7 +110,7 @@ static int place_load(Gen *g, Place *p)
         emit_extra(g, OP_CHKSET, p->root, 0, 0, emit_text(g->em, p->v->name));
     if (p->nkeys == 0)
         return slot;
-    if (!g->tries) {
+    if (g->opt && !g->tries) {
         emit_extra(g, OP_TAKEPATH, slot, p->root, p->win, (uint32_t)p->nkeys);
         return slot;
     }
@@ -629,7 +629,7 @@ static bool same_path(const Expr *a, const Expr *b)
 /* $a.b = $a.b|f:… : the member is moved out, changed and put back. */
 static bool update_member(Gen *g, Expr *target, Expr *e)
 {
-    if (target->kind != EX_MEMBER || e->kind != EX_FILTER || g->tries)
+    if (!g->opt || target->kind != EX_MEMBER || e->kind != EX_FILTER || g->tries)
         return false;
     Expr *root = root_of(target), *base = base_of(e);
     if (!base || !root || root->kind != EX_VAR || !same_path(target, base))
@@ -1128,7 +1128,13 @@ static void declare_all(Gen *g, const Block *b)
 
 static void gen_init(Gen *g, Prog *pr, Emit *em, const Construct *k)
 {
-    *g = (Gen){.pr = pr, .c = pr->c, .em = em, .k = k, .pos = k->pos, .most = 1};
+    *g = (Gen){.pr = pr,
+               .c = pr->c,
+               .em = em,
+               .k = k,
+               .pos = k->pos,
+               .most = 1,
+               .opt = !pr->c->opt->no_opt};
     g->set_words = 1;
     g->set = ARENA_ARRAY(pr->c->a, uint64_t, 1);
     if (!g->set) {
