@@ -39,7 +39,8 @@ enum {
     SF_COMPILED = 2,
     SF_QUERY = 4,
     SF_MUTATES = 8,
-    SF_INTERNAL = 16 /* no keyword */
+    SF_INTERNAL = 16, /* no keyword */
+    SF_SCOPE = 32     /* the variables, $input and $auth follow the clauses as arguments */
 };
 
 typedef struct ClauseSpec {

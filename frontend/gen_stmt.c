@@ -940,14 +940,17 @@ static void clause_value(Gen *g, Stmt *s, uint32_t clause, bool structured, int 
     }
 }
 
-/* A native: operand, clauses in row order, values of the descriptor. */
+enum { SCOPE_ARGS = 3 };
+
+/* A native: operand, clauses in row order, values of the descriptor, the scope. */
 static void native(Gen *g, Stmt *s)
 {
     bool has_operand = s->info->operand == OPR_VAR || s->info->operand == OPR_EXPR;
     bool structured[STATEMENT_MAX_CLAUSES] = {0};
     Query q = {.g = g, .s = s, .first = has_operand + s->info->nclauses};
     gen_query(&q, structured);
-    size_t n = q.first + q.args.len;
+    bool scope = s->info->flags & SF_SCOPE;
+    size_t n = q.first + q.args.len + (scope ? SCOPE_ARGS : 0);
     int win = gen_temps(g, n ? n : 1);
     if (has_operand && s->operand)
         gen_expr(g, s->operand, win);
@@ -955,6 +958,12 @@ static void native(Gen *g, Stmt *s)
         clause_value(g, s, i, structured[i], win + has_operand + (int)i);
     for (size_t i = 0; i < q.args.len; i++)
         gen_expr(g, q.args.ptr[i], win + (int)(q.first + i));
+    if (scope) {
+        int at = win + (int)(n - SCOPE_ARGS);
+        gen_vars_object(g, at);
+        emit_abc(g, OP_GETINPUT, at + 1, 0, 0);
+        emit_abc(g, OP_GETSYS, at + 2, SYS_AUTH, 0);
+    }
     g->pos = s->pos;
     emit_extra(g, OP_CALLN, win, (int)n, 0,
                emit_site(g->em, s->keyword, q.desc ? q.desc : &const_null));

@@ -53,6 +53,8 @@ static bool open_run(Run *r, xs_error *err)
     r->service.auth = r->auth;
     r->service.env = r->env;
     r->service.compile_expr = r->opt->compile_expr;
+    if (!service_open_outside(&r->service, c, err))
+        return false;
     r->ctx = (ServiceCtx){&r->service, NULL, NULL};
     service_fill(&r->services, &r->ctx, r->db);
     r->context = (RunContext){
@@ -66,6 +68,7 @@ static void close_run(Run *r)
         db_close(r->db);
     if (r->pool)
         dbpool_close(r->pool);
+    outside_free(r->service.outside);
     auth_free(r->auth);
     env_free(r->env);
     arena_deinit(&r->arena);

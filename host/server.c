@@ -266,6 +266,8 @@ static bool start_program(Server *s, xs_error *err)
     s->service.env = s->env;
     s->service.hub = s->hub;
     s->service.compile_expr = s->opt->compile_expr;
+    if (!service_open_outside(&s->service, c, err))
+        return false;
     PoolOptions pool = {.program = s->opt->program,
                         .config = c,
                         .log = &s->log,
@@ -383,6 +385,7 @@ static void server_end(Server *s)
     realtime_free(s->realtime);
     files_free(s->files);
     pool_free(s->pool);
+    outside_free(s->service.outside);
     if (s->hub)
         hub_free(s->hub);
     if (s->db)

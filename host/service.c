@@ -273,6 +273,14 @@ static bool set_header(void *ctx, Fiber *fiber, Text line, bool append, xs_error
     return reply_set_header(c->reply, line, append, err);
 }
 
+bool service_open_outside(ServiceEnv *e, const Config *c, xs_error *err)
+{
+    (void)c;
+    const OutsideOptions opt = {0};
+    e->outside = outside_new(&opt, err);
+    return e->outside != NULL;
+}
+
 void service_fill(Services *s, ServiceCtx *c, Db *db)
 {
     *s = (Services){.ctx = c,
@@ -284,5 +292,6 @@ void service_fill(Services *s, ServiceCtx *c, Db *db)
                     .compile_expr = c->env->compile_expr,
                     .make_token = make_token,
                     .db = db,
+                    .outside = c->env->outside,
                     .set_header = c->reply ? set_header : NULL};
 }

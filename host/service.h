@@ -8,6 +8,7 @@
 
 #include "host/auth.h"
 #include "host/log.h"
+#include "stdlib/outside.h"
 #include "vm/services.h"
 
 /* Variables of $env: the process environment over an env file. Constant after, any thread. */
@@ -27,6 +28,7 @@ typedef struct ServiceEnv {
     const EnvVars *env;
     Hub *hub;                   /* NULL: events become log lines */
     CompileExprFn compile_expr; /* NULL = unsupported */
+    Outside *outside;           /* NULL = natives reach nothing */
     _Atomic bool expired;       /* stop: every deadline has passed */
 } ServiceEnv;
 
@@ -43,6 +45,9 @@ typedef struct ServiceCtx {
     ReplyHeaders *reply; /* NULL outside HTTP */
 } ServiceCtx;
 
+/** Open what natives reach beyond the process (e->outside), as the options say. Free it with
+ * outside_free. Errors: XS_E_NOMEM, XS_E_IO, XS_E_CONFIG. */
+XS_MUST_CHECK bool service_open_outside(ServiceEnv *e, const Config *c, xs_error *err);
 /** Fill a Services whose ctx is c. */
 void service_fill(Services *s, ServiceCtx *c, Db *db);
 int64_t service_now_ms(void); /* epoch */

@@ -63,6 +63,18 @@ static Job *list_take(JobList *l)
     return job;
 }
 
+/* Any thread: a parked fiber may go on. */
+static void wake_fiber(void *ctx, Fiber *fiber)
+{
+    (void)ctx;
+    Job *job = (Job *)fiber_owner(fiber);
+    Worker *w = job->worker;
+    pthread_mutex_lock(&w->pool->lock);
+    list_add(&w->woken, job);
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->pool->lock);
+}
+
 /* ---- jobs ---- */
 
 void job_init(Job *job, Pool *p, const JobOps *ops, Space *space, ReplyHeaders *reply,
@@ -88,6 +100,7 @@ void job_deinit(Job *job)
 bool job_begin(Job *job, uint32_t proc, const Const *input, xs_error *err)
 {
     job->services.db = job->worker->db;
+    job->services.wake = wake_fiber;
     Fiber *f = fiber_new(job->pool->opt.program, &job->services, &job->run, &job->limits);
     if (!f)
         return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
@@ -136,17 +149,6 @@ static void job_run(Job *job)
     }
 }
 
-/* Writer thread: a parked fiber may go on. */
-static void on_db_wake(void *ctx, Fiber *fiber)
-{
-    Worker *w = (Worker *)ctx;
-    Job *job = (Job *)fiber_owner(fiber);
-    pthread_mutex_lock(&w->pool->lock);
-    list_add(&w->woken, job);
-    pthread_cond_signal(&w->wake);
-    pthread_mutex_unlock(&w->pool->lock);
-}
-
 static Job *next_job(Worker *w, bool *woken)
 {
     Pool *p = w->pool;
@@ -176,7 +178,8 @@ static void *worker_main(void *arg)
         job->worker = w;
         if (woken) {
             w->parked--;
-            db_finish(w->db, job->fiber);
+            if (!fiber_finish(job->fiber) && w->db)
+                db_finish(w->db, job->fiber);
         }
         job_run(job);
     }
@@ -240,7 +243,7 @@ static bool start_workers(Pool *p, xs_error *err)
         Worker *w = &p->workers[i];
         w->pool = p;
         pthread_cond_init(&w->wake, NULL);
-        if (p->opt.db && !(w->db = db_open(p->opt.db, on_db_wake, w, err)))
+        if (p->opt.db && !(w->db = db_open(p->opt.db, wake_fiber, w, err)))
             return false;
         if (pthread_create(&w->thread, NULL, worker_main, w) != 0)
             return xs_fail(err, XS_E_IO, XS_NO_POS, "no thread for a worker");
@@ -298,6 +301,7 @@ void pool_stop(Pool *p)
         return;
     p->stopped = true;
     atomic_store(&p->opt.env->expired, true);
+    outside_stop(p->opt.env->outside);
     pthread_mutex_lock(&p->lock);
     p->stopping = true;
     JobList waiting = p->queue;

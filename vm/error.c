@@ -239,6 +239,27 @@ static xs_pos position(const Proc *proc, uint32_t pc)
         .file = proc->file, .line = p->lines[low - 1].line, .col = p->lines[low - 1].col};
 }
 
+void fiber_write_place(const Fiber *f, Buf *out)
+{
+    static const char *const kinds[PROC_KIND_COUNT] = {
+        "function", "query", "trigger", "task", "middleware", "addon", "test", "expression"};
+    if (!f->nframes)
+        return;
+    const Frame *fr = &f->frames[f->nframes - 1];
+    const ProcImage *p = fr->proc->image;
+    uint32_t pc = fr->pc > fr->proc->code ? (uint32_t)(fr->pc - fr->proc->code) - 1 : 0;
+    size_t blank = p->kind == PROC_QUERY ? text_find(p->name, TEXT(" "), 0) : SIZE_MAX;
+    buf_printf(out, "%s ", p->kind < PROC_KIND_COUNT ? kinds[p->kind] : "?");
+    if (blank == SIZE_MAX) {
+        buf_text(out, p->name);
+    } else { /* named "POST orders" */
+        buf_text(out, text_slice(p->name, blank + 1, p->name.len));
+        buf_char(out, ' ');
+        buf_text(out, text_slice(p->name, 0, blank));
+    }
+    buf_printf(out, ":%u", position(fr->proc, pc).line);
+}
+
 bool fiber_unwind(Fiber *f)
 {
     if (f->raised.err.code == XS_OK)

@@ -138,6 +138,8 @@ void fiber_free(Fiber *f)
 {
     if (!f)
         return;
+    if (f->wait)
+        f->wait->drop(f->wait);
     fiber_set_slot(f, NULL, NULL);
     heap_free(f->heap);
     program_unref(f->program);
@@ -223,6 +225,30 @@ void fiber_resume(Fiber *f, Value result, const xs_error *err, Value payload)
     f->raised.err = *err;
     f->raised.payload = payload;
     f->resume_error = true;
+}
+
+int64_t fiber_left_ms(const Fiber *f)
+{
+    const Services *s = f->services;
+    if (!f->limits.deadline_ms || !s || !s->now_ms)
+        return INT64_MAX;
+    int64_t now = s->now_ms(s->ctx);
+    return now < f->limits.deadline_ms ? f->limits.deadline_ms - now : 0;
+}
+
+void fiber_set_wait(Fiber *f, FiberWait *w)
+{
+    f->wait = w;
+}
+
+bool fiber_finish(Fiber *f)
+{
+    FiberWait *w = f->wait;
+    if (!w)
+        return false;
+    f->wait = NULL;
+    w->finish(w, f);
+    return true;
 }
 
 Value fiber_result(const Fiber *f)

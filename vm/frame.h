@@ -53,7 +53,8 @@ struct Fiber {
     void *slot;
     void (*slot_free)(void *);
     void *owner;
-    uint32_t hints[HINTS]; /* by instruction: where the member was found last time */
+    struct FiberWait *wait; /* of a native that parked */
+    uint32_t hints[HINTS];  /* by instruction: where the member was found last time */
 };
 
 /* ---- fiber.c ---- */

@@ -35,6 +35,10 @@ typedef struct Services {
     /** util.set_header: "Name: value" or a status line "HTTP/1.1 201 Created" of the reply; append
      * keeps an earlier header of that name. NULL outside HTTP: the statement does nothing then. */
     bool (*set_header)(void *ctx, Fiber *fiber, Text line, bool append, xs_error *err);
+    /** Any thread: make the worker of this parked fiber call fiber_finish. NULL: natives wait in
+     * place. */
+    void (*wake)(void *ctx, Fiber *fiber);
+    struct Outside *outside; /* stdlib/outside.h: what lies beyond the process; NULL = nothing */
 } Services;
 
 /* Facts of the request a fiber runs for; all borrowed for the fiber's life, NULL members read as

@@ -65,6 +65,21 @@ FiberState fiber_run(Fiber *f);
 /** Continue a parked fiber: the native's result (consumed), or an error when err->code is not
  * XS_OK. Does not run; call fiber_run. */
 void fiber_resume(Fiber *f, Value result, const xs_error *err, Value payload);
+/* What a parked fiber waits for. */
+typedef struct FiberWait FiberWait;
+struct FiberWait {
+    /** The fiber's thread, after the wake: fiber_resume. The wait is the callee's from here on. */
+    void (*finish)(FiberWait *w, Fiber *f);
+    /** The fiber ends before that; the same. */
+    void (*drop)(FiberWait *w);
+};
+void fiber_set_wait(Fiber *f, FiberWait *w);
+/** After a wake: hand the result over, then fiber_run. false: the fiber waits for the database. */
+bool fiber_finish(Fiber *f);
+/** Where it is: "function total:12", "query orders/{id} POST:3". For natives. */
+void fiber_write_place(const Fiber *f, Buf *out);
+/** Milliseconds until its deadline, 0 when it has passed; INT64_MAX without one. */
+int64_t fiber_left_ms(const Fiber *f);
 Value fiber_result(const Fiber *f); /* borrowed, FIBER_DONE */
 /** FIBER_ERROR: code, position, message; *name = thrown name or the wire code; *payload borrowed or
  * V_UNSET. XS_E_STOPPED means debug.stop, its value is the payload. */

@@ -4,6 +4,7 @@
 #include "core/text.h"
 #include "stdlib/filters/codec.h"
 #include "stdlib/filters/helpers.h"
+#include "stdlib/template/template.h"
 
 static NativeResult result_of(bool ok)
 {
@@ -138,4 +139,26 @@ NativeResult op_util_ip_lookup(Call *c)
 {
     Text address; /* there is no address database: every place is unknown */
     return result_of(call_text(c, 0, &address) && call_return(c, val_null()));
+}
+
+/* ---- templates ---- */
+
+/* Arguments 1 to 3 are the scope: variables, input, the logged-in user. */
+NativeResult op_util_template_engine(Call *c)
+{
+    Text source;
+    Arena a;
+    TNode *root = NULL;
+    Buf out = flt_buf();
+    if (!call_text(c, 0, &source))
+        return NATIVE_ERROR;
+    arena_init(&a, 0);
+    bool ok = template_parse(&a, source, &root, c->err) &&
+              template_render(c, root, call_arg(c, 1), call_arg(c, 2), call_arg(c, 3), &out);
+    if (ok)
+        ok = flt_return_buf(c, &out);
+    else
+        buf_deinit(&out);
+    arena_deinit(&a);
+    return result_of(ok);
 }

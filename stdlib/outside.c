@@ -1,0 +1,41 @@
+/* outside.c - opens and closes what lies beyond the process, in order. */
+#include "stdlib/outside.h"
+
+#include "core/mem.h"
+
+Outside *outside_new(const OutsideOptions *opt, xs_error *err)
+{
+    Outside *o = mem_zalloc(1, sizeof *o);
+    if (!o) {
+        (void)xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
+        return NULL;
+    }
+    o->opt = *opt;
+    o->io = io_new(err);
+    if (o->io)
+        return o;
+    outside_free(o);
+    return NULL;
+}
+
+void outside_stop(Outside *o)
+{
+    if (o && o->io)
+        io_stop(o->io);
+}
+
+void outside_free(Outside *o)
+{
+    if (!o)
+        return;
+    io_free(o->io);
+    mem_free(o);
+}
+
+Outside *call_outside(Call *c)
+{
+    Outside *o = c->services ? c->services->outside : NULL;
+    if (!o)
+        call_fail(c, XS_E_UNSUPPORTED, "%s: there is no outside world here", c->name);
+    return o;
+}

@@ -1,0 +1,27 @@
+/* outside.h - what natives reach beyond the process: one per server or run, shared by its workers.
+ * Thread: any. */
+#ifndef STDLIB_OUTSIDE_H
+#define STDLIB_OUTSIDE_H
+
+#include "stdlib/io.h"
+
+typedef struct OutsideOptions {
+    int64_t unused;
+} OutsideOptions;
+
+typedef struct Outside {
+    OutsideOptions opt;
+    Io *io;
+} Outside;
+
+/** opt is copied; its texts must outlive it. Errors: XS_E_NOMEM, XS_E_IO. */
+XS_MUST_CHECK Outside *outside_new(const OutsideOptions *opt, xs_error *err);
+/** Everything that waits ends now, later waits at once. More than once is fine. */
+void outside_stop(Outside *o);
+/** No fiber may use it any more. NULL is fine. */
+void outside_free(Outside *o);
+
+/** The caller's; NULL with XS_E_UNSUPPORTED where there is none. */
+Outside *call_outside(Call *c);
+
+#endif
