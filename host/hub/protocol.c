@@ -16,6 +16,7 @@ enum {
     MAX_LISTED = 64,             /* channels in a URL */
     MAX_HISTORY_BYTES = 1 << 20, /* of one answer */
     MAX_TOKEN = 8192,
+    MAX_REPLAY = 2000, /* events of all channels of one resumption */
     MAX_STRIKES = 3,
     STRIKE_MS = 60 * 1000,
     KEEP_SCRATCH = 64 * 1024
@@ -566,26 +567,66 @@ static void announce_gaps(xs_conn *c)
     VEC_DEINIT(&c->gaps);
 }
 
-/* One listed channel is joined or refused. After the last: what was missed, in one ascending line.
- */
+static void add_gap(xs_conn *c, Text channel, const char *reason)
+{
+    char *copy = mem_strndup(channel.ptr, channel.len);
+    if (!copy || !VEC_PUSH(&c->gaps, ((Gap){{copy, channel.len}, reason}))) {
+        mem_free(copy);
+        conn_close(c, 1011, "out of memory");
+    }
+}
+
+/* What this channel missed, behind what the others did; the space's lock is held. */
+static void recover(Sub *sub, EventVec *missed)
+{
+    xs_conn *c = sub->conn;
+    Hub *h = c->shard->hub;
+    Position pos = {.given = true, .epoch = c->space->epoch, .seq = sub->from_seq};
+    size_t before = missed->len, kept = before;
+    const char *reason = channel_recover(c->space, sub->ch, sub->replays ? c->resume : pos, missed);
+    if (!reason && missed->len > MAX_REPLAY)
+        reason = "limit";
+    for (size_t i = before; i < missed->len; i++) {
+        Event *ev = missed->ptr[i];
+        if (!reason && conn_may_see(c, ev))
+            missed->ptr[kept++] = ev;
+        else
+            frame_unref(&ev->frame);
+    }
+    missed->len = kept;
+    if (reason)
+        add_gap(c, sub->name, reason);
+    if (sub->replays)
+        atomic_fetch_add_explicit(reason ? &h->gaps : &h->resumed, 1, memory_order_relaxed);
+}
+
+/* One listed channel is joined or refused. After the last: what was missed in all of them up to one
+ * moment, in one ascending line; a position within it is good for every channel. Numbered events
+ * that were posted before that moment and are still under way come too late. */
 static void listed_done(xs_conn *c)
 {
+    EventVec missed = {0};
     if (--c->listed_pending > 0 || !c->holding)
         return;
-    announce_gaps(c);
-    if (c->held.len)
-        qsort(c->held.ptr, c->held.len, sizeof *c->held.ptr, by_seq);
-    for (size_t i = 0; i < c->held.len; i++) {
-        frame_ref(&c->held.ptr[i]->frame);
-        conn_deliver(c, c->held.ptr[i]);
-    }
-    event_vec_deinit(&c->held);
     c->holding = false;
+    space_lock(c->space);
     for (size_t i = 0; i < c->subs.len; i++) {
         Sub *sub = c->subs.ptr[i];
-        if (sub->local)
-            sub->local->slots[sub->index].flags &= ~(uint32_t)SLOT_HOLD;
+        if (!sub->local)
+            continue;
+        recover(sub, &missed);
+        sub->from_seq = c->space->seq;
     }
+    c->caught_up_seq = c->space->seq;
+    space_unlock(c->space);
+    announce_gaps(c);
+    if (missed.len)
+        qsort(missed.ptr, missed.len, sizeof *missed.ptr, by_seq);
+    for (size_t i = 0; i < missed.len; i++) {
+        frame_ref(&missed.ptr[i]->frame);
+        conn_deliver(c, missed.ptr[i]);
+    }
+    event_vec_deinit(&missed);
 }
 
 static void join_ended(Sub *sub)
@@ -651,32 +692,6 @@ static void answer_join(Sub *sub, JoinFacts *facts)
     event_vec_deinit(&facts->history);
 }
 
-static void add_gap(xs_conn *c, Text channel, const char *reason)
-{
-    char *copy = mem_strndup(channel.ptr, channel.len);
-    if (!copy || !VEC_PUSH(&c->gaps, ((Gap){{copy, channel.len}, reason}))) {
-        mem_free(copy);
-        conn_close(c, 1011, "out of memory");
-    }
-}
-
-/* The missed events of one listed channel join the held ones; the lock is held. */
-static void recover(Sub *sub, Channel *ch)
-{
-    xs_conn *c = sub->conn;
-    EventVec missed = {0};
-    const char *reason = channel_recover(c->space, ch, c->resume, &missed);
-    atomic_fetch_add_explicit(reason ? &c->shard->hub->gaps : &c->shard->hub->resumed, 1,
-                              memory_order_relaxed);
-    if (reason)
-        add_gap(c, sub->name, reason);
-    for (size_t i = 0; !reason && i < missed.len; i++) {
-        if (conn_may_see(c, missed.ptr[i]))
-            conn_hold(c, missed.ptr[i]);
-    }
-    event_vec_deinit(&missed);
-}
-
 static ShardChannel *new_local(xs_conn *c)
 {
     ShardChannel *local = mem_zalloc(1, sizeof *local);
@@ -714,8 +729,8 @@ static bool enter_channel(Sub *sub, const ChannelConfig *config, JoinFacts *fact
     if (ok) {
         local->ch = sub->ch = ch;
         gather(sub, ch, facts);
-        if (c->holding && sub->listed)
-            recover(sub, ch);
+        sub->from_seq = c->space->seq;
+        sub->replays = c->holding && sub->listed;
         local_add(local, sub, c->space->order);
     }
     if (ch)

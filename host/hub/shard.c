@@ -18,8 +18,6 @@
 #include "host/hub/protocol.h"
 #include "host/log.h"
 
-enum { MAX_HELD = 2000 };
-
 uint64_t mono_us(void)
 {
     struct timespec ts;
@@ -251,13 +249,14 @@ bool conn_may_see(const xs_conn *c, const Event *ev)
     return !(flags & XS_FRAME_EXCLUDE) || strcmp(c->socket_id, ev->exclude) != 0;
 }
 
-void conn_hold(xs_conn *c, Event *ev)
+/* A sub of a connection that resumes or has resumed: is this numbered event still to come for it?
+ */
+static bool is_later(Slot *slot, const xs_frame *f)
 {
-    if (c->held.len >= MAX_HELD || !VEC_PUSH(&c->held, ev)) {
-        conn_close(c, 1013, "too much to resume");
-        return;
-    }
-    frame_ref(&ev->frame);
+    if (slot->sub->conn->holding || f->seq <= slot->sub->from_seq)
+        return false;
+    slot->flags &= ~(uint32_t)SLOT_HOLD;
+    return true;
 }
 
 /* The hot path: every subscriber of one channel on this shard. */
@@ -269,7 +268,7 @@ static void walk(xs_shard *s, ShardChannel *local, Event *ev)
     bool filtered = f->flags & filters, stored = f->flags & XS_FRAME_STORED;
     uint64_t delivered = 0;
     for (size_t i = 0; i < local->count; i++) {
-        const Slot *slot = &local->slots[i];
+        Slot *slot = &local->slots[i];
         if (ev->order <= slot->from_order)
             continue;
         if (filtered && ((f->flags & EVENT_PRESENCE && (!(slot->flags & SLOT_PRESENCE) ||
@@ -277,10 +276,8 @@ static void walk(xs_shard *s, ShardChannel *local, Event *ev)
                          (f->flags & XS_FRAME_AUTH_ONLY && !(slot->flags & SLOT_AUTH)) ||
                          !conn_may_see(slot->sub->conn, ev)))
             continue;
-        if (UNLIKELY(slot->flags & SLOT_HOLD) && stored) {
-            conn_hold(slot->sub->conn, ev);
+        if (UNLIKELY(slot->flags & SLOT_HOLD) && stored && !is_later(slot, f))
             continue;
-        }
         delivered++;
         if (UNLIKELY(s->ops->deliver(s->state, slot->peer, f) == XS_FULL))
             close_slow(slot->sub->conn);
@@ -527,7 +524,6 @@ void conn_free(xs_conn *c)
     for (size_t i = 0; i < c->subs.len; i++)
         mem_free(c->subs.ptr[i]);
     VEC_DEINIT(&c->subs);
-    event_vec_deinit(&c->held);
     for (size_t i = 0; i < c->gaps.len; i++)
         mem_free((void *)(uintptr_t)c->gaps.ptr[i].channel.ptr);
     VEC_DEINIT(&c->gaps);
@@ -700,7 +696,7 @@ static void up_position(xs_conn *c, uint64_t *epoch, uint64_t *seq)
             c->view->offered = c->space->seq;
         space_unlock(c->space);
     }
-    *seq = c->view->offered;
+    *seq = c->view->offered > c->caught_up_seq ? c->view->offered : c->caught_up_seq;
 }
 
 static void up_join_listed(xs_conn *c, xs_request *req)

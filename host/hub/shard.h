@@ -40,6 +40,8 @@ typedef struct Sub {
     ShardChannel *local;    /* while joined */
     size_t index;           /* of its slot in local */
     uint64_t presence_from; /* its snapshot shows the changes up to this order */
+    uint64_t from_seq;      /* SLOT_HOLD: only later numbered events are for it */
+    bool replays;           /* from the position of the request */
     bool joined;
     bool busy;        /* a trigger is running; frames wait */
     bool running;     /* its queue is being worked off further up the stack */
@@ -85,12 +87,13 @@ struct xs_conn {
     int64_t frame_tokens, join_tokens, refilled_ms; /* thousandths of a frame */
     uint32_t strikes;
     int64_t strike_ms;
-    /* resuming: numbered events wait until every listed channel is joined */
+    /* resuming: numbered events are left out until every listed channel is joined, then read from
+     * the rings */
     uint32_t listed_pending;
     bool holding;
     Position resume;
-    uint64_t hold_seq;
-    EventVec held;
+    uint64_t hold_seq;      /* its position meanwhile */
+    uint64_t caught_up_seq; /* its position afterwards, until the shard has come so far */
     VEC(Gap) gaps;
     /* time: expires_ms is the shard's, the alarm is under the hub's lock */
     int64_t expires_ms, alarm_ms; /* monotonic */
@@ -136,8 +139,6 @@ void conn_deliver(xs_conn *c, Event *ev);
 void conn_close(xs_conn *c, int code, const char *reason);
 /** Is this event for this connection? For replays; live ones use the same rules in the walk. */
 bool conn_may_see(const xs_conn *c, const Event *ev);
-/** Keep a numbered event until the resumption is complete; takes its own reference. */
-void conn_hold(xs_conn *c, Event *ev);
 /** A lost session that hub->ghosts kept. */
 void ghost_free(void *ghost);
 void conn_free(xs_conn *c); /* after finish, no job left */
