@@ -25,6 +25,7 @@ typedef struct Client {
     int close_code;
     VEC(char *) frames; /* not yet looked at, oldest first */
     size_t next;
+    bool history, presence; /* flags of its joins */
 } Client;
 
 typedef struct Run {
@@ -222,6 +223,10 @@ static bool line_client(Run *r, char *args)
             for (char *ch = strtok_r(word + 9, ",", &inner); ch && nchannels < COUNT_OF(channels);
                  ch = strtok_r(NULL, ",", &inner))
                 channels[nchannels++] = ch;
+        } else if (strcmp(word, "history") == 0) {
+            c->history = true;
+        } else if (strcmp(word, "presence") == 0) {
+            c->presence = true;
         } else {
             return fail(r, "unknown word '%s'", word);
         }
@@ -235,7 +240,9 @@ static bool line_client(Run *r, char *args)
                          .base = base,
                          .token = token,
                          .channels = channels,
-                         .channel_count = nchannels};
+                         .channel_count = nchannels,
+                         .history = c->history,
+                         .presence = c->presence};
     RtEvents events = {c, on_open, on_frame, on_close};
     xs_error err;
     c->rt = rt_connect(r->loop, &options, &events, &err);
@@ -298,6 +305,35 @@ static bool client_acked(Client *c, const char *channel)
     return ok || fail(c->run, "%s expected the join of %s\n    got %s", c->name, channel, text);
 }
 
+static bool add_var(Run *r, const char *name, const char *path, const char *json)
+{
+    char steps[128], *save = NULL;
+    const Const *c = json ? parse(r, json) : NULL;
+    snprintf(steps, sizeof steps, "%s", path);
+    for (char *step = strtok_r(steps, ".", &save); c && step; step = strtok_r(NULL, ".", &save))
+        c = const_get(c, step);
+    if (!c || r->nvars == MAX_VARS)
+        return fail(r, c ? "too many variables" : "no member %s", path);
+    Buf value = BUF_INIT;
+    if (c->kind == C_TEXT)
+        buf_text(&value, c->text);
+    else
+        json_write_const(&value, c);
+    snprintf(r->vars[r->nvars].name, sizeof r->vars[0].name, "%s", name);
+    r->vars[r->nvars].value = buf_take(&value, NULL);
+    r->nvars++;
+    return true;
+}
+
+/* A member of the frame that was looked at last. */
+static bool client_keep(Client *c, const char *args)
+{
+    char name[32], path[128];
+    if (sscanf(args, "%31s %127s", name, path) != 2 || !c->next)
+        return fail(c->run, "keep needs NAME MEMBER after a frame");
+    return add_var(c->run, name, path, c->frames.ptr[c->next - 1]);
+}
+
 static bool client_quiet(Client *c, int ms)
 {
     rt_loop_run(c->run->loop, ms, NULL, NULL);
@@ -330,7 +366,7 @@ static bool client_line(Client *c, const char *verb, char *args)
     xs_error err;
     bool ok;
     if (strcmp(verb, "join") == 0) {
-        ok = rt_join(c->rt, args, false, false, &err);
+        ok = rt_join(c->rt, args, c->history, c->presence, &err);
     } else if (strcmp(verb, "leave") == 0) {
         ok = rt_leave(c->rt, args, &err);
     } else if (strcmp(verb, "send") == 0) {
@@ -345,6 +381,8 @@ static bool client_line(Client *c, const char *verb, char *args)
         return client_expect(c, args);
     } else if (strcmp(verb, "acked") == 0) {
         return client_acked(c, args);
+    } else if (strcmp(verb, "keep") == 0) {
+        return client_keep(c, args);
     } else if (strcmp(verb, "quiet") == 0) {
         return client_quiet(c, (int)strtol(args, NULL, 10));
     } else if (strcmp(verb, "close") == 0) {
@@ -455,23 +493,9 @@ static bool line_http(Run *r, char *args)
 static bool line_save(Run *r, char *args)
 {
     char name[32], path[128];
-    if (sscanf(args, "%31s %127s", name, path) != 2 || r->nvars == MAX_VARS)
+    if (sscanf(args, "%31s %127s", name, path) != 2)
         return fail(r, "save needs NAME MEMBER");
-    const Const *c = r->answer ? parse(r, r->answer) : NULL;
-    char *save = NULL;
-    for (char *step = strtok_r(path, ".", &save); c && step; step = strtok_r(NULL, ".", &save))
-        c = const_get(c, step);
-    if (!c)
-        return fail(r, "the last answer has no such member");
-    Buf value = BUF_INIT;
-    if (c->kind == C_TEXT)
-        buf_text(&value, c->text);
-    else
-        json_write_const(&value, c);
-    snprintf(r->vars[r->nvars].name, sizeof r->vars[0].name, "%s", name);
-    r->vars[r->nvars].value = buf_take(&value, NULL);
-    r->nvars++;
-    return true;
+    return add_var(r, name, path, r->answer);
 }
 
 /* ---- lines ---- */

@@ -1,0 +1,4 @@
+workspace harbor {
+  description = "Every kind of channel, for the checks of the protocol"
+  realtime = {canonical: "harbor"}
+}
