@@ -5,6 +5,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <unistd.h>
+
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <sodium.h>
@@ -181,6 +183,42 @@ static void test_jwt(void **state)
     arena_deinit(&a);
 }
 
+/* A verifier of RSA signatures must not take its public key for a shared secret. */
+static void test_jwt_confusion(void **state)
+{
+    (void)state;
+    static const char pem[] = "-----BEGIN PUBLIC KEY-----\n"
+                              "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAztjxw3CVT5dcx3tj2mb3\n"
+                              "MZcpFhOw5hnyqevb7jt9eJFpdFlTwcwX9YIPsRFIaFO68mgQZoQsrbYX/qUMFG0i\n"
+                              "mYEyp3lEDxUkrc4JG4+I6j6QS/Yq0yhTWaVKyp6LbhKFkdhJhk5RDr2kExhnElLZ\n"
+                              "3y6p1LaZ1rO2Zp8go/H9c2t0a2aR0YNcoS+VmTWybT5baRN2aipn1QV1DJ6y7RAa\n"
+                              "mYpqqZyvBCg8TDb7LNPAxIV5wo8s/fZ29U8iV9jgHFVm+t9Jpf1fq2lEndGuofwd\n"
+                              "GEHHrN5cmpUu1B0JILXv8+61eJntZMBgFvnvkQuRouKz863cKiwmfWl+SOGhHgVk\n"
+                              "5wIDAQAB\n"
+                              "-----END PUBLIC KEY-----\n";
+    static const char *const headers[] = {
+        "{\"alg\":\"HS256\"}", "{\"alg\":\"RS256\"}",   "{\"alg\":\"none\"}",
+        "{\"alg\":\"dir\"}",   "{\"alg\":[\"RS256\"]}", "{\"alg\":\"RS256\",\"alg\":\"HS256\"}"};
+    char file[] = "/tmp/xs_auth_test_XXXXXX";
+    int fd = mkstemp(file);
+    assert_true(fd >= 0 && write(fd, pem, sizeof pem - 1) == sizeof pem - 1);
+    close(fd);
+    Arena a;
+    arena_init(&a, 0);
+    Text settings =
+        arena_printf(&a, "auth.secret = " KEY "\nauth.jwt_alg = RS256\nauth.jwt_key = @%s", file);
+    Auth *auth = make_auth(&a, settings.ptr);
+    assert_non_null(auth);
+    for (size_t i = 0; i < COUNT_OF(headers); i++) {
+        Claims c;
+        Text token = sign_jwt(&a, headers[i], "{\"t\":\"user\",\"i\":7}", EVP_sha256(), pem);
+        assert_false(auth_verify(auth, &a, token, NOW, &c));
+    }
+    unlink(file);
+    auth_free(auth);
+    arena_deinit(&a);
+}
+
 static void test_small_parts(void **state)
 {
     (void)state;
@@ -202,7 +240,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),        cmocka_unit_test(test_tampered),
         cmocka_unit_test(test_refused_arguments), cmocka_unit_test(test_jwt),
-        cmocka_unit_test(test_small_parts),
+        cmocka_unit_test(test_jwt_confusion),     cmocka_unit_test(test_small_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -59,10 +59,33 @@ static int take_fd(Visitor *v)
     return fd;
 }
 
+/* Complete, or so wrong that no more of it is needed: a line without its carriage return, or a
+ * first byte that begins no method (a TLS handshake). */
 static bool head_complete(Text seen)
 {
-    return text_find(seen, TEXT("\r\n\r\n"), 0) != SIZE_MAX ||
-           text_find(seen, TEXT("\n\n"), 0) != SIZE_MAX;
+    char c = seen.ptr[0];
+    if (c != '\r' && !(c >= 'A' && c <= 'Z') && !(c >= 'a' && c <= 'z'))
+        return true;
+    for (size_t lf = text_find(seen, TEXT("\n"), 0); lf != SIZE_MAX;
+         lf = text_find(seen, TEXT("\n"), lf + 1))
+        if (lf == 0 || seen.ptr[lf - 1] != '\r')
+            return true;
+    return text_find(seen, TEXT("\r\n\r\n"), 0) != SIZE_MAX;
+}
+
+/* Some of a head came and then too little of it. */
+static void say_too_slow(int fd)
+{
+    static const char answer[] =
+        "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json; charset=utf-8\r\n"
+        "Content-Length: 95\r\nConnection: close\r\n\r\n"
+        "{\"code\":\"ERROR_CODE_BAD_REQUEST\",\"message\":\"The request took too long to "
+        "arrive.\",\"payload\":\"\"}";
+    char seen[4096];
+    /* Read what is there: closing with unread bytes would reset the connection. */
+    if (recv(fd, seen, sizeof seen, MSG_DONTWAIT) > 0 &&
+        send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+        shutdown(fd, SHUT_WR);
 }
 
 static void set_low_water(int fd, size_t bytes)
@@ -87,6 +110,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     Door *d = v->door;
     if (what & EV_TIMEOUT) {
         d->timeouts++;
+        say_too_slow(fd);
         close(take_fd(v));
         return;
     }

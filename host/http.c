@@ -1,67 +1,108 @@
-/* http.c - libmicrohttpd under libevent. The daemon's epoll descriptor is one event of the loop,
- * its timeout one timer. A request that waits is suspended; a stream is suspended once its head is
- * on the wire, and its transport writes to the socket itself. The daemon does not see peers of
- * suspended connections leave, so those are watched here. Specification: include/xs/http.h,
- * runtime.md §5, realtime.md §7.3, §12.3. */
+/* http.c - HTTP/1.1 on the libevent loop. A connection reads a request (host/httphead.h), lends it
+ * to the handler as an exchange, and writes the answer; requests that follow wait in its buffer. A
+ * stream is handed to its transport once its head is on the wire. One timer walks the connections
+ * and ends those that take too long: heads, bodies and unread answers all have their time.
+ * Specification: include/xs/http.h, runtime.md §5, realtime.md §7.3, §12.3. */
 #include "host/http.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <event2/event_struct.h>
-#include <microhttpd.h>
 #include <netinet/in.h>
-#include <poll.h>
+#include <netinet/tcp.h>
+#include <sys/sendfile.h>
+#include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/num.h"
 #include "core/text.h"
+#include "host/httphead.h"
 
-enum { POOL_EXTRA = 4096, STREAM_BLOCK = 1024, STOP_ROUNDS = 50, DISCARD_FACTOR = 4 };
+enum {
+    SCRATCH_BYTES = 64 << 10, /* one read of a socket; shared by all connections */
+    AHEAD_BYTES = 64 << 10,   /* of later requests, read while one is answered */
+    INLINE_BODY = 16 << 10,   /* answers up to this size go out in one piece with their head */
+    FILE_PIECE = 256 << 10,
+    SWEEP_MS = 200,
+    LINGER_MS = 2000,        /* for a peer that still sends to read the refusal */
+    BODY_BYTES_PER_S = 1024, /* a body slower than this on average runs out of time */
+    FIRST_BODY_BYTES = 64 << 10
+};
 
-typedef enum ExchangeState {
-    X_HEAD,    /* the daemon parses the head */
-    X_BODY,    /* collecting the body */
-    X_WAITING, /* handler called, no answer yet */
-    X_REPLIED, /* response made or queued */
-    X_STREAM,  /* response of a stream made, head not on the wire */
-    X_OPEN,    /* suspended, the transport writes to the socket */
-    X_OVER     /* answered, ended or left: nobody but this file may touch it */
-} ExchangeState;
+typedef struct Conn Conn;
+
+typedef enum ConnState {
+    C_HEAD,   /* between requests, or a head is incomplete */
+    C_BODY,   /* collecting the body */
+    C_WAIT,   /* the handler has the exchange */
+    C_REPLY,  /* an answer is on its way */
+    C_STREAM, /* the head of a stream is on its way */
+    C_OPEN,   /* the transport writes to the socket */
+    C_LINGER  /* answered for the last time; what still comes is dropped */
+} ConnState;
 
 struct xs_http {
-    Http *http;
-    xs_http *next, *prev;
-    struct MHD_Connection *conn;
+    Conn *conn;
     Arena arena;
-    const char *method;
-    Text uri, path;
+    HttpHead head;
+    Text path; /* decoded */
     const Const *query, *headers;
+    Text small_body;
     Buf body;
-    size_t discarded;
     void *user;
     Const *extra_headers;
-    char ip[INET6_ADDRSTRLEN];
-    int port;
-    /* answer */
-    ExchangeState state;
-    bool in_handler, suspended, watching, http10;
-    unsigned status;
-    struct MHD_Response *response;
     void *peer;
     const xs_http_events *events; /* NULL once on_closed was told or is not due */
-    struct event closed, writable;
+    bool over;                    /* answered, ended or left: calls about it do nothing */
+};
+
+struct Conn {
+    Http *http;
+    Conn *next, *prev;
+    struct event readable, writable;
+    ConnState state;
+    bool reading, writing;      /* its events are armed */
+    bool advancing, in_handler; /* calls of this file are on the stack */
+    bool eof;                   /* the peer has sent all it will */
+    bool keep_alive;            /* after this answer */
+    bool broken;                /* to be freed when nothing of it is on the stack */
+    bool http10;                /* the request that is answered */
+    bool head_begun;            /* bytes of the next request have been seen */
+    xs_http *x;
+    Buf in;   /* bytes of requests not used up yet */
+    Text now; /* the same while advancing: of the scratch buffer or of in */
+    size_t scanned;
+    uint64_t body_left;
+    ChunkReader chunks;
+    int64_t deadline_ms; /* monotonic; 0 = none */
+    int64_t body_began_ms;
+    uint64_t body_bytes;
+    Buf out;
+    size_t out_at;
+    Buf tail; /* large body behind out */
+    size_t tail_at;
+    int file; /* -1 = none */
+    uint64_t file_left;
+    char ip[INET6_ADDRSTRLEN];
+    int port, fd;
 };
 
 struct Http {
-    struct MHD_Daemon *daemon;
     struct event_base *base;
-    struct event *readable, *timer;
+    struct event *sweep;
     HttpOptions opt;
     HttpHandler handler;
     void *ctx;
-    xs_http *first;
+    Conn *first;
+    size_t count, busy;
+    HttpStats stats;
     bool draining;
+    time_t date_s;
+    char date[40];
+    char scratch[SCRATCH_BYTES];
 };
 
 /* ---- texts ---- */
@@ -153,272 +194,634 @@ Text http_title_case(Arena *a, Text name)
     return (Text){p, t.len};
 }
 
-/* ---- loop ---- */
+/* ---- connections ---- */
 
-static void rearm(Http *h)
+static int64_t now_ms(void)
 {
-    MHD_UNSIGNED_LONG_LONG ms;
-    if (MHD_get_timeout(h->daemon, &ms) != MHD_YES) {
-        evtimer_del(h->timer);
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void set_reading(Conn *c, bool on)
+{
+    if (c->reading == on)
         return;
-    }
-    struct timeval tv = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000) * 1000};
-    evtimer_add(h->timer, &tv);
-}
-
-static void run_daemon(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    Http *h = (Http *)arg;
-    MHD_run(h->daemon);
-    rearm(h);
-}
-
-/* Let the daemon act on a resumed or new connection, later in this turn of the loop. */
-static void kick(Http *h)
-{
-    event_active(h->readable, EV_READ, 0);
-}
-
-static void suspend(xs_http *x)
-{
-    MHD_suspend_connection(x->conn);
-    x->suspended = true;
-}
-
-static void resume(xs_http *x)
-{
-    if (!x->suspended)
-        return;
-    x->suspended = false;
-    MHD_resume_connection(x->conn);
-    kick(x->http);
-}
-
-static int socket_of(xs_http *x)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(x->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
-    return info ? info->connect_fd : -1;
-}
-
-static void unwatch(xs_http *x)
-{
-    if (!x->watching)
-        return;
-    x->watching = false;
-    event_del(&x->closed);
-    event_del(&x->writable);
-}
-
-/* The exchange ends because the client left or the server stops. */
-static void tell_closed(xs_http *x)
-{
-    unwatch(x);
-    const xs_http_events *events = x->events;
-    x->events = NULL;
-    x->state = X_OVER;
-    if (events && events->on_closed)
-        events->on_closed(x->peer);
-}
-
-/* Something happened on the reading side of a waiting or streaming client: data it may send early
- * is left alone, only its leaving counts. */
-static void on_peer_event(evutil_socket_t fd, short what, void *arg)
-{
-    (void)what;
-    xs_http *x = (xs_http *)arg;
-    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
-    if (poll(&p, 1, 0) <= 0 || !(p.revents & (POLLRDHUP | POLLHUP | POLLERR)))
-        return;
-    tell_closed(x);
-    resume(x);
-}
-
-static void on_socket_writable(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    xs_http *x = (xs_http *)arg;
-    if (x->events && x->events->on_writable)
-        x->events->on_writable(x->peer);
-}
-
-/* Edge-triggered: unread early data, or an error nobody fetches, must not make the loop spin. */
-static bool watch(xs_http *x)
-{
-    int fd = socket_of(x);
-    if (fd < 0 ||
-        event_assign(&x->closed, x->http->base, fd, EV_READ | EV_ET | EV_PERSIST, on_peer_event,
-                     x) != 0 ||
-        event_assign(&x->writable, x->http->base, fd, EV_WRITE | EV_ET, on_socket_writable, x) != 0)
-        return false;
-    x->watching = true;
-    return event_add(&x->closed, NULL) == 0;
-}
-
-/* ---- daemon callbacks ---- */
-
-static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
-{
-    Http *h = (Http *)cls;
-    xs_http *x = mem_zalloc(1, sizeof *x);
-    if (!x)
-        return NULL;
-    arena_init(&x->arena, 0);
-    x->http = h;
-    x->conn = conn;
-    x->uri = arena_text(&x->arena, text_from(uri));
-    x->body.max = h->opt.max_body ? h->opt.max_body : 1;
-    x->next = h->first;
-    if (h->first)
-        h->first->prev = x;
-    h->first = x;
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    const struct sockaddr *addr = info ? info->client_addr : NULL;
-    if (addr && addr->sa_family == AF_INET) {
-        struct sockaddr_in in;
-        memcpy(&in, addr, sizeof in);
-        inet_ntop(AF_INET, &in.sin_addr, x->ip, sizeof x->ip);
-        x->port = ntohs(in.sin_port);
-    } else if (addr && addr->sa_family == AF_INET6) {
-        struct sockaddr_in6 in;
-        memcpy(&in, addr, sizeof in);
-        inet_ntop(AF_INET6, &in.sin6_addr, x->ip, sizeof x->ip);
-        x->port = ntohs(in.sin6_port);
-    }
-    return x;
-}
-
-static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
-                         enum MHD_RequestTerminationCode why)
-{
-    (void)conn;
-    (void)why;
-    Http *h = (Http *)cls;
-    xs_http *x = (xs_http *)*con_cls;
-    *con_cls = NULL;
-    if (!x)
-        return;
-    tell_closed(x);
-    if (x->next)
-        x->next->prev = x->prev;
-    if (x->prev)
-        x->prev->next = x->next;
+    c->reading = on;
+    if (on)
+        event_add(&c->readable, NULL);
     else
-        h->first = x->next;
-    if (x->response)
-        MHD_destroy_response(x->response);
+        event_del(&c->readable);
+}
+
+static void set_writing(Conn *c, bool on)
+{
+    if (c->writing == on)
+        return;
+    c->writing = on;
+    if (on)
+        event_add(&c->writable, NULL);
+    else
+        event_del(&c->writable);
+}
+
+static void set_state(Conn *c, ConnState state)
+{
+    bool was = c->state != C_HEAD && c->state != C_LINGER;
+    bool is = state != C_HEAD && state != C_LINGER;
+    c->http->busy += (size_t)is - (size_t)was;
+    c->state = state;
+}
+
+static void drop_answer(Conn *c)
+{
+    buf_deinit(&c->out);
+    buf_deinit(&c->tail);
+    c->out_at = c->tail_at = 0;
+    if (c->file >= 0)
+        close(c->file);
+    c->file = -1;
+}
+
+static void free_exchange(Conn *c)
+{
+    xs_http *x = c->x;
+    c->x = NULL;
+    if (!x)
+        return;
     buf_deinit(&x->body);
     arena_deinit(&x->arena);
     mem_free(x);
 }
 
-static enum MHD_Result queue_answer(xs_http *x)
+/* The exchange ends because the client left or the server stops. */
+static void tell_closed(Conn *c)
 {
-    struct MHD_Response *r = x->response;
-    x->response = NULL;
-    if (x->http->draining && x->state == X_REPLIED)
-        MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
-    enum MHD_Result result = MHD_queue_response(x->conn, x->status, r);
-    MHD_destroy_response(r);
-    return result;
+    xs_http *x = c->x;
+    const xs_http_events *events = x ? x->events : NULL;
+    if (!events)
+        return;
+    x->events = NULL;
+    x->over = true;
+    if (events->on_closed)
+        events->on_closed(x->peer);
 }
 
-static enum MHD_Result begin_request(xs_http *x, const char *method, const char *version)
+/* Nothing of the connection may be touched after this, unless it is on the stack. */
+static void end_conn(Conn *c)
 {
-    x->method = arena_text(&x->arena, text_from(method)).ptr;
-    x->http10 = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
-    Text path = http_raw_path(x);
-    x->path = x->uri.ptr ? decode(&x->arena, path, false, false) : (Text){0};
-    if (!x->method || !x->path.ptr)
-        return MHD_NO;
-    x->state = X_BODY;
-    const char *length =
-        MHD_lookup_connection_value(x->conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    int64_t n = 0;
-    if (length && num_parse_int(text_from(length), &n) && (uint64_t)n > x->http->opt.max_body) {
-        x->in_handler = true;
-        http_reply_error(x, 413, "ERROR_CODE_BAD_REQUEST", "The request body is too large.");
-        x->in_handler = false;
-        return x->response ? queue_answer(x) : MHD_NO;
+    Http *h = c->http;
+    if (!c->broken) {
+        c->broken = true;
+        tell_closed(c);
+        event_del(&c->readable);
+        event_del(&c->writable);
     }
-    return MHD_YES;
+    /* A handler without events still holds the exchange: the connection goes with its answer. */
+    if (c->advancing || (c->state == C_WAIT && c->x && !c->x->over))
+        return;
+    set_state(c, C_LINGER);
+    free_exchange(c);
+    drop_answer(c);
+    buf_deinit(&c->in);
+    if (c->next)
+        c->next->prev = c->prev;
+    *(c->prev ? &c->prev->next : &h->first) = c->next;
+    h->count--;
+    close(c->fd);
+    mem_free(c);
 }
 
-static enum MHD_Result take_body(xs_http *x, const char *data, size_t *size)
+static bool event_stream_state(const Conn *c)
 {
-    if (x->body.failed || !buf_append(&x->body, data, *size))
-        x->discarded += *size;
-    *size = 0;
-    /* A client that keeps sending beyond the limit is cut off; a small excess gets its 413. */
-    return x->discarded / DISCARD_FACTOR > x->http->opt.max_body + STREAM_BLOCK ? MHD_NO : MHD_YES;
+    return c->state == C_STREAM || c->state == C_OPEN;
 }
 
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url,
-                                  const char *method, const char *version, const char *data,
-                                  size_t *size, void **con_cls)
+/* ---- sending ---- */
+
+/* The last answer is out: let the peer read it before the socket goes. */
+static void linger(Conn *c)
 {
-    Http *h = (Http *)cls;
-    (void)conn;
-    (void)url;
-    xs_http *x = (xs_http *)*con_cls;
-    if (!x)
-        return MHD_NO;
-    switch (x->state) {
-    case X_HEAD: return begin_request(x, method, version);
-    case X_BODY:
-        if (*size)
-            return take_body(x, data, size);
-        x->state = X_WAITING;
-        x->in_handler = true;
-        if (x->body.failed)
-            http_reply_error(x, 413, "ERROR_CODE_BAD_REQUEST", "The request body is too large.");
+    if (c->eof) {
+        end_conn(c);
+        return;
+    }
+    set_state(c, C_LINGER);
+    shutdown(c->fd, SHUT_WR);
+    buf_deinit(&c->in);
+    c->now = (Text){"", 0};
+    c->deadline_ms = now_ms() + LINGER_MS;
+    set_writing(c, false);
+    set_reading(c, true);
+}
+
+static void begin_idle(Conn *c)
+{
+    set_state(c, C_HEAD);
+    c->scanned = 0;
+    c->deadline_ms = now_ms() + (int64_t)c->http->opt.idle_s * 1000;
+}
+
+/* Everything of an answer is on the wire. */
+static void answer_sent(Conn *c)
+{
+    drop_answer(c);
+    if (c->state == C_STREAM) {
+        /* From here on the transport owns the writing; it hears so from the loop. */
+        set_state(c, C_OPEN);
+        c->deadline_ms = 0;
+        set_writing(c, true);
+        return;
+    }
+    if (!c->keep_alive || c->http->draining) {
+        linger(c);
+        return;
+    }
+    begin_idle(c);
+    set_reading(c, true);
+    if (!c->advancing && c->in.len)
+        event_active(&c->readable, EV_READ, 0);
+}
+
+/* 1 = all of it sent, 0 = the socket is full, -1 = broken. */
+static int send_buffers(Conn *c)
+{
+    while (c->out_at < c->out.len || c->tail_at < c->tail.len) {
+        struct iovec io[2];
+        int n = 0;
+        if (c->out_at < c->out.len)
+            io[n++] = (struct iovec){c->out.ptr + c->out_at, c->out.len - c->out_at};
+        if (c->tail_at < c->tail.len)
+            io[n++] = (struct iovec){c->tail.ptr + c->tail_at, c->tail.len - c->tail_at};
+        struct msghdr m = {.msg_iov = io, .msg_iovlen = (size_t)n};
+        ssize_t sent =
+            sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT | (c->file >= 0 ? MSG_MORE : 0));
+        if (sent < 0)
+            return errno == EAGAIN || errno == EINTR ? 0 : -1;
+        size_t rest = c->out.len - c->out_at;
+        size_t of_out = (size_t)sent < rest ? (size_t)sent : rest;
+        c->out_at += of_out;
+        c->tail_at += (size_t)sent - of_out;
+    }
+    return 1;
+}
+
+static int send_file(Conn *c)
+{
+    while (c->file >= 0 && c->file_left) {
+        size_t want = c->file_left < FILE_PIECE ? (size_t)c->file_left : FILE_PIECE;
+        ssize_t sent = sendfile(c->fd, c->file, NULL, want);
+        if (sent < 0 && (errno == EAGAIN || errno == EINTR))
+            return 0;
+        if (sent <= 0)
+            return -1; /* broken, or the file became shorter */
+        c->file_left -= (uint64_t)sent;
+    }
+    return 1;
+}
+
+/* Write what the socket takes. The connection may be gone afterwards. */
+static void flush(Conn *c)
+{
+    int done = send_buffers(c);
+    if (done > 0)
+        done = send_file(c);
+    if (done > 0) {
+        set_writing(c, false);
+        answer_sent(c);
+    } else if (done == 0) {
+        c->deadline_ms = now_ms() + (int64_t)c->http->opt.idle_s * 1000;
+        set_writing(c, true);
+    } else {
+        end_conn(c);
+    }
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Conn *c = (Conn *)arg;
+    c->writing = false;
+    if (c->state != C_OPEN)
+        flush(c);
+    else if (c->x && c->x->events && c->x->events->on_writable)
+        c->x->events->on_writable(c->x->peer);
+}
+
+static const char *reason(int status)
+{
+    static const struct {
+        int status;
+        const char *text;
+    } known[] = {{200, "OK"},
+                 {201, "Created"},
+                 {202, "Accepted"},
+                 {204, "No Content"},
+                 {301, "Moved Permanently"},
+                 {302, "Found"},
+                 {303, "See Other"},
+                 {304, "Not Modified"},
+                 {307, "Temporary Redirect"},
+                 {308, "Permanent Redirect"},
+                 {400, "Bad Request"},
+                 {401, "Unauthorized"},
+                 {403, "Forbidden"},
+                 {404, "Not Found"},
+                 {405, "Method Not Allowed"},
+                 {408, "Request Timeout"},
+                 {409, "Conflict"},
+                 {413, "Content Too Large"},
+                 {414, "URI Too Long"},
+                 {415, "Unsupported Media Type"},
+                 {417, "Expectation Failed"},
+                 {422, "Unprocessable Content"},
+                 {429, "Too Many Requests"},
+                 {431, "Request Header Fields Too Large"},
+                 {500, "Internal Server Error"},
+                 {501, "Not Implemented"},
+                 {503, "Service Unavailable"},
+                 {505, "HTTP Version Not Supported"}};
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if (known[i].status == status)
+            return known[i].text;
+    return status < 400 ? "OK" : "Error";
+}
+
+static const char *date_now(Http *h)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME_COARSE, &ts);
+    if (ts.tv_sec != h->date_s) {
+        struct tm tm;
+        h->date_s = ts.tv_sec;
+        gmtime_r(&h->date_s, &tm);
+        strftime(h->date, sizeof h->date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    }
+    return h->date;
+}
+
+/* A value with a line break would begin another header. */
+static void put_header(Buf *b, const char *name, const char *value)
+{
+    if (strpbrk(value, "\r\n") || strpbrk(name, "\r\n: "))
+        return;
+    buf_cstr(b, name);
+    buf_append(b, ": ", 2);
+    buf_cstr(b, value);
+    buf_append(b, "\r\n", 2);
+}
+
+static void put_number(Buf *b, const char *before, uint64_t n)
+{
+    char digits[24];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + n % 10);
+    while (n /= 10);
+    buf_cstr(b, before);
+    buf_append(b, digits + at, sizeof digits - at);
+    buf_append(b, "\r\n", 2);
+}
+
+static bool bodiless(int status)
+{
+    return status == 204 || status == 304;
+}
+
+/* The head of an answer up to its last header. */
+static void put_head(Conn *c, int status, const Const *extra, const xs_header *headers, size_t n)
+{
+    Buf *b = &c->out;
+    buf_reserve(b, 512);
+    if (status == 200) {
+        buf_cstr(b, "HTTP/1.1 200 OK\r\nDate: ");
+    } else {
+        buf_printf(b, "HTTP/1.1 %d %s\r\nDate: ", status, reason(status));
+    }
+    buf_cstr(b, date_now(c->http));
+    buf_append(b, "\r\n", 2);
+    for (uint32_t i = 0; extra && i < extra->count; i++)
+        put_header(b, extra->pairs[i].key.ptr, extra->pairs[i].value->text.ptr);
+    for (size_t i = 0; i < n; i++)
+        put_header(b, headers[i].name, headers[i].value);
+    if (!c->keep_alive || c->http->draining)
+        buf_cstr(b, "Connection: close\r\n");
+    else if (c->http10)
+        buf_cstr(b, "Connection: keep-alive\r\n");
+}
+
+static bool is_head(const xs_http *x)
+{
+    return strcmp(x->head.method, "HEAD") == 0;
+}
+
+/* The exchange is dead; its answer is in the connection. Nothing of either may be touched after
+ * this. */
+static void answered(xs_http *x)
+{
+    Conn *c = x->conn;
+    x->over = true;
+    x->events = NULL;
+    if (c->in_handler)
+        return; /* its caller goes on */
+    free_exchange(c);
+    if (c->broken)
+        end_conn(c);
+    else
+        flush(c);
+}
+
+/* An answer may begin: false when the client is gone or answered already. */
+static bool begin_answer(xs_http *x, ConnState state)
+{
+    Conn *c = x->conn;
+    if (x->over)
+        return false;
+    if (c->broken) {
+        answered(x);
+        return false;
+    }
+    set_state(c, state);
+    drop_answer(c);
+    return true;
+}
+
+static void finish_answer(xs_http *x, int status, const xs_header *headers, size_t nheaders,
+                          Text body)
+{
+    Conn *c = x->conn;
+    put_head(c, status, x->extra_headers, headers, nheaders);
+    if (!bodiless(status))
+        put_number(&c->out, "Content-Length: ", body.len + c->tail.len);
+    buf_append(&c->out, "\r\n", 2);
+    if (is_head(x) || bodiless(status))
+        buf_deinit(&c->tail);
+    else
+        buf_text(&c->out, body);
+    if (c->out.failed) { /* nothing can be said without memory */
+        drop_answer(c);
+        c->keep_alive = false;
+    }
+    answered(x);
+}
+
+/* The request cannot be read: say why, and read no further. */
+static void refuse(Conn *c, HttpProblem p)
+{
+    Http *h = c->http;
+    Buf body = BUF_INIT;
+    h->stats.refused++;
+    h->stats.timeouts += p.status == 408;
+    free_exchange(c);
+    set_state(c, C_REPLY);
+    drop_answer(c);
+    c->keep_alive = false;
+    c->now = (Text){"", 0};
+    buf_deinit(&c->in);
+    http_write_error(&body, p.status == 500 ? "ERROR_FATAL" : "ERROR_CODE_BAD_REQUEST", p.message);
+    const xs_header headers[] = {{"Content-Type", "application/json; charset=utf-8"},
+                                 {"Allow", "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"}};
+    put_head(c, p.status, NULL, headers, p.status == 405 ? 2 : 1);
+    put_number(&c->out, "Content-Length: ", body.len);
+    buf_append(&c->out, "\r\n", 2);
+    buf_text(&c->out, buf_view(&body));
+    buf_deinit(&body);
+    flush(c);
+}
+
+/* ---- reading ---- */
+
+static void use_up(Conn *c, size_t n)
+{
+    c->now = text_slice(c->now, n, c->now.len);
+}
+
+static void run_handler(Conn *c)
+{
+    Http *h = c->http;
+    xs_http *x = c->x;
+    set_state(c, C_WAIT);
+    c->deadline_ms = 0;
+    c->in_handler = true;
+    h->handler(h->ctx, x);
+    c->in_handler = false;
+    if (!x->over)
+        return;
+    free_exchange(c);
+    flush(c);
+}
+
+static bool begin_body(Conn *c)
+{
+    xs_http *x = c->x;
+    const HttpHead *head = &x->head;
+    if (head->length > c->http->opt.max_body) {
+        refuse(c, (HttpProblem){413, "The request body is too large."});
+        return true;
+    }
+    if (!head->chunked && head->length <= c->now.len) {
+        x->small_body = text_slice(c->now, 0, (size_t)head->length);
+        use_up(c, (size_t)head->length);
+        if (x->small_body.len)
+            x->small_body = arena_text(&x->arena, x->small_body);
+        if (!x->small_body.ptr)
+            refuse(c, (HttpProblem){500, "Out of memory."});
         else
-            h->handler(h->ctx, x);
-        x->in_handler = false;
-        break;
-    case X_REPLIED:
-        if (*size && !x->response) { /* refused by its length; the rest of the body is dropped */
-            *size = 0;
-            return MHD_YES;
-        }
-        break;
-    default: break;
+            run_handler(c);
+        return true;
     }
-    if (x->response)
-        return queue_answer(x);
-    if (x->state != X_WAITING)
-        return MHD_NO; /* left, or out of memory */
-    suspend(x);
-    return MHD_YES;
+    set_state(c, C_BODY);
+    c->chunks = (ChunkReader){0};
+    c->body_left = head->length;
+    c->body_began_ms = now_ms();
+    c->body_bytes = 0;
+    buf_reserve(&x->body,
+                head->length < FIRST_BODY_BYTES ? (size_t)head->length + 1 : FIRST_BODY_BYTES);
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    if (head->expect_continue && !c->now.len &&
+        send(c->fd, go_on, sizeof go_on - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        end_conn(c);
+    return true;
 }
 
-static ssize_t read_stream(void *cls, uint64_t pos, char *buf, size_t max)
+/* False: more bytes are needed. */
+static bool read_head(Conn *c)
 {
-    (void)pos;
-    (void)buf;
-    (void)max;
-    xs_http *x = (xs_http *)cls;
-    if (x->state != X_STREAM)
-        return MHD_CONTENT_READER_END_WITH_ERROR;
-    /* First call: the head is on the wire. From here on the transport owns the writing. */
-    x->state = X_OPEN;
-    suspend(x);
-    if (!x->watching || event_add(&x->writable, NULL) != 0) {
-        tell_closed(x);
-        resume(x);
+    Http *h = c->http;
+    HttpProblem problem;
+    size_t end = http_head_end(c->now, &c->scanned, &problem);
+    if (end == SIZE_MAX) {
+        refuse(c, problem);
+        return true;
     }
-    return 0;
+    if (end > h->opt.max_head || (!end && c->now.len > h->opt.max_head)) {
+        bool line = text_find(text_slice(c->now, 2, HTTP_MAX_TARGET), TEXT("\n"), 0) == SIZE_MAX;
+        refuse(c, (HttpProblem){line ? 414 : 431, "The request head is too large."});
+        return true;
+    }
+    if (!end) {
+        if (c->now.len && !c->head_begun)
+            c->deadline_ms = now_ms() + h->opt.head_timeout_ms;
+        c->head_begun = c->now.len > 0;
+        return false;
+    }
+    c->head_begun = false;
+    xs_http *x = mem_zalloc(1, sizeof *x);
+    if (!x) {
+        refuse(c, (HttpProblem){500, "Out of memory."});
+        return true;
+    }
+    arena_init(&x->arena, 0);
+    x->conn = c;
+    x->body.max = h->opt.max_body ? h->opt.max_body : 1;
+    c->x = x;
+    if (!http_head_parse(&x->arena, text_slice(c->now, 0, end), &x->head, &problem)) {
+        refuse(c, problem);
+        return true;
+    }
+    use_up(c, end);
+    c->keep_alive = x->head.keep_alive;
+    c->http10 = x->head.http10;
+    return begin_body(c);
 }
 
-static void on_daemon_log(void *cls, const char *fmt, va_list ap)
+static bool read_body(Conn *c)
 {
-    (void)cls;
-    (void)fmt;
-    (void)ap; /* complaints about clients; counted by their status */
+    xs_http *x = c->x;
+    HttpProblem problem;
+    bool done;
+    if (x->head.chunked) {
+        Text data;
+        size_t used;
+        do {
+            if (!chunk_read(&c->chunks, c->now, &data, &used, &problem)) {
+                refuse(c, problem);
+                return true;
+            }
+            buf_text(&x->body, data);
+            use_up(c, used);
+            c->body_bytes += data.len;
+            if (c->chunks.left > c->http->opt.max_body - x->body.len)
+                x->body.failed = true;
+        } while (used && c->chunks.state != CHUNK_DONE && !x->body.failed);
+        done = c->chunks.state == CHUNK_DONE;
+    } else {
+        size_t n = c->body_left < c->now.len ? (size_t)c->body_left : c->now.len;
+        buf_append(&x->body, c->now.ptr, n);
+        use_up(c, n);
+        c->body_left -= n;
+        c->body_bytes += n;
+        done = !c->body_left;
+    }
+    if (x->body.failed) {
+        refuse(c, (HttpProblem){413, "The request body is too large."});
+        return true;
+    }
+    c->deadline_ms = c->body_began_ms + c->http->opt.body_timeout_ms +
+                     (int64_t)(c->body_bytes * 1000 / BODY_BYTES_PER_S);
+    if (done)
+        run_handler(c);
+    return done;
+}
+
+static void advance(Conn *c)
+{
+    c->advancing = true;
+    for (bool more = true; more && !c->broken;)
+        more = c->state == C_HEAD ? read_head(c) : c->state == C_BODY ? read_body(c) : false;
+    c->advancing = false;
+}
+
+/* The peer sends no more. Whether it still reads, nobody knows: answers under way are sent, what
+ * waits for events ends. */
+static void peer_ended(Conn *c)
+{
+    switch (c->state) {
+    case C_BODY: refuse(c, (HttpProblem){400, "The request body is incomplete."}); break;
+    case C_WAIT:
+        if (c->x->events)
+            end_conn(c);
+        break;
+    case C_REPLY: break;
+    default: end_conn(c); break;
+    }
+}
+
+/* Append what was read to what waits, go on, keep the rest. */
+static bool take_bytes(Conn *c, Text fresh)
+{
+    bool kept = c->in.len > 0;
+    if (kept && !buf_text(&c->in, fresh))
+        return false;
+    c->now = kept ? buf_view(&c->in) : fresh;
+    advance(c);
+    Text rest = c->now;
+    c->now = (Text){"", 0};
+    if (!rest.len) {
+        buf_deinit(&c->in);
+    } else if (!kept) {
+        return buf_text(&c->in, rest);
+    } else {
+        memmove(c->in.ptr, rest.ptr, rest.len);
+        c->in.len = rest.len;
+    }
+    return true;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    Conn *c = (Conn *)arg;
+    Http *h = c->http;
+    if (c->broken) { /* its owner learns of it now, see api_hold */
+        tell_closed(c);
+        end_conn(c);
+        return;
+    }
+    ssize_t n = recv(fd, h->scratch, sizeof h->scratch, MSG_DONTWAIT);
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        end_conn(c);
+        return;
+    }
+    if (n == 0) {
+        c->eof = true;
+        set_reading(c, false);
+    }
+    bool takes = c->state != C_LINGER && !event_stream_state(c);
+    if ((takes && !take_bytes(c, (Text){h->scratch, n > 0 ? (size_t)n : 0})) || c->broken)
+        end_conn(c);
+    else if (c->eof)
+        peer_ended(c);
+    else if (c->in.len > AHEAD_BYTES && c->state != C_HEAD && c->state != C_BODY)
+        set_reading(c, false);
+}
+
+/* ---- time ---- */
+
+static void out_of_time(Conn *c)
+{
+    if (c->state == C_BODY || (c->state == C_HEAD && c->in.len))
+        refuse(c, (HttpProblem){408, "The request took too long to arrive."});
+    else
+        end_conn(c);
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Http *h = (Http *)arg;
+    int64_t now = now_ms();
+    for (Conn *c = h->first, *next; c; c = next) {
+        next = c->next;
+        if (!c->deadline_ms || now < c->deadline_ms || c->broken)
+            continue;
+        bool tells = c->x && c->x->events; /* its owner may end other connections */
+        out_of_time(c);
+        if (tells)
+            break;
+    }
 }
 
 /* ---- life ---- */
@@ -427,87 +830,101 @@ Http *http_new(struct event_base *base, const HttpOptions *opt, HttpHandler hand
                xs_error *err)
 {
     Http *h = mem_zalloc(1, sizeof *h);
-    if (!h) {
+    struct timeval tick = {.tv_usec = SWEEP_MS * 1000};
+    if (h) {
+        h->base = base;
+        h->opt = *opt;
+        h->handler = handler;
+        h->ctx = ctx;
+        h->sweep = event_new(base, -1, EV_PERSIST, on_sweep, h);
+    }
+    if (!h || !h->sweep || event_add(h->sweep, &tick) != 0) {
         xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
-        return NULL;
-    }
-    *h = (Http){.base = base, .opt = *opt, .handler = handler, .ctx = ctx};
-    h->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
-        NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL,
-        MHD_OPTION_URI_LOG_CALLBACK, on_uri, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, opt->max_head + POOL_EXTRA, MHD_OPTION_CONNECTION_LIMIT,
-        1000000u, MHD_OPTION_CONNECTION_TIMEOUT, opt->idle_s, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
-        MHD_OPTION_END);
-    const union MHD_DaemonInfo *info =
-        h->daemon ? MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
-    if (info && info->epoll_fd >= 0) {
-        h->readable = event_new(base, info->epoll_fd, EV_READ | EV_PERSIST, run_daemon, h);
-        h->timer = evtimer_new(base, run_daemon, h);
-    }
-    if (!h->readable || !h->timer || event_add(h->readable, NULL) != 0) {
-        xs_fail(err, XS_E_IO, XS_NO_POS, "the HTTP server could not start");
         http_free(h);
         return NULL;
     }
+    if (!h->opt.head_timeout_ms)
+        h->opt.head_timeout_ms = (int64_t)opt->idle_s * 1000;
+    if (!h->opt.body_timeout_ms)
+        h->opt.body_timeout_ms = (int64_t)opt->idle_s * 1000;
     return h;
+}
+
+static void name_peer(Conn *c, const struct sockaddr *addr, socklen_t len)
+{
+    if (addr->sa_family == AF_INET && len >= (socklen_t)sizeof(struct sockaddr_in)) {
+        struct sockaddr_in in;
+        memcpy(&in, addr, sizeof in);
+        inet_ntop(AF_INET, &in.sin_addr, c->ip, sizeof c->ip);
+        c->port = ntohs(in.sin_port);
+    } else if (addr->sa_family == AF_INET6 && len >= (socklen_t)sizeof(struct sockaddr_in6)) {
+        struct sockaddr_in6 in;
+        memcpy(&in, addr, sizeof in);
+        inet_ntop(AF_INET6, &in.sin6_addr, c->ip, sizeof c->ip);
+        c->port = ntohs(in.sin6_port);
+    }
 }
 
 bool http_add(Http *h, int fd, const struct sockaddr *addr, socklen_t len)
 {
-    if (MHD_add_connection(h->daemon, fd, addr, len) != MHD_YES)
-        return false; /* the daemon closed fd */
-    kick(h);
+    Conn *c = mem_zalloc(1, sizeof *c);
+    if (!c || event_assign(&c->readable, h->base, fd, EV_READ | EV_PERSIST, on_readable, c) != 0 ||
+        event_assign(&c->writable, h->base, fd, EV_WRITE, on_writable, c) != 0) {
+        close(fd);
+        mem_free(c);
+        return false;
+    }
+    c->http = h;
+    c->fd = fd;
+    c->file = -1;
+    name_peer(c, addr, len);
+    c->next = h->first;
+    if (h->first)
+        h->first->prev = c;
+    h->first = c;
+    h->count++;
+    begin_idle(c);
+    set_reading(c, true);
     return true;
 }
 
 void http_drain(Http *h)
 {
     h->draining = true;
+    for (Conn *c = h->first, *next; c; c = next) {
+        next = c->next;
+        if (c->state == C_HEAD && !c->in.len)
+            c->deadline_ms = 1; /* idle: the next sweep ends it */
+    }
 }
 
 size_t http_busy(const Http *h)
 {
-    size_t n = 0;
-    for (const xs_http *x = h->first; x; x = x->next)
-        n += x->state != X_HEAD;
-    return n;
+    return h->busy;
 }
 
 size_t http_connections(const Http *h)
 {
-    const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
-    return info ? info->num_connections : 0;
+    return h->count;
+}
+
+void http_stats(const Http *h, HttpStats *out)
+{
+    *out = h->stats;
 }
 
 void http_free(Http *h)
 {
     if (!h)
         return;
-    if (h->daemon) {
-        /* The daemon aborts when stopped with suspended connections. Handlers may still be called
-         * for pipelined requests, hence the rounds. */
-        for (int round = 0; round < STOP_ROUNDS; round++) {
-            bool any = false;
-            for (xs_http *x = h->first, *next; x; x = next) {
-                next = x->next;
-                if (!x->suspended)
-                    continue;
-                any = true;
-                tell_closed(x);
-                resume(x);
-            }
-            MHD_run(h->daemon);
-            if (!any)
-                break;
-        }
-        MHD_stop_daemon(h->daemon);
+    while (h->first) {
+        Conn *c = h->first;
+        if (c->x && !c->x->events)
+            c->x->over = true; /* nobody will answer any more */
+        end_conn(c);
     }
-    if (h->readable)
-        event_free(h->readable);
-    if (h->timer)
-        event_free(h->timer);
+    if (h->sweep)
+        event_free(h->sweep);
     mem_free(h);
 }
 
@@ -519,24 +936,25 @@ Arena *http_arena(xs_http *x)
 }
 Text http_uri(const xs_http *x)
 {
-    return x->uri;
+    return x->head.target;
 }
 Text http_raw_path(const xs_http *x)
 {
-    return text_slice(x->uri, 0, text_find(x->uri, TEXT("?"), 0));
+    return text_slice(x->head.target, 0, text_find(x->head.target, TEXT("?"), 0));
 }
 Text http_querystring(const xs_http *x)
 {
-    size_t mark = text_find(x->uri, TEXT("?"), 0);
-    return mark == SIZE_MAX ? (Text){"", 0} : text_slice(x->uri, mark + 1, x->uri.len);
+    Text uri = x->head.target;
+    size_t mark = text_find(uri, TEXT("?"), 0);
+    return mark == SIZE_MAX ? (Text){"", 0} : text_slice(uri, mark + 1, uri.len);
 }
 Text http_remote_ip(const xs_http *x)
 {
-    return text_from(x->ip);
+    return text_from(x->conn->ip);
 }
 int http_remote_port(const xs_http *x)
 {
-    return x->port;
+    return x->conn->port;
 }
 void *http_user(const xs_http *x)
 {
@@ -554,50 +972,40 @@ const Const *http_query_map(xs_http *x)
     return x->query;
 }
 
-typedef struct HeaderWalk {
-    Arena *arena;
-    Const *map;
-    bool failed;
-} HeaderWalk;
-
-static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const char *name,
-                                   const char *value)
-{
-    (void)kind;
-    HeaderWalk *w = (HeaderWalk *)cls;
-    Text title = http_title_case(w->arena, text_from(name));
-    Text text = text_from(value ? value : "");
-    const Const *old = title.ptr ? const_find(w->map, title) : NULL;
-    if (old) /* a repeated header is one list, RFC 9110 §5.3 */
-        text = arena_printf(w->arena, TEXT_FMT ", " TEXT_FMT, TEXT_ARG(old->text), TEXT_ARG(text));
-    const Const *item = text.ptr ? const_text(w->arena, text) : NULL;
-    w->failed = !title.ptr || !item || !const_set(w->arena, w->map, title, item);
-    return w->failed ? MHD_NO : MHD_YES;
-}
-
 const Const *http_headers(xs_http *x)
 {
-    if (!x->headers) {
-        HeaderWalk w = {&x->arena, const_map(&x->arena, 8), false};
-        if (!w.map)
+    Arena *a = &x->arena;
+    Const *map = x->headers ? NULL : const_map(a, x->head.nfields);
+    for (uint32_t i = 0; map && i < x->head.nfields; i++) {
+        Text title = http_title_case(a, x->head.fields[i].name);
+        Text text = x->head.fields[i].value;
+        const Const *old = title.ptr ? const_find(map, title) : NULL;
+        if (old) /* a repeated header is one list, RFC 9110 §5.3 */
+            text = arena_printf(a, TEXT_FMT ", " TEXT_FMT, TEXT_ARG(old->text), TEXT_ARG(text));
+        const Const *item = text.ptr ? const_text(a, text) : NULL;
+        if (!title.ptr || !item || !const_set(a, map, title, item))
             return NULL;
-        MHD_get_connection_values(x->conn, MHD_HEADER_KIND, take_header, &w);
-        x->headers = w.failed ? NULL : w.map;
     }
+    if (map)
+        x->headers = map;
     return x->headers;
 }
 
 static const char *api_method(xs_http *x)
 {
-    return x->method;
+    return x->head.method;
 }
+
 static const char *api_path(xs_http *x)
 {
-    return x->path.ptr;
+    if (!x->path.ptr)
+        x->path = decode(&x->arena, http_raw_path(x), false, false);
+    return x->path.ptr ? x->path.ptr : "";
 }
+
 static const char *api_header(xs_http *x, const char *name)
 {
-    return MHD_lookup_connection_value(x->conn, MHD_HEADER_KIND, name);
+    return http_head_find(&x->head, name);
 }
 
 static xs_str api_query(xs_http *x, const char *name, unsigned index)
@@ -611,107 +1019,99 @@ static xs_str api_query(xs_http *x, const char *name, unsigned index)
 
 static xs_str api_body(xs_http *x)
 {
-    Text t = buf_view(&x->body);
-    return (xs_str){t.ptr, t.len};
+    Text t = x->body.len ? buf_view(&x->body) : x->small_body;
+    return (xs_str){t.len ? t.ptr : "", t.len};
 }
 
 /* ---- answers ---- */
 
-static void take_response(xs_http *x, int status, struct MHD_Response *r, ExchangeState state)
-{
-    x->response = r;
-    x->status = (unsigned)status;
-    x->state = r ? state : X_OVER;
-    if (!x->in_handler)
-        resume(x);
-}
-
-static bool add_headers(xs_http *x, struct MHD_Response *r, const xs_header *headers, size_t n)
-{
-    bool ok = true;
-    for (uint32_t i = 0; x->extra_headers && i < x->extra_headers->count; i++) {
-        const ConstPair *p = &x->extra_headers->pairs[i];
-        ok = MHD_add_response_header(r, p->key.ptr, p->value->text.ptr) == MHD_YES && ok;
-    }
-    for (size_t i = 0; i < n; i++)
-        ok = MHD_add_response_header(r, headers[i].name, headers[i].value) == MHD_YES && ok;
-    return ok;
-}
-
 static void api_reply(xs_http *x, int status, const xs_header *headers, size_t nheaders,
                       xs_str body)
 {
-    if (x->state == X_OVER || x->response)
-        return;
-    unwatch(x);
-    x->events = NULL;
-    union { /* the library's signature lacks a const; it copies */
-        const char *in;
-        void *out;
-    } bytes = {body.len ? body.ptr : ""};
-    struct MHD_Response *r =
-        MHD_create_response_from_buffer(body.len, bytes.out, MHD_RESPMEM_MUST_COPY);
-    if (r)
-        add_headers(x, r, headers, nheaders);
-    take_response(x, status, r, X_REPLIED);
+    if (begin_answer(x, C_REPLY))
+        finish_answer(x, status, headers, nheaders, (Text){body.ptr, body.len});
 }
 
 static void api_hold(xs_http *x, void *peer, const xs_http_events *events)
 {
+    Conn *c = x->conn;
+    if (x->over)
+        return;
     x->peer = peer;
     x->events = events;
-    if (!watch(x))
-        unwatch(x); /* the client's leaving shows at the answer */
+    if (c->eof || c->broken)
+        event_active(&c->readable, EV_READ, 0); /* it left before: told from the loop */
 }
 
 static void api_stream(xs_http *x, int status, const xs_header *headers, size_t nheaders,
                        void *peer, const xs_http_events *events)
 {
-    unwatch(x);
+    Conn *c = x->conn;
     x->peer = peer;
     x->events = events;
-    struct MHD_Response *r =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, x, NULL);
-    if (r)
-        add_headers(x, r, headers, nheaders);
-    if (!watch(x))
-        unwatch(x);
-    take_response(x, status, r, X_STREAM);
-    if (!r)
-        tell_closed(x);
+    if (x->over || c->broken) {
+        api_hold(x, peer, events);
+        return;
+    }
+    set_state(c, C_STREAM);
+    drop_answer(c);
+    if (c->http10)
+        c->keep_alive = false;
+    put_head(c, status, x->extra_headers, headers, nheaders);
+    if (!c->http10)
+        buf_cstr(&c->out, "Transfer-Encoding: chunked\r\n");
+    buf_append(&c->out, "\r\n", 2);
+    c->deadline_ms = now_ms() + (int64_t)c->http->opt.idle_s * 1000;
+    /* Sent from the loop: the caller may still be setting up its side. */
+    set_writing(c, true);
 }
 
 static int api_stream_fd(xs_http *x)
 {
-    return x->state == X_OPEN ? socket_of(x) : -1;
+    return x->conn->state == C_OPEN ? x->conn->fd : -1;
 }
 
 static bool api_stream_chunked(xs_http *x)
 {
-    return !x->http10;
+    return !x->head.http10;
 }
 
 static void api_want_write(xs_http *x, bool on)
 {
-    if (x->state != X_OPEN || !x->watching)
-        return; /* before the head is out, the first on_writable is due anyway */
-    if (on)
-        event_add(&x->writable, NULL);
-    else
-        event_del(&x->writable);
+    if (x->conn->state == C_OPEN && !x->over && !x->conn->broken)
+        set_writing(x->conn, on); /* before the head is out, the first on_writable is due anyway */
+}
+
+static void end_stream(xs_http *x, bool keep_alive)
+{
+    Conn *c = x->conn;
+    if (x->over)
+        return;
+    x->over = true;
+    x->events = NULL;
+    if (c->state == C_STREAM) { /* its head has not left yet: the end follows it */
+        set_state(c, C_REPLY);
+        c->keep_alive = false;
+        return;
+    }
+    bool goes_on = keep_alive && c->keep_alive && !c->broken && !c->eof;
+    free_exchange(c);
+    if (c->broken) {
+        end_conn(c);
+    } else {
+        c->keep_alive = goes_on;
+        answer_sent(c);
+    }
 }
 
 static void api_stream_end(xs_http *x)
 {
-    if (x->state == X_OVER)
-        return;
-    bool open = x->state == X_OPEN;
-    unwatch(x);
-    x->events = NULL;
-    x->state = X_OVER;
-    if (open)
-        shutdown(socket_of(x), SHUT_WR);
-    resume(x);
+    end_stream(x, false);
+}
+
+void http_stream_done(xs_http *x)
+{
+    end_stream(x, true);
 }
 
 const xs_http_api http_api = {
@@ -742,22 +1142,22 @@ void http_reply_take(xs_http *x, int status, const xs_header *headers, size_t nh
 {
     Buf b = *body;
     *body = BUF_INIT;
-    if (x->state == X_OVER || x->response || b.failed) {
+    if (b.failed) {
         buf_deinit(&b);
-        if (x->state != X_OVER && !x->response)
-            http_reply_error(x, 500, "ERROR_FATAL", "Out of memory.");
+        http_reply_error(x, 500, "ERROR_FATAL", "Out of memory.");
         return;
     }
-    unwatch(x);
-    x->events = NULL;
-    struct MHD_Response *r =
-        b.len ? MHD_create_response_from_buffer_with_free_callback(b.len, b.ptr, mem_free)
-              : MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-    if (!r || !b.len)
+    Conn *c = x->conn;
+    if (!begin_answer(x, C_REPLY)) {
         buf_deinit(&b);
-    if (r)
-        add_headers(x, r, headers, nheaders);
-    take_response(x, status, r, X_REPLIED);
+        return;
+    }
+    bool large = b.len > INLINE_BODY;
+    if (large)
+        c->tail = b;
+    finish_answer(x, status, headers, nheaders, large ? (Text){"", 0} : buf_view(&b));
+    if (!large)
+        buf_deinit(&b);
 }
 
 void http_reply_json(xs_http *x, int status, Text json)
@@ -766,30 +1166,37 @@ void http_reply_json(xs_http *x, int status, Text json)
     api_reply(x, status, &type, 1, (xs_str){json.ptr, json.len});
 }
 
+void http_write_error(Buf *out, const char *code, const char *message)
+{
+    buf_cstr(out, "{\"code\":");
+    json_write_text(out, text_from(code));
+    buf_cstr(out, ",\"message\":");
+    json_write_text(out, text_from(message));
+    buf_cstr(out, ",\"payload\":\"\"}");
+}
+
 void http_reply_error(xs_http *x, int status, const char *code, const char *message)
 {
     Buf b = BUF_INIT;
-    buf_cstr(&b, "{\"code\":");
-    json_write_text(&b, text_from(code));
-    buf_cstr(&b, ",\"message\":");
-    json_write_text(&b, text_from(message));
-    buf_cstr(&b, ",\"payload\":\"\"}");
+    http_write_error(&b, code, message);
     http_reply_json(x, status, b.failed ? TEXT("{}") : buf_view(&b));
     buf_deinit(&b);
 }
 
 void http_reply_file(xs_http *x, int fd, uint64_t size, const char *content_type)
 {
-    unwatch(x);
-    x->events = NULL;
-    struct MHD_Response *r = MHD_create_response_from_fd64(size, fd);
-    if (!r)
+    const xs_header headers[] = {{"Content-Type", content_type},
+                                 {"Cache-Control", "no-cache"},
+                                 {"X-Content-Type-Options", "nosniff"}};
+    Conn *c = x->conn;
+    if (!begin_answer(x, C_REPLY)) {
         close(fd);
-    else {
-        const xs_header headers[] = {{"Content-Type", content_type},
-                                     {"Cache-Control", "no-cache"},
-                                     {"X-Content-Type-Options", "nosniff"}};
-        add_headers(x, r, headers, COUNT_OF(headers));
+        return;
     }
-    take_response(x, 200, r, X_REPLIED);
+    put_head(c, 200, x->extra_headers, headers, COUNT_OF(headers));
+    put_number(&c->out, "Content-Length: ", size);
+    buf_append(&c->out, "\r\n", 2);
+    c->file = fd;
+    c->file_left = is_head(x) ? 0 : size;
+    answered(x);
 }

@@ -1,5 +1,5 @@
-/* http.h - the HTTP side of the host: one libmicrohttpd daemon on the main libevent loop. Exchanges
- * are answered at once or later, held, or turned into raw streams (include/xs/http.h).
+/* http.h - the HTTP side of the host: HTTP/1.1 connections on the main libevent loop. Exchanges are
+ * answered at once or later, held, or turned into raw streams (include/xs/http.h).
  *
  * Thread: the loop's, for everything. */
 #ifndef HOST_HTTP_H
@@ -16,10 +16,18 @@ typedef struct Http Http;
 typedef struct HttpOptions {
     size_t max_body; /* beyond: 413 */
     size_t max_head; /* beyond: 431 */
-    unsigned idle_s; /* close kept-alive connections after so long */
+    unsigned idle_s; /* close kept-alive connections, and ones that do not read, after so long */
+    int64_t head_timeout_ms; /* from the first byte of a head; beyond: 408; 0 = as idle_s */
+    int64_t body_timeout_ms; /* for a body, longer when it comes steadily; 0 = as idle_s */
 } HttpOptions;
 
-/** A complete request. Answer now, or keep x and answer later; x stays alive until the answer. */
+typedef struct HttpStats {
+    uint64_t refused;  /* requests that could not be read */
+    uint64_t timeouts; /* of these: too slow */
+} HttpStats;
+
+/** A complete request. Answer now, or keep x and answer later; x is dead after its answer, in the
+ * handler after it returns. */
 typedef void (*HttpHandler)(void *ctx, xs_http *x);
 
 XS_MUST_CHECK Http *http_new(struct event_base *base, const HttpOptions *opt, HttpHandler handler,
@@ -32,6 +40,7 @@ void http_drain(Http *h);
 /** Requests being received, answered, held or streamed; idle connections do not count. */
 size_t http_busy(const Http *h);
 size_t http_connections(const Http *h);
+void http_stats(const Http *h, HttpStats *out);
 /** Close every connection (exchanges of transports get on_closed), then free. */
 void http_free(Http *h);
 
@@ -59,6 +68,11 @@ void http_reply_take(xs_http *x, int status, const xs_header *headers, size_t nh
 void http_reply_json(xs_http *x, int status, Text json);
 /** Answer with a file; takes fd. */
 void http_reply_file(xs_http *x, int fd, uint64_t size, const char *content_type);
+
+/** As xs_http_api.stream_end, for a stream whose last chunk was written: the connection is kept. */
+void http_stream_done(xs_http *x);
+/** {"code","message","payload":""} */
+void http_write_error(Buf *out, const char *code, const char *message);
 
 /** Percent-decode; plus = '+' means blank. ptr NULL: malformed or memory. */
 Text http_decode(Arena *a, Text t, bool plus);

@@ -51,8 +51,10 @@ void metrics_write(const MetricsInput *in, Buf *out)
     } rows[] = {
         {"xs_memory_bytes", "gauge", "Bytes in use", mem_in_use()},
         {"xs_http_connections", "gauge", "Open HTTP connections", in->http_connections},
-        {"xs_head_timeouts_total", "counter", "Clients that sent no complete head in time",
+        {"xs_head_timeouts_total", "counter", "Clients that sent no complete head or body in time",
          in->head_timeouts},
+        {"xs_http_refused_total", "counter", "Requests that could not be read as HTTP",
+         in->http_refused},
         {"xs_jobs_waiting", "gauge", "Jobs waiting for a worker", in->jobs_waiting},
         {"xs_jobs_running", "gauge", "Jobs running or parked", in->jobs_running},
         {"xs_hub_spaces", "gauge", "Realtime spaces", in->hub.spaces},

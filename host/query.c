@@ -442,6 +442,12 @@ bool query_handle(const QueryService *s, xs_http *x)
         http_reply_error(x, 404, "ERROR_CODE_NOT_FOUND", "Unable to locate request.");
         return true;
     }
+    Text coding = header_text(x, "Content-Encoding");
+    if (coding.len && !text_eq(coding, TEXT("identity"))) {
+        count_reply(m, 415);
+        http_reply_error(x, 415, "ERROR_CODE_BAD_REQUEST", "Compressed bodies are not accepted.");
+        return true;
+    }
     submit(s, x, &match);
     return true;
 }

@@ -25,7 +25,6 @@ enum {
     PENDING_HEADS_MAX = 4096,
     SPARE_DESCRIPTORS = 512,
     TRANSPORT_NAMES_MAX = 16,
-    PATH_SEEN = 16, /* bytes of a head that hold a method and "/rt/" */
     DOUBLE_SIGNAL_EXIT = 1
 };
 
@@ -49,7 +48,7 @@ typedef struct Server {
     Carriers *carriers;
     Realtime *realtime;
     Files *files;
-    Http *http, *rt_http; /* two daemons: see on_visitor */
+    Http *http;
     Http *admin_http;
     Door *door, *admin_door;
     QueryService queries;
@@ -80,8 +79,11 @@ static void reply_metrics(Server *s, xs_http *x)
     if (s->db)
         dbpool_stats(s->db, &in.db);
     in.ntransports = carriers_stats(s->carriers, transports, TRANSPORT_NAMES_MAX);
-    in.http_connections = http_connections(s->http) + http_connections(s->rt_http);
-    in.head_timeouts = door_timeouts(s->door);
+    HttpStats http;
+    http_stats(s->http, &http);
+    in.http_connections = http_connections(s->http);
+    in.head_timeouts = door_timeouts(s->door) + http.timeouts;
+    in.http_refused = http.refused;
     pool_load(s->pool, &in.jobs_waiting, &in.jobs_running);
     Buf b = BUF_INIT;
     metrics_write(&in, &b);
@@ -126,22 +128,15 @@ static void on_admin_request(void *ctx, xs_http *x)
         reply_not_found(x);
 }
 
-/* Resuming one connection costs the daemon a walk over all suspended ones, so thousands of event
- * streams sit in a daemon of their own and do not slow the API down. Both serve every path. */
 static void on_visitor(void *ctx, int fd, Text head, const struct sockaddr *addr, socklen_t len)
 {
     Server *s = (Server *)ctx;
-    if (carriers_own_connections(s->carriers) + http_connections(s->http) +
-            http_connections(s->rt_http) >=
-        s->conn_max) {
+    if (carriers_own_connections(s->carriers) + http_connections(s->http) >= s->conn_max) {
         close(fd);
         return;
     }
     if (!realtime_upgrade(s->realtime, fd, head, addr))
-        http_add(text_find(text_slice(head, 0, PATH_SEEN), TEXT(" /rt/"), 0) != SIZE_MAX
-                     ? s->rt_http
-                     : s->http,
-                 fd, addr, len);
+        http_add(s->http, fd, addr, len);
 }
 
 static void on_admin_visitor(void *ctx, int fd, Text head, const struct sockaddr *addr,
@@ -287,14 +282,15 @@ static bool start_front(Server *s, xs_error *err)
     const Config *c = s->config;
     HttpOptions http = {.max_body = (size_t)c->max_body,
                         .max_head = (size_t)c->head_max,
-                        .idle_s = (unsigned)(c->idle_timeout_ms / 1000)};
+                        .idle_s = (unsigned)(c->idle_timeout_ms / 1000),
+                        .head_timeout_ms = c->head_timeout_ms,
+                        .body_timeout_ms = c->body_timeout_ms};
     DoorOptions door = {.listen = c->listen,
                         .head_max = (size_t)c->head_max,
                         .head_timeout_ms = c->head_timeout_ms,
                         .max_pending = PENDING_HEADS_MAX};
     s->http = http_new(s->base, &http, on_request, s, err);
-    s->rt_http = s->http ? http_new(s->base, &http, on_request, s, err) : NULL;
-    if (!s->rt_http || (c->public_dir.len && !(s->files = files_new(c->public_dir.ptr, err))))
+    if (!s->http || (c->public_dir.len && !(s->files = files_new(c->public_dir.ptr, err))))
         return false;
     s->carriers = carriers_new(c, s->opt->static_plugins, s->hub, s->base, &s->log, err);
     if (!s->carriers)
@@ -317,8 +313,7 @@ static bool drained(const Server *s)
 {
     uint64_t waiting, running;
     pool_load(s->pool, &waiting, &running);
-    return !waiting && !running && !carriers_own_connections(s->carriers) && !http_busy(s->http) &&
-           !http_busy(s->rt_http);
+    return !waiting && !running && !carriers_own_connections(s->carriers) && !http_busy(s->http);
 }
 
 static void on_drain_check(evutil_socket_t fd, short what, void *arg)
@@ -344,7 +339,6 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
     s->drain_until_ms = service_now_ms() + s->config->drain_ms;
     door_close(s->door);
     http_drain(s->http);
-    http_drain(s->rt_http);
     carriers_drain(s->carriers, (uint32_t)(s->config->drain_ms / 2));
     struct timeval check = {.tv_usec = DRAIN_CHECK_MS * 1000};
     event_add(s->drain_timer, &check);
@@ -377,7 +371,6 @@ static void server_end(Server *s)
         triggers_set_pool(s->triggers, NULL);
     carriers_stop(s->carriers);
     http_free(s->http);
-    http_free(s->rt_http);
     http_free(s->admin_http);
     carriers_free(s->carriers);
     door_free(s->door);

@@ -6,6 +6,7 @@
 #include "host/auth.h"
 #include "host/config.h"
 #include "host/http.h"
+#include "host/httphead.h"
 #include "host/request.h"
 #include "host/service.h"
 #include "host/upgrade.h"
@@ -28,6 +29,35 @@ static void read_head(Arena *a, Text head)
     RealtimePath path;
     if (upgrade_parse(a, head, &up) == UPGRADE_OK)
         realtime_path(up.path, TEXT("/rt/"), &path);
+}
+
+static void read_request(Arena *a, Text head)
+{
+    HttpProblem problem = {0};
+    HttpHead out;
+    size_t scanned = 0, end = http_head_end(head, &scanned, &problem);
+    if (!end)
+        return;
+    bool ok = end != SIZE_MAX && http_head_parse(a, text_slice(head, 0, end), &out, &problem);
+    if (!ok && problem.status < 400)
+        abort();
+    if (ok)
+        http_head_find(&out, "host");
+}
+
+static void read_chunks(Text in)
+{
+    ChunkReader r = {0};
+    HttpProblem problem = {0};
+    Text data;
+    size_t used = 1;
+    while (used && r.state != CHUNK_DONE) {
+        if (!chunk_read(&r, in, &data, &used, &problem))
+            break;
+        if (used > in.len || data.len > used)
+            abort();
+        in = text_slice(in, used, in.len);
+    }
 }
 
 static void read_token(Arena *a, Text token)
@@ -72,7 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     Text t = {bytes, size - 1};
     ReplyHeaders headers = {.arena = &a};
     xs_error err;
-    switch (data[0] % 8) {
+    switch (data[0] % 10) {
     case 0: read_head(&a, t); break;
     case 1: read_body(&a, "application/x-www-form-urlencoded", t); break;
     case 2: read_body(&a, "multipart/form-data; boundary=X", t); break;
@@ -80,6 +110,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 4: http_parse_query(&a, t); break;
     case 5: read_token(&a, t); break;
     case 6: read_settings(t); break;
+    case 7: read_request(&a, t); break;
+    case 8: read_chunks(t); break;
     default:
         if (!reply_set_header(&headers, t, true, &err) && !err.message[0])
             abort();

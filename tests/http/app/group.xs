@@ -1,0 +1,3 @@
+api_group "raw" {
+  canonical = "raw"
+}

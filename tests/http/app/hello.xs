@@ -1,0 +1,7 @@
+query "hello" verb=GET {
+  api_group = "raw"
+
+  stack {
+  }
+  response = {hello: "world"}
+}

@@ -1,0 +1,3 @@
+// What the raw requests of tests/http talk to.
+workspace "raw" {
+}

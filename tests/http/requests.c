@@ -1,0 +1,503 @@
+/* requests.c - raw bytes to a real server: malformed and ambiguous requests get the right status,
+ * lose their connection, reach no program, and leave their neighbours alone. usage: requests XS APP
+ *
+ * Each case: what is sent ("~" pauses), the statuses of the answers in order ("" = none), and
+ * whether the server closes the connection without being asked to. */
+#include <ctype.h>
+
+#include "tests/common/server.h"
+
+enum { ANSWER_MAX = 256 << 10, CASE_MS = 6000, PAUSE_MS = 40, QUIET_MS = 50 };
+
+typedef struct Case {
+    const char *name, *send, *statuses;
+    bool closes;
+    const char *contains; /* in what came back; NULL = anything */
+    const char *lacks;    /* not in it */
+} Case;
+
+#define H      "Host: h\r\n"
+#define GET_OK "GET /api:raw/hello HTTP/1.1\r\n" H "\r\n"
+#define POST   "POST /api:raw/echo HTTP/1.1\r\n" H "Content-Type: application/json\r\n"
+#define ABC    "{\"text\":\"abc\"}" /* 14 bytes */
+
+static const Case cases[] = {
+    /* ---- fine ---- */
+    {"plain", GET_OK, "200", false, "{\"hello\":\"world\"}", NULL},
+    {"two in a row", GET_OK GET_OK, "200 200", false, NULL, NULL},
+    {"blank line before", "\r\n" GET_OK, "200", false, NULL, NULL},
+    {"close asked for", "GET /api:raw/hello HTTP/1.1\r\n" H "Connection: close\r\n\r\n", "200",
+     true, "Connection: close", NULL},
+    {"1.0", "GET /api:raw/hello HTTP/1.0\r\n\r\n", "200", true, NULL, NULL},
+    {"1.0 kept alive", "GET /api:raw/hello HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "200",
+     false, "Connection: keep-alive", NULL},
+    {"absolute target", "GET http://h/api:raw/hello HTTP/1.1\r\n" H "\r\n", "200", false, NULL,
+     NULL},
+    {"HEAD has no body", "HEAD /api:raw/hello HTTP/1.1\r\n" H "\r\n", "200", false,
+     "Content-Length: 17", "world"},
+    {"slow head", "GET /api:raw/hel~lo HTTP/1.1\r\nHo~st: h\r~\n\r\n", "200", false, NULL, NULL},
+    {"slow body", POST "Content-Length: 14\r\n\r\n{\"text\"~:\"abc\"}", "200", false, "abc", NULL},
+    {"chunked",
+     POST "Transfer-Encoding: chunked\r\n\r\n7\r\n{\"text\"\r\n7\r\n:\"abc\"}\r\n0\r\n\r\n", "200",
+     false, "abc", NULL},
+    {"chunked in pieces",
+     POST "Transfer-Encoding: chunked\r\n\r\n0~7;a=b\r\n{\"te~xt\"\r~\n07\r\n:\"abc\"}\r\n0\r\nX: "
+          "y\r\n~\r\n" GET_OK,
+     "200 200", false, "abc", NULL},
+    {"coding in capitals", POST "Transfer-Encoding: Chunked\r\n\r\ne\r\n" ABC "\r\n0\r\n\r\n",
+     "200", false, "abc", NULL},
+    {"expectation", POST "Expect: 100-continue\r\nContent-Length: 14\r\n\r\n~" ABC, "100 200",
+     false, NULL, NULL},
+    {"body before the next request", POST "Content-Length: 14\r\n\r\n" ABC GET_OK, "200 200", false,
+     NULL, NULL},
+    {"no body where one is needed", POST "\r\n", "400", false, "Missing param", NULL},
+    {"options", "OPTIONS /api:raw/hello HTTP/1.1\r\n" H "\r\n", "204", false, NULL,
+     "Content-Length"},
+    {"options of everything", "OPTIONS * HTTP/1.1\r\n" H "\r\n", "404", false, NULL, NULL},
+    {"empty header value", "GET /api:raw/hello HTTP/1.1\r\n" H "X-A:\r\n\r\n", "200", false, NULL,
+     NULL},
+
+    /* ---- request lines ---- */
+    {"no version", "GET /api:raw/hello\r\n\r\n", "400", true, NULL, NULL},
+    {"words", "nonsense\r\n\r\n", "400", true, NULL, NULL},
+    {"four words", "GET /api:raw/hello x HTTP/1.1\r\n" H "\r\n", "400", true, NULL, NULL},
+    {"two blanks", "GET  /api:raw/hello HTTP/1.1\r\n" H "\r\n", "400", true, NULL, NULL},
+    {"tab for a blank", "GET\t/api:raw/hello HTTP/1.1\r\n" H "\r\n", "400", true, NULL, NULL},
+    {"blank in front", " GET /api:raw/hello HTTP/1.1\r\n" H "\r\n", "400", true, NULL, NULL},
+    {"lower-case version", "GET /api:raw/hello http/1.1\r\n" H "\r\n", "400", true, NULL, NULL},
+    {"HTTP/2", "GET /api:raw/hello HTTP/2.0\r\n" H "\r\n", "505", true, NULL, NULL},
+    {"HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505", true, NULL, NULL},
+    {"HTTP/1.2", "GET /api:raw/hello HTTP/1.2\r\n" H "\r\n", "505", true, NULL, NULL},
+    {"HTTP/1.10", "GET /api:raw/hello HTTP/1.10\r\n" H "\r\n", "400", true, NULL, NULL},
+    {"unknown method", "BREW /api:raw/hello HTTP/1.1\r\n" H "\r\n", "501", true, NULL, NULL},
+    {"lower-case method", "get /api:raw/hello HTTP/1.1\r\n" H "\r\n", "501", true, NULL, NULL},
+    {"TRACE", "TRACE /api:raw/hello HTTP/1.1\r\n" H "\r\n", "405", true, "Allow: GET", NULL},
+    {"CONNECT", "CONNECT h:443 HTTP/1.1\r\n" H "\r\n", "405", true, NULL, NULL},
+    {"method of wrong characters", "G(T /api:raw/hello HTTP/1.1\r\n" H "\r\n", "400", true, NULL,
+     NULL},
+    {"relative target", "GET api:raw/hello HTTP/1.1\r\n" H "\r\n", "400", true, NULL, NULL},
+    {"fragment", "GET /api:raw/hello#x HTTP/1.1\r\n" H "\r\n", "400", true, NULL, NULL},
+    {"other scheme", "GET gopher://h/x HTTP/1.1\r\n" H "\r\n", "400", true, NULL, NULL},
+    {"control byte in the target", "GET /api:raw/\x01hello HTTP/1.1\r\n" H "\r\n", "400", true,
+     NULL, NULL},
+    {"TLS handshake", "\x16\x03\x01\x02", "", true, NULL, NULL},
+    {"bare carriage return", "GET /api:raw/hello HTTP/1.1\rX: y\r\n" H "\r\n", "400", true, NULL,
+     NULL},
+    {"bare line feed in the request line", "GET /api:raw/hello HTTP/1.1\n" H "\r\n", "400", true,
+     NULL, NULL},
+    {"bare line feeds", "GET /api:raw/hello HTTP/1.1\nHost: h\n\n", "400", true, NULL, NULL},
+
+    /* ---- header lines ---- */
+    {"no Host", "GET /api:raw/hello HTTP/1.1\r\n\r\n", "400", true, "Host", NULL},
+    {"two Hosts", "GET /api:raw/hello HTTP/1.1\r\n" H H "\r\n", "400", true, NULL, NULL},
+    {"Host with a path", "GET /api:raw/hello HTTP/1.1\r\nHost: h/x\r\n\r\n", "400", true, NULL,
+     NULL},
+    {"Host list", "GET /api:raw/hello HTTP/1.1\r\nHost: a, b\r\n\r\n", "400", true, NULL, NULL},
+    {"blank before the colon", "GET /api:raw/hello HTTP/1.1\r\nHost : h\r\n\r\n", "400", true, NULL,
+     NULL},
+    {"no colon", "GET /api:raw/hello HTTP/1.1\r\n" H "Nonsense\r\n\r\n", "400", true, NULL, NULL},
+    {"no name", "GET /api:raw/hello HTTP/1.1\r\n" H ": x\r\n\r\n", "400", true, NULL, NULL},
+    {"folded line", "GET /api:raw/hello HTTP/1.1\r\n" H "X-A: b\r\n c\r\n\r\n", "400", true, NULL,
+     NULL},
+    {"folded with a tab", "GET /api:raw/hello HTTP/1.1\r\n" H "X-A: b\r\n\tc\r\n\r\n", "400", true,
+     NULL, NULL},
+    {"fold before the first header", "GET /api:raw/hello HTTP/1.1\r\n X: y\r\n" H "\r\n", "400",
+     true, NULL, NULL},
+    {"bare line feed between headers", "GET /api:raw/hello HTTP/1.1\r\n" H "A: b\nC: d\r\n\r\n",
+     "400", true, NULL, NULL},
+    {"carriage return in a value", "GET /api:raw/hello HTTP/1.1\r\n" H "A: b\rC: d\r\n\r\n", "400",
+     true, NULL, NULL},
+    {"control byte in a value", "GET /api:raw/hello HTTP/1.1\r\n" H "A: \x08\r\n\r\n", "400", true,
+     NULL, NULL},
+    {"delete in a value", "GET /api:raw/hello HTTP/1.1\r\n" H "A: \x7f\r\n\r\n", "400", true, NULL,
+     NULL},
+    {"quote in a name", "GET /api:raw/hello HTTP/1.1\r\n" H "A\"b: c\r\n\r\n", "400", true, NULL,
+     NULL},
+    {"high byte in a name", "GET /api:raw/hello HTTP/1.1\r\n" H "A\xe4: c\r\n\r\n", "400", true,
+     NULL, NULL},
+    {"unknown expectation", POST "Expect: wonders\r\nContent-Length: 14\r\n\r\n" ABC, "417", true,
+     NULL, NULL},
+
+    /* ---- lengths and codings: what smuggling is made of ---- */
+    {"length and coding",
+     POST "Content-Length: 14\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" GET_OK, "400", true,
+     NULL, "world"},
+    {"coding and length",
+     POST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n" GET_OK, "400", true,
+     NULL, "world"},
+    {"two lengths", POST "Content-Length: 14\r\nContent-Length: 15\r\n\r\n" ABC GET_OK, "400", true,
+     NULL, "world"},
+    {"the same length twice", POST "Content-Length: 14\r\nContent-Length: 14\r\n\r\n" ABC GET_OK,
+     "400", true, NULL, "world"},
+    {"list of lengths", POST "Content-Length: 14, 14\r\n\r\n" ABC GET_OK, "400", true, NULL,
+     "world"},
+    {"negative length", POST "Content-Length: -1\r\n\r\n" GET_OK, "400", true, NULL, "world"},
+    {"signed length", POST "Content-Length: +14\r\n\r\n" ABC GET_OK, "400", true, NULL, "world"},
+    {"hexadecimal length", POST "Content-Length: 0xe\r\n\r\n" ABC GET_OK, "400", true, NULL,
+     "world"},
+    {"length of words", POST "Content-Length: 1 4\r\n\r\n" ABC GET_OK, "400", true, NULL, "world"},
+    {"empty length", POST "Content-Length:\r\n\r\n" ABC GET_OK, "400", true, NULL, "world"},
+    {"length past all numbers", POST "Content-Length: 99999999999999999999999\r\n\r\n", "413", true,
+     NULL, NULL},
+    {"length before a blank", POST "Content-Length : 14\r\n\r\n" ABC GET_OK, "400", true, NULL,
+     "world"},
+    {"two codings",
+     POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" GET_OK, "400",
+     true, NULL, "world"},
+    {"coding list", POST "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n" GET_OK, "501", true,
+     NULL, "world"},
+    {"identity", POST "Transfer-Encoding: identity\r\nContent-Length: 14\r\n\r\n" ABC GET_OK, "501",
+     true, NULL, "world"},
+    {"coding of a stranger", POST "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" GET_OK, "501",
+     true, NULL, "world"},
+    {"coding with a control byte",
+     POST "Transfer-Encoding: \x0b"
+          "chunked\r\n\r\n0\r\n\r\n" GET_OK,
+     "400", true, NULL, "world"},
+    {"folded coding", POST "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n" GET_OK, "400", true,
+     NULL, "world"},
+    {"coding before a colon and a blank",
+     POST "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" GET_OK, "400", true, NULL, "world"},
+    {"coding of 1.0",
+     "POST /api:raw/echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" GET_OK, "400",
+     true, NULL, "world"},
+    {"chunk size of words", POST "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", "400", true, NULL,
+     NULL},
+    {"chunk size with a sign", POST "Transfer-Encoding: chunked\r\n\r\n-1\r\n", "400", true, NULL,
+     NULL},
+    {"chunk size with 0x",
+     POST "Transfer-Encoding: chunked\r\n\r\n0xe\r\n" ABC "\r\n0\r\n\r\n" GET_OK, "400", true, NULL,
+     "world"},
+    {"chunk size with a blank",
+     POST "Transfer-Encoding: chunked\r\n\r\ne \r\n" ABC "\r\n0\r\n\r\n" GET_OK, "400", true, NULL,
+     "world"},
+    {"empty chunk size", POST "Transfer-Encoding: chunked\r\n\r\n\r\n" GET_OK, "400", true, NULL,
+     "world"},
+    {"huge chunk size", POST "Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", "413",
+     true, NULL, NULL},
+    {"chunk size past the limit", POST "Transfer-Encoding: chunked\r\n\r\n7fffffff\r\n", "413",
+     true, NULL, NULL},
+    {"chunk longer than its size",
+     POST "Transfer-Encoding: chunked\r\n\r\n3\r\n" ABC "\r\n0\r\n\r\n" GET_OK, "400", true, NULL,
+     "world"},
+    {"bare line feed behind a size",
+     POST "Transfer-Encoding: chunked\r\n\r\ne\n" ABC "\r\n0\r\n\r\n" GET_OK, "400", true, NULL,
+     "world"},
+    {"bare line feed behind a chunk",
+     POST "Transfer-Encoding: chunked\r\n\r\ne\r\n" ABC "\n0\r\n\r\n" GET_OK, "400", true, NULL,
+     "world"},
+    {"trailer of nonsense",
+     POST "Transfer-Encoding: chunked\r\n\r\ne\r\n" ABC "\r\n0\r\nnonsense\r\n\r\n" GET_OK, "400",
+     true, NULL, "world"},
+    {"control byte in an extension",
+     POST "Transfer-Encoding: chunked\r\n\r\ne;\x01\r\n" ABC "\r\n0\r\n\r\n" GET_OK, "400", true,
+     NULL, "world"},
+    {"GET with a hidden request",
+     "GET /api:raw/hello HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc" GET_OK, "200 200", false,
+     NULL, NULL},
+
+    /* ---- content ---- */
+    {"malformed JSON", POST "Content-Length: 3\r\n\r\n{\"a", "400", false, "ERROR_CODE_BAD_REQUEST",
+     NULL},
+    {"compressed body", POST "Content-Encoding: gzip\r\nContent-Length: 14\r\n\r\n" ABC, "415",
+     false, NULL, NULL},
+    {"headers cannot be injected",
+     POST "Content-Length: 0\r\n\r\n"
+          "POST /api:raw/header HTTP/1.1\r\n" H
+          "Content-Type: application/json\r\nContent-Length: 28\r\n\r\n"
+          "{\"value\":\"a\\r\\nX-Evil: yes\"}",
+     "400 500", false, NULL, "X-Evil"},
+    {"a header is set",
+     "POST /api:raw/header HTTP/1.1\r\n" H
+     "Content-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"value\":\"a\"}",
+     "200", false, "X-Echo: a", NULL},
+
+    /* ---- files ---- */
+    {"file", "GET /deep/file.txt HTTP/1.1\r\n" H "\r\n", "200", false, "deep", NULL},
+    {"folder", "GET / HTTP/1.1\r\n" H "\r\n", "200", false, "<p>page</p>", NULL},
+    {"upward", "GET /../outside.txt HTTP/1.1\r\n" H "\r\n", "404", false, NULL, "secret"},
+    {"upward from below", "GET /deep/../../../outside.txt HTTP/1.1\r\n" H "\r\n", "404", false,
+     NULL, "secret"},
+    {"upward, escaped", "GET /%2e%2e/%2e%2e/outside.txt HTTP/1.1\r\n" H "\r\n", "404", false, NULL,
+     "secret"},
+    {"upward, slash escaped", "GET /..%2f..%2foutside.txt HTTP/1.1\r\n" H "\r\n", "404", false,
+     NULL, "secret"},
+    {"upward, escaped twice", "GET /%252e%252e/outside.txt HTTP/1.1\r\n" H "\r\n", "404", false,
+     NULL, "secret"},
+    {"upward, backslashes", "GET /..\\..\\outside.txt HTTP/1.1\r\n" H "\r\n", "404", false, NULL,
+     "secret"},
+    {"upward, overlong", "GET /%c0%ae%c0%ae/outside.txt HTTP/1.1\r\n" H "\r\n", "404", false, NULL,
+     "secret"},
+    {"NUL in a path", "GET /index.html%00.png HTTP/1.1\r\n" H "\r\n", "404", false, NULL, "page"},
+    {"absolute path", "GET //etc/passwd HTTP/1.1\r\n" H "\r\n", "404", false, NULL, "root:"},
+    {"the program itself", "GET /hello.xs HTTP/1.1\r\n" H "\r\n", "404", false, NULL, "query"},
+    {"POST to a file", "POST /index.html HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", "404", false,
+     NULL, "page"},
+
+    /* ---- tokens: none of these was made here ---- */
+    {"no token", "GET /api:raw/me HTTP/1.1\r\n" H "\r\n", "401", false, "Authentication Required",
+     NULL},
+    {"not a token", "GET /api:raw/me HTTP/1.1\r\n" H "Authorization: Bearer x\r\n\r\n", "401",
+     false, NULL, NULL},
+    {"basic", "GET /api:raw/me HTTP/1.1\r\n" H "Authorization: Basic YTpi\r\n\r\n", "401", false,
+     NULL, NULL},
+    {"empty token", "GET /api:raw/me HTTP/1.1\r\n" H "Authorization: Bearer \r\n\r\n", "401", false,
+     NULL, NULL},
+    /* {"alg":"none"} {"t":"user","i":7} and variants */
+    {"algorithm none",
+     "GET /api:raw/me HTTP/1.1\r\n" H
+     "Authorization: Bearer eyJhbGciOiJub25lIn0.eyJ0IjoidXNlciIsImkiOjd9.\r\n\r\n",
+     "401", false, NULL, NULL},
+    {"algorithm nOnE",
+     "GET /api:raw/me HTTP/1.1\r\n" H
+     "Authorization: Bearer eyJhbGciOiJuT25FIn0.eyJ0IjoidXNlciIsImkiOjd9.\r\n\r\n",
+     "401", false, NULL, NULL},
+    {"direct encryption without content",
+     "GET /api:raw/me HTTP/1.1\r\n" H
+     "Authorization: Bearer eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0....\r\n\r\n",
+     "401", false, NULL, NULL},
+};
+
+/* ---- talking ---- */
+
+typedef struct Answer {
+    char bytes[ANSWER_MAX];
+    size_t len;
+    bool closed;
+} Answer;
+
+static void send_script(int fd, const char *s)
+{
+    while (*s) {
+        size_t n = strcspn(s, "~");
+        if (n && !send_all(fd, s, n))
+            return; /* refused before the end */
+        s += n;
+        if (*s == '~') {
+            poll(NULL, 0, PAUSE_MS);
+            s++;
+        }
+    }
+}
+
+/* Until the server closes, or is quiet for a while after `want` answers. */
+static void receive(int fd, Answer *a, size_t want)
+{
+    int64_t deadline = clock_ms() + CASE_MS;
+    for (;;) {
+        size_t seen = 0;
+        for (const char *p = a->bytes; (p = strstr(p, "HTTP/1.1 ")); p += 9)
+            seen++;
+        int64_t left = deadline - clock_ms();
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        if (left <= 0 || poll(&p, 1, seen >= want && left > QUIET_MS ? QUIET_MS : (int)left) <= 0)
+            return;
+        ssize_t n = recv(fd, a->bytes + a->len, sizeof a->bytes - 1 - a->len, 0);
+        if (n <= 0) {
+            a->closed = true;
+            return;
+        }
+        a->len += (size_t)n;
+        a->bytes[a->len] = '\0';
+    }
+}
+
+static size_t words(const char *list)
+{
+    size_t n = 0;
+    for (const char *p = list; *p; p++)
+        n += *p != ' ' && (p == list || p[-1] == ' ');
+    return n;
+}
+
+static void read_statuses(const Answer *a, char *out, size_t size)
+{
+    size_t len = 0;
+    out[0] = '\0';
+    for (const char *p = a->bytes; (p = strstr(p, "HTTP/1.1 ")); p += 9)
+        len += (size_t)snprintf(out + len, size - len, "%s%.3s", len ? " " : "", p + 9);
+}
+
+static bool neighbour_served(int fd)
+{
+    static Answer a;
+    a = (Answer){.len = 0};
+    send_script(fd, GET_OK);
+    receive(fd, &a, 1);
+    return strncmp(a.bytes, "HTTP/1.1 200", 12) == 0;
+}
+
+static unsigned failures;
+
+static void report(const char *name, const char *what, const char *got)
+{
+    failures++;
+    fprintf(stderr, "%s: %s\n%.600s\n", name, what, got);
+}
+
+static void run_case(int port, const Case *c)
+{
+    static Answer a;
+    a = (Answer){.len = 0};
+    char statuses[128];
+    int fd = http_connect(port);
+    if (fd < 0) {
+        report(c->name, "cannot connect", "");
+        return;
+    }
+    send_script(fd, c->send);
+    receive(fd, &a, words(c->statuses) + c->closes);
+    close(fd);
+    read_statuses(&a, statuses, sizeof statuses);
+    if (*c->statuses && strcmp(statuses, c->statuses) != 0)
+        report(c->name, "other statuses", a.bytes);
+    else if (a.closed != c->closes)
+        report(c->name, c->closes ? "not closed" : "closed", a.bytes);
+    else if ((c->contains && !strstr(a.bytes, c->contains)) ||
+             (c->lacks && strstr(a.bytes, c->lacks)))
+        report(c->name, "other content", a.bytes);
+}
+
+/* A head or body that needs filling. */
+static void run_long(int port, const char *name, const char *before, size_t fill, char with,
+                     const char *after, const char *status)
+{
+    size_t a = strlen(before), b = strlen(after);
+    char *text = (char *)malloc(a + fill + b + 1);
+    memcpy(text, before, a);
+    memset(text + a, with, fill);
+    memcpy(text + a + fill, after, b + 1);
+    run_case(port, &(Case){name, text, status, true, NULL, NULL});
+    free(text);
+}
+
+static void run_many_headers(int port)
+{
+    char text[8192] = "GET /api:raw/hello HTTP/1.1\r\n" H;
+    for (int i = 0; i < 120; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "X-%d: y\r\n", i);
+    strcat(text, "\r\n");
+    run_case(port, &(Case){"many headers", text, "431", true, NULL, NULL});
+}
+
+static void run_nul(int port)
+{
+    static const char head[] = "GET /api:raw/hello HTTP/1.1\r\nHost: h\r\nA: b\0c\r\n\r\n";
+    static Answer a;
+    a = (Answer){.len = 0};
+    int fd = http_connect(port);
+    if (fd < 0 || !send_all(fd, head, sizeof head - 1))
+        report("NUL in a header", "cannot send", "");
+    receive(fd, &a, 2);
+    close(fd);
+    if (strncmp(a.bytes, "HTTP/1.1 400", 12) != 0 || !a.closed)
+        report("NUL in a header", "not refused", a.bytes);
+}
+
+/* Clients that send a little and then nothing: told so, and closed. */
+static void run_slow(int port)
+{
+    static const struct {
+        const char *name, *send, *status;
+    } slow[] = {
+        {"slow head", "GET /api:raw/hello HTTP/1.1\r\nHos", "408"},
+        {"slow second head", GET_OK "GET /api", "200 408"},
+        {"slow body", POST "Content-Length: 14\r\n\r\n{\"te", "408"},
+        {"slow chunks", POST "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"", "408"},
+        {"silence", "", ""},
+    };
+    int fds[sizeof slow / sizeof *slow];
+    for (size_t i = 0; i < sizeof slow / sizeof *slow; i++) {
+        fds[i] = http_connect(port);
+        send_script(fds[i], slow[i].send);
+    }
+    for (size_t i = 0; i < sizeof slow / sizeof *slow; i++) {
+        static Answer a;
+        a = (Answer){.len = 0};
+        char statuses[128];
+        receive(fds[i], &a, words(slow[i].status) + 1);
+        close(fds[i]);
+        read_statuses(&a, statuses, sizeof statuses);
+        if (strcmp(statuses, slow[i].status) != 0 || !a.closed)
+            report(slow[i].name, "not ended", a.bytes);
+    }
+}
+
+/* Many that drip their heads: others are served meanwhile. */
+static void run_slowloris(int port, int neighbour)
+{
+    enum { CLIENTS = 200, DRIPS = 5 };
+    int fds[CLIENTS];
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = http_connect(port);
+        if (fds[i] >= 0)
+            send_script(fds[i], "GET /api:raw/hello HTTP/1.1\r\n");
+    }
+    for (int d = 0; d < DRIPS; d++) {
+        for (int i = 0; i < CLIENTS; i++)
+            if (fds[i] >= 0 && send(fds[i], "X", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+                continue; /* ended already */
+        if (!neighbour_served(neighbour))
+            report("slowloris", "the neighbour waits", "");
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 3) {
+        fprintf(stderr, "usage: requests XS APP\n");
+        return 2;
+    }
+    char public_dir[512];
+    snprintf(public_dir, sizeof public_dir, "--public=%s/public", argv[2]);
+    const char *args[] = {argv[1],
+                          "serve",
+                          "--listen=127.0.0.1:0",
+                          "--db=:memory:",
+                          "--log-level=warning",
+                          "--head-timeout-ms=1200",
+                          "--body-timeout-ms=1200",
+                          "--idle-timeout-ms=60000",
+                          "--max-body=64k",
+                          public_dir,
+                          argv[2],
+                          NULL};
+    char *list[sizeof args / sizeof *args]; /* execv's type lacks a const */
+    memcpy(list, args, sizeof list);
+    Server s;
+    if (!server_start(&s, list)) {
+        fprintf(stderr, "the server does not start\n");
+        return 1;
+    }
+    int neighbour = http_connect(s.port);
+    if (!neighbour_served(neighbour))
+        report("neighbour", "not served at the start", "");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        run_case(s.port, &cases[i]);
+    run_long(s.port, "long target", "GET /", 9000, 'x', " HTTP/1.1\r\n" H "\r\n", "414");
+    run_long(s.port, "endless target", "GET /", 20000, 'x', "", "414");
+    run_long(s.port, "long header", "GET /api:raw/hello HTTP/1.1\r\n" H "A: ", 20000, 'x',
+             "\r\n\r\n", "431");
+    run_long(s.port, "header that fits", "GET /api:raw/hello HTTP/1.1\r\n" H "A: ", 8000, 'x',
+             "\r\nConnection: close\r\n\r\n", "200");
+    run_long(s.port, "long body", POST "Content-Length: 70000\r\n\r\n", 70000, 'x', "", "413");
+    run_long(s.port, "long chunk", POST "Transfer-Encoding: chunked\r\n\r\n11170\r\n", 70000, 'x',
+             "\r\n0\r\n\r\n", "413");
+    run_many_headers(s.port);
+    run_nul(s.port);
+    if (!neighbour_served(neighbour))
+        report("neighbour", "not served", "");
+    run_slowloris(s.port, neighbour);
+    run_slow(s.port);
+    close(neighbour);
+    int code = server_stop(&s, SIGTERM, 10000);
+    if (code != 0) {
+        fprintf(stderr, "the server ended with %d\n", code);
+        failures++;
+    }
+    printf("%zu requests, %u failures\n", sizeof cases / sizeof *cases + 15, failures);
+    return failures ? 1 : 0;
+}
