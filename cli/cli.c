@@ -201,18 +201,15 @@ static Text program_name(const char *path)
     return t;
 }
 
-bool cli_load_image(Arena *arena, char *const *paths, int count, bool no_opt, BundleImage *out)
+bool cli_compile(Arena *arena, char *const *paths, int count, const CompileOptions *how,
+                 SourceFile **sources, BundleImage *out)
 {
     xs_error err;
-    if (count == 1 && is_bundle(paths[0])) {
-        if (load_bundle(arena, paths[0], out, &err))
-            return true;
-        cli_error(&err);
-        return false;
-    }
     for (int i = 0; i < count; i++)
         if (is_bundle(paths[i])) {
-            fprintf(stderr, "xs: %s: a bundle is a whole program; give it alone\n", paths[i]);
+            fprintf(stderr, "xs: %s: %s\n", paths[i],
+                    how->tests ? "a bundle holds no tests; give its sources"
+                               : "a bundle is a whole program; give it alone");
             return false;
         }
     SourceFile *files = NULL;
@@ -227,7 +224,8 @@ bool cli_load_image(Arena *arena, char *const *paths, int count, bool no_opt, Bu
     }
     DiagList diags;
     diag_init(&diags, arena);
-    CompileOptions options = {.program_name = program_name(paths[0]), .no_opt = no_opt};
+    CompileOptions options = *how;
+    options.program_name = program_name(paths[0]);
     bool ok = compile_program(arena, files, nfiles, &options, &diags, out);
     diag_sort(&diags);
     Buf text = BUF_INIT;
@@ -237,16 +235,33 @@ bool cli_load_image(Arena *arena, char *const *paths, int count, bool no_opt, Bu
     buf_deinit(&text);
     if (!ok)
         fprintf(stderr, "xs: %zu error%s\n", diags.errors, diags.errors == 1 ? "" : "s");
+    *sources = files;
     return ok;
+}
+
+bool cli_load_image(Arena *arena, char *const *paths, int count, bool no_opt, BundleImage *out)
+{
+    xs_error err;
+    SourceFile *sources;
+    CompileOptions how = {.no_opt = no_opt};
+    if (count != 1 || !is_bundle(paths[0]))
+        return cli_compile(arena, paths, count, &how, &sources, out);
+    if (load_bundle(arena, paths[0], out, &err))
+        return true;
+    cli_error(&err);
+    return false;
 }
 
 Program *cli_load_program(Arena *arena, char *const *paths, int count, bool no_opt)
 {
     BundleImage image;
-    if (!cli_load_image(arena, paths, count, no_opt, &image))
-        return NULL;
+    return cli_load_image(arena, paths, count, no_opt, &image) ? cli_bind(&image) : NULL;
+}
+
+Program *cli_bind(const BundleImage *image)
+{
     xs_error err;
-    Program *p = program_load(&image, &stdlib_natives, &err);
+    Program *p = program_load(image, &stdlib_natives, &err);
     if (!p)
         cli_error(&err);
     return p;

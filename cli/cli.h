@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "core/buf.h"
-#include "core/bundle.h"
+#include "frontend/compile.h"
 #include "vm/vm.h"
 
 enum { EXIT_OK = 0, EXIT_PROBLEM = 1, EXIT_USAGE = 2 };
@@ -49,6 +49,16 @@ XS_MUST_CHECK bool cli_load_image(Arena *arena, char *const *paths, int count, b
                                   BundleImage *out);
 /** Same, verified and bound. NULL: the error was printed. */
 XS_MUST_CHECK Program *cli_load_program(Arena *arena, char *const *paths, int count, bool no_opt);
+
+/**
+ * Folders and .xs files as one image; diagnostics are printed.
+ * @param how      the name of the program is filled in
+ * @param sources  the files, ended by one without path; they live in the arena
+ */
+XS_MUST_CHECK bool cli_compile(Arena *arena, char *const *paths, int count,
+                               const CompileOptions *how, SourceFile **sources, BundleImage *out);
+/** Verify an image and bind its natives. NULL: the error was printed. */
+XS_MUST_CHECK Program *cli_bind(const BundleImage *image);
 
 /** DiagSource over a SourceFile array: ctx is the address of the pointer to its first entry. */
 Text cli_source_text(void *ctx, const char *file);

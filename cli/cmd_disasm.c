@@ -1,10 +1,23 @@
 /* cmd_disasm.c - xs disasm: the instructions of a bundle or of sources. */
 #include "cli/cli.h"
 
+static Program *load(Arena *arena, char *const *paths, int count, const CompileOptions *how)
+{
+    BundleImage image;
+    SourceFile *sources;
+    if (!how->tests)
+        return cli_load_program(arena, paths, count, how->no_opt);
+    return cli_compile(arena, paths, count, how, &sources, &image) ? cli_bind(&image) : NULL;
+}
+
 int cmd_disasm(int argc, char **argv)
 {
-    bool no_opt = false;
-    const CliOption options[] = {CLI_NO_OPT(&no_opt), {0}};
+    CompileOptions how = {0};
+    const CliOption options[] = {
+        CLI_NO_OPT(&how.no_opt),
+        {"--tests", NULL, "also tests and mocks", &how.tests, NULL},
+        {0},
+    };
     int done = cli_options(&argc, argv, "disasm [OPTIONS] PATH...",
                            "Prints constants and instructions of a bundle or of sources.", options);
     if (done >= 0)
@@ -13,7 +26,7 @@ int cmd_disasm(int argc, char **argv)
         return cli_usage("disasm", "name a bundle, folder or file");
     Arena arena;
     arena_init(&arena, 0);
-    Program *p = cli_load_program(&arena, argv + 1, argc - 1, no_opt);
+    Program *p = load(&arena, argv + 1, argc - 1, &how);
     if (p) {
         Buf out = BUF_INIT;
         program_disasm(p, &out);

@@ -90,7 +90,6 @@ endfunction()
 
 function(xs_executable)
   file(GLOB cli CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cli/*.c ${PROJECT_SOURCE_DIR}/bench/*.c)
-  list(FILTER cli EXCLUDE REGEX "_test\\.c$")
   if(NOT cli)
     return()
   endif()

@@ -107,7 +107,7 @@ void diag_sort(DiagList *d)
         merge_sort(d->items, spare, d->count);
 }
 
-static Text line_of(Text source, uint32_t number)
+Text diag_line(Text source, uint32_t number)
 {
     size_t at = 0;
     for (uint32_t line = 1; line < number; line++) {
@@ -188,6 +188,11 @@ static void print_line(Text line, xs_pos pos, bool colour, Buf *out)
     buf_deinit(&caret);
 }
 
+void diag_print_place(Text source, xs_pos pos, bool colour, Buf *out)
+{
+    print_line(diag_line(source, pos.line), pos, colour, out);
+}
+
 static void print_one(const Diag *d, DiagSource source, void *ctx, bool colour, Buf *out)
 {
     const char *word = d->severity == SEV_ERROR ? "error" : "warning";
@@ -210,7 +215,7 @@ static void print_one(const Diag *d, DiagSource source, void *ctx, bool colour, 
     if (d->pos.line && d->pos.file && source) {
         Text text = source(ctx, d->pos.file);
         if (text.ptr)
-            print_line(line_of(text, d->pos.line), d->pos, colour, out);
+            diag_print_place(text, d->pos, colour, out);
     }
     if (d->hint.ptr) {
         buf_cstr(out, "  hint: ");

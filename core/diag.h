@@ -32,6 +32,10 @@ void diag_add(DiagList *d, Severity sev, const char *id, xs_pos pos, Text hint, 
 void diag_sort(DiagList *d); /* by file, line, column; stable */
 /** file:line:col: error[id]: message, the source line, a caret, the hint. */
 void diag_print(const DiagList *d, DiagSource source, void *ctx, bool colour, Buf *out);
+/** The line of a source text a position is on, and a caret under it. */
+void diag_print_place(Text source, xs_pos pos, bool colour, Buf *out);
+/** Line number `number`, from 1, without its end. */
+Text diag_line(Text source, uint32_t number);
 /** JSON list of {file, line, column, length, severity, id, message, hint}. */
 void diag_json(const DiagList *d, Buf *out);
 

@@ -202,7 +202,7 @@ typedef struct Member {
 typedef struct Test {
     Text name, doc;
     Pos pos;
-    LIST(Attr) attrs; /* description, datasource, input */
+    LIST(Attr) attrs; /* description, datasource, input, clock, tags */
     Block body;
 } Test;
 
@@ -218,6 +218,7 @@ typedef struct Construct {
     Block stack;
     Expr *response;
     LIST(Test) tests;
+    const Test *test; /* a made-up construct: the expectations of this test */
 } Construct;
 
 typedef LIST(Construct *) ConstructList;

@@ -670,7 +670,8 @@ static void check_place(Check *ck, const Stmt *s)
 
 static void check_target(Check *ck, const Stmt *s)
 {
-    if (!ck->in_test || !s->operand || ck->k->kind == CK_WORKFLOW_TEST)
+    if (!ck->in_test || !s->operand || ck->k->kind == CK_WORKFLOW_TEST ||
+        text_ends(s->keyword, TEXT("_have_published"))) /* a channel */
         return;
     Expr *root = root_of(s->operand);
     if (!root || root->kind != EX_VAR || !text_eq(root->text, TEXT("response")))

@@ -66,7 +66,8 @@ static bool generate(Prog *pr, BundleImage *out)
         else
             ok = false;
     }
-    const Const *meta = meta_program(pr, pr->c->opt->program_name);
+    const Const *tests = ok && pr->c->opt->tests ? gen_tests(pr, &em) : NULL;
+    const Const *meta = meta_program(pr, pr->c->opt->program_name, tests);
     ok = ok && !pr->c->oom && pr->c->diags->errors == 0;
     if (ok)
         image_of(&em, meta, out);

@@ -24,6 +24,7 @@ typedef struct CompileOptions {
     bool strict;                /* report every extension as an error */
     bool allow_bare_statements; /* a file may be a list of statements */
     bool no_opt;                /* plain code: no folding, no fused or specialised instructions */
+    bool tests;                 /* also compile tests and mocks; only xs test asks for them */
     Text program_name;
 } CompileOptions;
 

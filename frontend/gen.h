@@ -155,6 +155,20 @@ void gen_store(Gen *g, Expr *target, int src); /* src is a temporary and is used
 bool gen_construct(Prog *pr, Emit *em, const Construct *k, ProcImage *out);
 bool gen_expression(Prog *pr, Emit *em, Expr *e, ProcImage *out);
 
+void gen_native(Gen *g, Stmt *s);
+
+/* gen_test_block.c: with CompileOptions.tests. Around the code of a statement: its mocks come first
+ * and jump behind it. */
+typedef struct Mocks {
+    Jumps done;
+    uint64_t *set; /* variables set at those jumps, NULL = no mock */
+} Mocks;
+void gen_mocks_begin(Gen *g, const Stmt *s, Mocks *m);
+void gen_mocks_end(Gen *g, Mocks *m);
+void gen_test_statement(Gen *g, Stmt *s); /* SF_TEST */
+/** The procedures of every test, and their metadata: "tests" of core/lang/README.md. */
+const Const *gen_tests(Prog *pr, Emit *em);
+
 /* gen_query.c: structured clauses of a statement. */
 typedef struct Query {
     Gen *g;
@@ -170,6 +184,6 @@ void gen_query(Query *q, bool *structured);
 /* meta.c */
 const Const *meta_field(Prog *pr, const Field *f);
 const Const *meta_fields(Prog *pr, const FieldList *fields);
-const Const *meta_program(Prog *pr, Text name);
+const Const *meta_program(Prog *pr, Text name, const Const *tests);
 
 #endif

@@ -372,7 +372,7 @@ static const Const *job(Comp *c, const Construct *k)
     return m;
 }
 
-const Const *meta_program(Prog *pr, Text name)
+const Const *meta_program(Prog *pr, Text name, const Const *tests)
 {
     Comp *c = pr->c;
     Const *m = k_map(c), *tables = k_list(c), *channels = k_list(c), *triggers = k_list(c),
@@ -429,6 +429,8 @@ const Const *meta_program(Prog *pr, Text name)
         k_set(c, m, TEXT("messages"), messages);
         k_set(c, m, TEXT("server_triggers"), server_triggers);
     }
+    if (tests)
+        k_set(c, m, TEXT("tests"), tests);
     if (workspace)
         copy_member(c, m, workspace, "env");
     return m;

@@ -361,15 +361,19 @@ static Expr *attr_value(Parser *p, const ClauseSpec *clause, bool mock)
 static void old_mock(Parser *p, Stmt *s)
 {
     Attr a = {.name = TEXT("mock"), .pos = p->last.pos, .clause = -1};
+    Pair pair = {.text = p->tok.text, .pos = p->tok.pos};
     report_extension(p->c, a.pos, 15, "an older mock block");
     parse_advance(p);
     if (!parse_expect(p, TOK_LBRACE, "'{'"))
         return;
     if (word_accept(p, "value") && parse_expect(p, TOK_ASSIGN, "'='"))
-        a.value = parse_expr(p);
+        pair.value = parse_expr(p);
     parse_expect(p, TOK_RBRACE, "'}'");
-    if (a.value)
-        PUSH(p->c, &s->attrs, a);
+    if (!pair.value)
+        return;
+    a.value = expr_new(p, EX_MAP, pair.pos);
+    PUSH(p->c, &a.value->pairs, pair);
+    PUSH(p->c, &s->attrs, a);
 }
 
 static void attr_duplicate(Parser *p, const Stmt *s, const Attr *a, const ClauseSpec *clause)
@@ -958,8 +962,8 @@ void parse_test(Parser *p, Construct *k)
         return;
     while (p->tok.kind != TOK_RBRACE && p->tok.kind != TOK_EOF) {
         uint32_t start = p->tok.off;
-        bool member = parse_is_word(p, "description") || parse_is_word(p, "datasource") ||
-                      parse_is_word(p, "input");
+        bool member = p->tok.kind == TOK_IDENT &&
+                      word_in("description datasource input clock tags", p->tok.text);
         if (member) {
             Attr a = {.name = p->tok.text, .pos = p->tok.pos, .clause = -1};
             parse_advance(p);

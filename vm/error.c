@@ -214,6 +214,7 @@ static bool is_catchable(xs_code code)
 {
     switch (code) {
     case XS_E_STOPPED:
+    case XS_E_EXPECT: /* ends the test, whatever stands around it */
     case XS_E_STEPS:
     case XS_E_DEADLINE:
     case XS_E_MEMORY:
@@ -222,9 +223,8 @@ static bool is_catchable(xs_code code)
     }
 }
 
-static xs_pos position(const Proc *proc, uint32_t pc)
+static bool line_entry(const ProcImage *p, uint32_t pc, uint32_t *entry)
 {
-    const ProcImage *p = proc->image;
     uint32_t low = 0, high = p->nlines;
     while (low < high) { /* the first entry behind pc */
         uint32_t middle = low + (high - low) / 2;
@@ -233,10 +233,22 @@ static xs_pos position(const Proc *proc, uint32_t pc)
         else
             high = middle;
     }
-    if (!low)
+    *entry = low ? low - 1 : 0;
+    return low > 0;
+}
+
+bool program_place(const Program *p, uint32_t proc, uint32_t pc, uint32_t *entry)
+{
+    return line_entry(p->procs[proc].image, pc, entry);
+}
+
+static xs_pos position(const Proc *proc, uint32_t pc)
+{
+    const ProcImage *p = proc->image;
+    uint32_t entry;
+    if (!line_entry(p, pc, &entry))
         return (xs_pos){.file = proc->file};
-    return (xs_pos){
-        .file = proc->file, .line = p->lines[low - 1].line, .col = p->lines[low - 1].col};
+    return (xs_pos){.file = proc->file, .line = p->lines[entry].line, .col = p->lines[entry].col};
 }
 
 void fiber_write_place(const Fiber *f, Buf *out)

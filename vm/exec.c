@@ -45,10 +45,20 @@ static inline bool less_eq(const Value *a, const Value *b)
 
 /* ---- the loop ---- */
 
+/* The traced twin (exec_traced.c) tells of every instruction before it runs. */
+#ifdef XS_TRACED
+#define TRACE()                                                                                    \
+    f->trace(f->trace_ctx, (uint32_t)(f->frames[f->nframes - 1].proc - f->program->procs),         \
+             (uint32_t)(pc - f->frames[f->nframes - 1].proc->code), f->nframes)
+#else
+#define TRACE() (void)0
+#endif
+
 #if defined(__GNUC__) && !defined(XS_NO_COMPUTED_GOTO)
 #define CASE(op) L_##op
 #define NEXT()                                                                                     \
     do {                                                                                           \
+        TRACE();                                                                                   \
         ins = *pc++;                                                                               \
         goto *labels[INS_OP(ins)];                                                                 \
     } while (0)
@@ -149,6 +159,7 @@ reload:
     NEXT();
 #else
 dispatch:
+    TRACE();
     ins = *pc++;
     switch ((Op)INS_OP(ins)) {
 #endif

@@ -134,6 +134,13 @@ Fiber *fiber_new(Program *p, const Services *services, const RunContext *run, co
     return f;
 }
 
+void fiber_set_trace(Fiber *f, TraceFn fn, void *ctx)
+{
+    f->trace = fn;
+    f->trace_ctx = ctx;
+    f->exec = fn ? fiber_exec_traced : fiber_exec;
+}
+
 void fiber_free(Fiber *f)
 {
     if (!f)

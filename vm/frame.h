@@ -31,7 +31,9 @@ struct Fiber {
     const Services *services;
     const RunContext *run;
     Limits limits;
-    FiberState (*exec)(Fiber *f); /* fiber_exec; a test puts its twin here */
+    FiberState (*exec)(Fiber *f); /* fiber_exec or a twin of it */
+    TraceFn trace;                /* of fiber_exec_traced */
+    void *trace_ctx;
     FiberState state;
 
     Value *stack; /* registers of all frames */
@@ -59,6 +61,7 @@ struct Fiber {
 
 /* ---- fiber.c ---- */
 FiberState fiber_exec(Fiber *f);
+FiberState fiber_exec_traced(Fiber *f); /* exec_traced.c: the same, calling f->trace */
 /** Push a frame with all registers unset. false: raised is set (depth, memory). May move the stack.
  */
 XS_MUST_CHECK bool frame_push(Fiber *f, const Proc *proc, uint8_t result_reg);

@@ -7,7 +7,8 @@
 #include "vm/value.h"
 
 typedef struct Fiber Fiber;
-typedef struct Db Db; /* stdlib/db/db.h: connections of this worker */
+typedef struct Call Call; /* vm/native.h */
+typedef struct Db Db;     /* stdlib/db/db.h: connections of this worker */
 
 typedef struct PublishReq {
     Text channel, event; /* event ptr NULL = none */
@@ -15,6 +16,18 @@ typedef struct PublishReq {
     Text auth_table;     /* with auth_id: only connections of this identity; len 0 = everyone */
     Text auth_id_json;   /* id as JSON: 7 or "uuid" */
 } PublishReq;
+
+/* What only a test may ask. All borrowed; ctx is that of the Services. */
+typedef struct TestServices {
+    /** Whether this test runs now. of: the procedure it has to be a test of, -1 = any. */
+    bool (*running)(void *ctx, Text name, int64_t of);
+    /** Event number i of those published so far; false = there are fewer. */
+    bool (*event)(void *ctx, size_t i, PublishReq *out);
+    /** Move the clock of the test to an epoch time. */
+    void (*set_time)(void *ctx, int64_t ms);
+    /** api.call, task.call…: run what the site names and return what it gives. */
+    int (*call)(void *ctx, Call *c); /* a NativeResult */
+} TestServices;
 
 typedef struct Services {
     void *ctx;
@@ -39,6 +52,7 @@ typedef struct Services {
      * place. */
     void (*wake)(void *ctx, Fiber *fiber);
     struct Outside *outside; /* stdlib/outside.h: what lies beyond the process; NULL = nothing */
+    const TestServices *test; /* NULL outside tests */
 } Services;
 
 /* Facts of the request a fiber runs for; all borrowed for the fiber's life, NULL members read as

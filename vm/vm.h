@@ -53,6 +53,14 @@ typedef enum FiberState { FIBER_READY, FIBER_DONE, FIBER_ERROR, FIBER_PARKED } F
 
 /** A fiber for one call. services and run are borrowed for its life. NULL when out of memory. */
 Fiber *fiber_new(Program *p, const Services *services, const RunContext *run, const Limits *limits);
+/** Before an instruction: pc is its place in the code of the procedure, depth the number of frames.
+ */
+typedef void (*TraceFn)(void *ctx, uint32_t proc, uint32_t pc, uint32_t depth);
+/** From now on tell of every instruction; runs several times slower. fn NULL = stop that. */
+void fiber_set_trace(Fiber *f, TraceFn fn, void *ctx);
+/** Source place of an instruction: *entry is the row of the procedure's line table. False = none.
+ */
+bool program_place(const Program *p, uint32_t proc, uint32_t pc, uint32_t *entry);
 void fiber_free(Fiber *f); /* frees its heap whole; every value of it dies */
 Heap *fiber_heap(Fiber *f);
 const Services *fiber_services(Fiber *f);

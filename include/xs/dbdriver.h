@@ -79,6 +79,10 @@ typedef struct xs_dbdriver_ops {
     const char *(*conflict)(
         xs_db_conn *conn);                /* after XS_E_DUPLICATE: "table.column, table.column" */
     void (*checkpoint)(xs_db_conn *conn); /* fold the log into the main file; never fails loudly */
+    /** The whole content as bytes of the driver's own format (mem_free). */
+    bool (*snapshot)(xs_db_conn *conn, char **bytes, size_t *len, xs_error *err);
+    /** Replace the whole content by those bytes; no statement is open. */
+    bool (*restore)(xs_db_conn *conn, const char *bytes, size_t len, xs_error *err);
 } xs_dbdriver_ops;
 
 #endif

@@ -54,6 +54,12 @@ bool db_in_transaction(Fiber *fiber);
 XS_MUST_CHECK bool db_hold_event(Fiber *fiber, const PublishReq *req, xs_error *err);
 /** A fiber ends: roll back what it left open. Registered as fiber slot by the module itself. */
 
+/** The whole content as bytes to be put back later (mem_free). Only while nothing runs. Errors:
+ * XS_E_DATABASE, XS_E_NOMEM. */
+XS_MUST_CHECK bool dbpool_snapshot(DbPool *pool, char **bytes, size_t *len, xs_error *err);
+/** Put a snapshot of a pool with the same tables back. Only while nothing runs. */
+XS_MUST_CHECK bool dbpool_restore(DbPool *pool, const char *bytes, size_t len, xs_error *err);
+
 typedef struct DbStats {
     uint64_t reads, writes, commits; /* commits < writes shows group commit at work */
 } DbStats;

@@ -151,6 +151,16 @@ void db_close(Db *db)
     mem_free(db);
 }
 
+bool dbpool_snapshot(DbPool *pool, char **bytes, size_t *len, xs_error *err)
+{
+    return pool->drv->snapshot(pool->conn, bytes, len, err);
+}
+
+bool dbpool_restore(DbPool *pool, const char *bytes, size_t len, xs_error *err)
+{
+    return pool->drv->restore(pool->conn, bytes, len, err);
+}
+
 void dbpool_stats(const DbPool *pool, DbStats *out)
 {
     out->reads = atomic_load(&pool->reads);

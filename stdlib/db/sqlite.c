@@ -464,6 +464,52 @@ static void sq_checkpoint(xs_db_conn *c)
     (void)sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 }
 
+/* The log mode of the file does not belong to an image in memory. */
+static void clear_wal_mark(char *bytes, size_t len)
+{
+    enum { WRITE_VERSION = 18, READ_VERSION = 19, HEADER_BYTES = 100 };
+    if (len >= HEADER_BYTES)
+        bytes[WRITE_VERSION] = bytes[READ_VERSION] = 1;
+}
+
+static bool sq_snapshot(xs_db_conn *c, char **bytes, size_t *len, xs_error *err)
+{
+    sqlite3_int64 n = 0;
+    unsigned char *image = sqlite3_serialize(c->db, "main", &n, 0);
+    char *copy = image ? mem_alloc((size_t)n) : NULL;
+    if (copy) {
+        memcpy(copy, image, (size_t)n);
+        clear_wal_mark(copy, (size_t)n);
+        *bytes = copy;
+        *len = (size_t)n;
+    }
+    sqlite3_free(image);
+    return copy || fail_code(err, XS_E_NOMEM);
+}
+
+static int copy_image(sqlite3 *from, sqlite3 *to, const char *bytes, size_t len)
+{
+    unsigned char *image = (unsigned char *)(uintptr_t)bytes; /* read only, as the flag says */
+    int rc = sqlite3_deserialize(from, "main", image, (sqlite3_int64)len, (sqlite3_int64)len,
+                                 SQLITE_DESERIALIZE_READONLY);
+    sqlite3_backup *b = rc == SQLITE_OK ? sqlite3_backup_init(to, "main", from, "main") : NULL;
+    if (!b)
+        return rc == SQLITE_OK ? sqlite3_errcode(to) : rc;
+    sqlite3_backup_step(b, -1);
+    return sqlite3_backup_finish(b);
+}
+
+static bool sq_restore(xs_db_conn *c, const char *bytes, size_t len, xs_error *err)
+{
+    sqlite3 *from = NULL;
+    int rc = sqlite3_open(":memory:", &from);
+    if (rc == SQLITE_OK)
+        rc = copy_image(from, c->db, bytes, len);
+    bool ok = rc == SQLITE_OK || xs_fail(err, XS_E_DATABASE, XS_NO_POS, "%s", sqlite3_errstr(rc));
+    sqlite3_close(from);
+    return ok;
+}
+
 const xs_dbdriver_ops sqlite_driver = {
     .size = sizeof(xs_dbdriver_ops),
     .open = sq_open,
@@ -484,4 +530,6 @@ const xs_dbdriver_ops sqlite_driver = {
     .in_transaction = sq_in_transaction,
     .conflict = sq_conflict,
     .checkpoint = sq_checkpoint,
+    .snapshot = sq_snapshot,
+    .restore = sq_restore,
 };

@@ -1,0 +1,59 @@
+/* testrun_i.h - one thread of a test run, for testrun.c and testcall.c. */
+#ifndef HOST_TESTRUN_I_H
+#define HOST_TESTRUN_I_H
+
+#include <pthread.h>
+
+#include "core/vec.h"
+#include "host/testrun.h"
+#include "stdlib/db/db.h"
+
+typedef struct TestWorker {
+    ServiceCtx base; /* first: what service.c makes of Services.ctx */
+    TestRun *run;
+    pthread_t thread;
+    bool started;
+    DbPool *pool; /* NULL = the program has no tables */
+    Db *db;
+    Services services;
+    uint8_t **hits; /* per procedure and row of its line table; NULL = no coverage */
+
+    /* of the test in work */
+    const TestCase *test;
+    int64_t target; /* procedure it tests, -1 = none */
+    int64_t now_ms;
+    uint64_t random;
+    Arena arena;
+    VEC(PublishReq) events;
+    Buf log;
+    RunContext context;
+    uint32_t depth; /* calls of calls */
+    xs_error err;   /* why the thread gave up */
+} TestWorker;
+
+struct TestRun {
+    Program *program;
+    const TestRunOptions *opt;
+    TestCase *cases;
+    TestResult *results;
+    size_t count;
+    EnvVars *env;
+    Auth *auth;
+    Log quiet;
+    ServiceEnv service;
+    Config config; /* the given one, without a database file */
+    char *image;   /* of a database as every test finds it */
+    size_t image_len;
+    pthread_mutex_t lock; /* the three below */
+    size_t next;
+    bool stop;
+    Arena arena; /* texts of results */
+    uint8_t **hits;
+};
+
+/** A fiber of the test in work; traced with coverage. NULL: memory. */
+Fiber *test_fiber(TestWorker *w, const RunContext *context);
+/** TestServices.call. */
+int test_call(void *ctx, Call *c);
+
+#endif
