@@ -51,7 +51,7 @@ typedef struct Services {
     /** Any thread: make the worker of this parked fiber call fiber_finish. NULL: natives wait in
      * place. */
     void (*wake)(void *ctx, Fiber *fiber);
-    struct Outside *outside; /* stdlib/outside.h: what lies beyond the process; NULL = nothing */
+    struct Outside *outside;  /* stdlib/outside.h: what lies beyond the process; NULL = nothing */
     const TestServices *test; /* NULL outside tests */
 } Services;
 
