@@ -1,0 +1,56 @@
+/* fleet.h - very many cheap subscribers on one epoll loop, for benchmarks.
+ *
+ * A subscriber does not parse what it receives: every event carries one marker, found by a scan of
+ * the bytes, that tells its number and when it was published. WebSocket frames are walked by their
+ * lengths (pings are answered), long-poll answers by theirs. One thread owns a fleet. */
+#ifndef BENCH_FLEET_H
+#define BENCH_FLEET_H
+
+#include <stdatomic.h>
+
+#include "bench/measure.h"
+
+/* '@', 8 hex digits of the event's number, 16 of its time in µs, '@'. */
+enum { MARKER_BYTES = 26 };
+void marker_write(char out[MARKER_BYTES + 1], uint64_t number, int64_t at_us);
+
+typedef enum Carrier { CARRY_WS, CARRY_SSE, CARRY_LONGPOLL } Carrier;
+
+/* After `wait` was seen in a message (ptr NULL: at once), `send` is sent (len 0: nothing). */
+typedef struct Step {
+    Text wait, send;
+} Step;
+
+/* How to subscribe at one kind of server. Texts must outlive the fleet. */
+typedef struct Dialect {
+    Carrier carrier;
+    const char *path;    /* "/rt/bench" with its query */
+    const char *headers; /* more lines for the request, each with CRLF; "" = none */
+    bool binary;         /* WebSocket messages we send are binary */
+    bool etag;         /* long-poll position by Last-Modified and Etag, not by the body's cursor */
+    Text ping, pong;   /* a message to answer, inside the protocol; len 0 = none */
+    const Step *steps; /* subscribed when all are done */
+    uint32_t nsteps;
+} Dialect;
+
+typedef struct Fleet {
+    uint32_t count, opening, joined, ended, stuck;
+    uint64_t received, disordered;
+    int64_t first_us, last_us; /* publish time of the first event, arrival of the last */
+    Histogram latency;         /* µs */
+    char trouble[160];         /* why the first one ended */
+    struct FleetState *state;
+} Fleet;
+
+XS_MUST_CHECK bool fleet_init(Fleet *f, const char *host, int port);
+void fleet_deinit(Fleet *f);
+/** Start n subscribers more. idle: they hear nothing and count as no receivers. */
+XS_MUST_CHECK bool fleet_add(Fleet *f, const Dialect *dialect, uint32_t n, bool idle);
+/** Wait at most timeout_ms for bytes and handle all of them; opens what was added. */
+void fleet_step(Fleet *f, int timeout_ms);
+/** From now on the last n receivers read nothing. */
+void fleet_stick(Fleet *f, uint32_t n);
+/** Close the last n connections of those that are open. */
+void fleet_drop(Fleet *f, uint32_t n);
+
+#endif
