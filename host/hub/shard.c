@@ -259,32 +259,84 @@ static bool is_later(Slot *slot, const xs_frame *f)
     return true;
 }
 
-/* The hot path: every subscriber of one channel on this shard. */
+enum { FILTERS = XS_FRAME_AUTH_ONLY | XS_FRAME_TARGET_ID | XS_FRAME_EXCLUDE | EVENT_PRESENCE };
+
+/* @return events given to the transport */
+static unsigned offer_slot(xs_shard *s, Slot *slot, Event *ev)
+{
+    xs_frame *f = &ev->frame;
+    if (ev->order <= slot->from_order)
+        return 0;
+    if (f->flags & FILTERS &&
+        ((f->flags & EVENT_PRESENCE &&
+          (!(slot->flags & SLOT_PRESENCE) || ev->order <= slot->sub->presence_from)) ||
+         (f->flags & XS_FRAME_AUTH_ONLY && !(slot->flags & SLOT_AUTH)) ||
+         !conn_may_see(slot->sub->conn, ev)))
+        return 0;
+    if (UNLIKELY(slot->flags & SLOT_HOLD) && f->flags & XS_FRAME_STORED && !is_later(slot, f))
+        return 0;
+    if (UNLIKELY(s->ops->deliver(s->state, slot->peer, f) == XS_FULL))
+        close_slow(slot->sub->conn);
+    return 1;
+}
+
+/* Every subscriber of one channel on this shard. */
 static void walk(xs_shard *s, ShardChannel *local, Event *ev)
 {
-    const uint32_t filters =
-        XS_FRAME_AUTH_ONLY | XS_FRAME_TARGET_ID | XS_FRAME_EXCLUDE | EVENT_PRESENCE;
-    xs_frame *f = &ev->frame;
-    bool filtered = f->flags & filters, stored = f->flags & XS_FRAME_STORED;
     uint64_t delivered = 0;
+    for (size_t i = 0; i < local->count; i++)
+        delivered += offer_slot(s, &local->slots[i], ev);
+    if (ev->frame.flags & XS_FRAME_STORED)
+        local->view->offered = ev->frame.seq;
+    atomic_fetch_add_explicit(&s->hub->delivered, delivered, memory_order_relaxed);
+}
+
+/* Events [0, n) of one channel that everybody may see, when nothing else is to be delivered. */
+static void walk_burst(xs_shard *s, ShardChannel *local, const Mail *mail, uint32_t n)
+{
+    xs_frame *frames[XS_BURST_MAX];
+    const xs_wire *wires[XS_BURST_MAX];
+    struct iovec iov[XS_BURST_MAX];
+    xs_burst burst = {.frames = frames, .wires = wires, .iov = iov, .n = n, .now_ms = mono_ms()};
+    bool whole = true;
+    for (uint32_t i = 0; i < n; i++) {
+        frames[i] = mail[i].frame;
+        wires[i] = frame_wire(frames[i], s->ops->format);
+        whole = whole && wires[i];
+        iov[i] = whole ? (struct iovec){(void *)(uintptr_t)wires[i]->bytes, wires[i]->len}
+                       : (struct iovec){0};
+        burst.bytes += iov[i].iov_len;
+    }
+    uint64_t first = event_of(frames[0])->order, delivered = 0;
     for (size_t i = 0; i < local->count; i++) {
         Slot *slot = &local->slots[i];
-        if (ev->order <= slot->from_order)
+        if (LIKELY(whole && first > slot->from_order && !(slot->flags & SLOT_HOLD))) {
+            delivered += n;
+            if (UNLIKELY(s->ops->burst(s->state, slot->peer, &burst) == XS_FULL))
+                close_slow(slot->sub->conn);
             continue;
-        if (filtered && ((f->flags & EVENT_PRESENCE && (!(slot->flags & SLOT_PRESENCE) ||
-                                                        ev->order <= slot->sub->presence_from)) ||
-                         (f->flags & XS_FRAME_AUTH_ONLY && !(slot->flags & SLOT_AUTH)) ||
-                         !conn_may_see(slot->sub->conn, ev)))
-            continue;
-        if (UNLIKELY(slot->flags & SLOT_HOLD) && stored && !is_later(slot, f))
-            continue;
-        delivered++;
-        if (UNLIKELY(s->ops->deliver(s->state, slot->peer, f) == XS_FULL))
-            close_slow(slot->sub->conn);
+        }
+        for (uint32_t k = 0; k < n; k++)
+            delivered += offer_slot(s, slot, event_of(frames[k]));
     }
-    if (stored)
-        local->view->offered = f->seq;
+    for (uint32_t i = 0; i < n; i++)
+        if (frames[i]->flags & XS_FRAME_STORED)
+            local->view->offered = frames[i]->seq;
     atomic_fetch_add_explicit(&s->hub->delivered, delivered, memory_order_relaxed);
+}
+
+/* Is the whole batch for one channel, and for everybody in it? */
+static bool is_burst(const xs_shard *s, const MailBatch *batch)
+{
+    if (!XS_HAS(s->ops, burst) || !batch->count || batch->links)
+        return false;
+    for (size_t i = 0; i < batch->count; i++) {
+        const Mail *m = &batch->items[i];
+        if (m->kind != MAIL_EVENT || m->local != batch->items[0].local || m->local->dead ||
+            m->frame->flags & FILTERS)
+            return false;
+    }
+    return true;
 }
 
 static void end_mail(ShardChannel *local)
@@ -339,8 +391,14 @@ static void shard_drain(xs_shard *s)
             conn_close(c, 1013, "overload");
     }
     s->draining = true;
+    bool burst = is_burst(s, &batch);
+    for (size_t i = 0; burst && i < batch.count; i += XS_BURST_MAX) {
+        size_t left = batch.count - i;
+        walk_burst(s, batch.items[i].local, &batch.items[i],
+                   (uint32_t)(left < XS_BURST_MAX ? left : XS_BURST_MAX));
+    }
     for (size_t i = 0; i < batch.count; i++)
-        handle_mail(s, &batch.items[i], true);
+        handle_mail(s, &batch.items[i], !burst);
     s->draining = false;
     handle_links(batch.links);
     leave(s, true);

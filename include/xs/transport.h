@@ -7,6 +7,8 @@
 #ifndef XS_TRANSPORT_H
 #define XS_TRANSPORT_H
 
+#include <sys/uio.h>
+
 #include "include/xs/error.h"
 #include "include/xs/event.h"
 #include "include/xs/http.h"
@@ -121,6 +123,18 @@ typedef struct xs_transport_stats {
     uint64_t slow_closed, handshake_failed, queued_bytes;
 } xs_transport_stats;
 
+/* Events for all subscribers of a channel with nothing else to deliver this turn. */
+enum { XS_BURST_MAX = 64 };
+
+typedef struct xs_burst {
+    xs_frame *const *frames;
+    const xs_wire *const *wires; /* in the transport's format */
+    const struct iovec *iov;     /* the same for the system call */
+    uint32_t n;                  /* 1..XS_BURST_MAX */
+    size_t bytes;                /* of all wires */
+    int64_t now_ms;
+} xs_burst;
+
 typedef struct xs_transport_ops {
     size_t size;
     xs_wire_format format;
@@ -161,6 +175,11 @@ typedef struct xs_transport_ops {
                          void (*on_close)(void *ctx, int code), void *ctx);
     void (*mem_send)(void *state, void *peer, const char *json, size_t len);
     void (*mem_close)(void *state, void *peer);
+    /**
+     * As deliver for each frame and then flush: what the socket takes at once is written without a
+     * queue or a reference. May be missing (XS_HAS).
+     */
+    xs_deliver_result (*burst)(void *state, void *peer, const xs_burst *burst);
 } xs_transport_ops;
 
 #endif

@@ -212,4 +212,34 @@ static inline QueueResult queue_write(Queue *q, const xs_host *host, int fd, Que
     return QUEUE_EMPTY;
 }
 
+/**
+ * Write a burst to a connection with an empty queue: one system call, no reference. Only what the
+ * socket does not take is queued. @param count added to
+ */
+static inline QueueResult queue_burst(Queue *q, const xs_host *host, int fd, const xs_burst *b,
+                                      QueueCount *count)
+{
+    struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)b->iov, .msg_iovlen = b->n};
+    ssize_t sent;
+    do {
+        sent = b->n == 1 ? send(fd, b->iov->iov_base, b->bytes, MSG_NOSIGNAL | MSG_DONTWAIT)
+                         : sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        count->writes++;
+    } while (sent < 0 && errno == EINTR);
+    if (sent == (ssize_t)b->bytes) {
+        count->frames += b->n;
+        count->bytes += b->bytes;
+        return QUEUE_EMPTY;
+    }
+    if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
+        return QUEUE_BROKEN;
+    for (uint32_t i = 0; i < b->n; i++)
+        if (!queue_push(q, host, b->frames[i], b->wires[i]))
+            return QUEUE_BROKEN; /* out of memory: there must be no hole */
+    count->partial++;
+    if (sent > 0)
+        queue_account(q, host, (size_t)sent, count);
+    return QUEUE_BLOCKED;
+}
+
 #endif

@@ -95,6 +95,20 @@ static void end_stream(Sse *sse, Stream *s)
     mark_dirty(sse, s); /* reaped at the end of the turn */
 }
 
+static void after_write(Sse *sse, Stream *s, QueueResult result, const QueueCount *count)
+{
+    counter_add(&sse->writes, count->writes);
+    counter_add(&sse->partial_writes, count->partial);
+    counter_add(&sse->frames_out, count->frames);
+    counter_add(&sse->bytes_out, count->bytes);
+    if (result == QUEUE_BLOCKED) {
+        s->blocked = true;
+        sse->host->http->want_write(s->x, true);
+    } else if (result == QUEUE_BROKEN || s->closing) {
+        end_stream(sse, s); /* dead, or the bye is out */
+    }
+}
+
 static void write_stream(Sse *sse, Stream *s)
 {
     if (!s->x || s->fd < 0 || s->blocked)
@@ -104,18 +118,8 @@ static void write_stream(Sse *sse, Stream *s)
     QueueResult result = queue_write(&s->q, host, s->fd, &count);
     if (count.bytes)
         s->wrote_ms = s->progress_ms = host->now_ms();
-    counter_add(&sse->writes, count.writes);
-    counter_add(&sse->partial_writes, count.partial);
-    counter_add(&sse->frames_out, count.frames);
-    counter_add(&sse->bytes_out, count.bytes);
-    if (result == QUEUE_BLOCKED) {
-        s->blocked = true;
-        host->http->want_write(s->x, true);
-    } else if (result == QUEUE_BROKEN || s->closing) {
-        end_stream(sse, s); /* dead, or the bye is out */
-        return;
-    }
-    if (s->slow && s->conn && s->q.bytes < host->limits->queue_soft_bytes) {
+    after_write(sse, s, result, &count);
+    if (s->slow && s->conn && s->x && s->q.bytes < host->limits->queue_soft_bytes) {
         s->slow = false;
         host->writable(s->conn);
     }
@@ -401,6 +405,25 @@ static xs_deliver_result sse_deliver(void *state, void *peer, xs_frame *frame)
     return XS_SENT;
 }
 
+static xs_deliver_result sse_burst(void *state, void *peer, const xs_burst *burst)
+{
+    Sse *sse = (Sse *)state;
+    Stream *s = (Stream *)peer;
+    if (s->closing)
+        return XS_SENT;
+    if (!s->x || s->fd < 0 || s->blocked || s->q.count || s->q.unchunk) {
+        xs_deliver_result result = XS_SENT;
+        for (uint32_t i = 0; i < burst->n && result != XS_FULL; i++)
+            result = sse_deliver(state, peer, burst->frames[i]);
+        return result;
+    }
+    QueueCount count = {0};
+    QueueResult result = queue_burst(&s->q, sse->host, s->fd, burst, &count);
+    s->wrote_ms = s->progress_ms = burst->now_ms;
+    after_write(sse, s, result, &count);
+    return XS_SENT;
+}
+
 static void sse_flush(void *state)
 {
     flush_dirty((Sse *)state);
@@ -540,6 +563,7 @@ static const xs_transport_ops ops = {
     .stop = sse_stop,
     .destroy = sse_destroy,
     .stats = sse_stats,
+    .burst = sse_burst,
     .tick = sse_tick,
 };
 XS_PLUGIN_DEFINE(sse, XS_PLUGIN_TRANSPORT, "Server-Sent Events", "1.0", &ops);

@@ -158,6 +158,24 @@ static void hand_over_tail(Conn *c, QueueCount *count)
     c->tail = rest;
 }
 
+static void after_write(Conn *c, QueueResult result, QueueCount *count)
+{
+    Ws *ws = c->ws;
+    if (result == QUEUE_BLOCKED) {
+        c->blocked = true;
+        if (c->q.sent)
+            hand_over_tail(c, count);
+        if (!c->broken)
+            lws_callback_on_writable(c->wsi);
+    } else if (result == QUEUE_BROKEN) {
+        doom(c);
+    }
+    counter_add(&ws->writes, count->writes);
+    counter_add(&ws->partial_writes, count->partial);
+    counter_add(&ws->frames_out, count->frames);
+    counter_add(&ws->bytes_out, count->bytes);
+}
+
 void ws_conn_write(Conn *c)
 {
     if (!c->open || c->blocked || c->broken || c->ended || !c->q.count)
@@ -167,19 +185,7 @@ void ws_conn_write(Conn *c)
     QueueResult result = queue_write(&c->q, ws->host, c->fd, &count);
     if (count.bytes)
         c->progress_ms = ws->host->now_ms();
-    if (result == QUEUE_BLOCKED) {
-        c->blocked = true;
-        if (c->q.sent)
-            hand_over_tail(c, &count);
-        if (!c->broken)
-            lws_callback_on_writable(c->wsi);
-    } else if (result == QUEUE_BROKEN) {
-        doom(c);
-    }
-    counter_add(&ws->writes, count.writes);
-    counter_add(&ws->partial_writes, count.partial);
-    counter_add(&ws->frames_out, count.frames);
-    counter_add(&ws->bytes_out, count.bytes);
+    after_write(c, result, &count);
     if (c->counted || c->q.bytes || c->tail)
         count_queued(c);
     if (c->slow && c->conn && c->q.bytes + c->tail < ws->host->limits->queue_soft_bytes) {
@@ -215,6 +221,26 @@ xs_deliver_result ws_conn_deliver(Conn *c, xs_frame *frame)
     if (c->blocked && c->q.bytes + c->tail > limits->queue_soft_bytes) {
         c->slow = true;
         return XS_QUEUED;
+    }
+    return XS_SENT;
+}
+
+xs_deliver_result ws_conn_burst(Conn *c, const xs_burst *burst)
+{
+    if (c->closing)
+        return XS_SENT;
+    if (!c->open || c->blocked || c->q.count) {
+        xs_deliver_result result = XS_SENT;
+        for (uint32_t i = 0; i < burst->n && result != XS_FULL; i++)
+            result = ws_conn_deliver(c, burst->frames[i]);
+        return result;
+    }
+    QueueCount count = {0};
+    QueueResult result = queue_burst(&c->q, c->ws->host, c->fd, burst, &count);
+    after_write(c, result, &count);
+    if (result == QUEUE_BLOCKED) {
+        c->progress_ms = burst->now_ms;
+        count_queued(c);
     }
     return XS_SENT;
 }

@@ -89,6 +89,7 @@ void ws_conn_heard(Conn *c);
 void ws_conn_gone(Conn *c);
 
 xs_deliver_result ws_conn_deliver(Conn *c, xs_frame *frame);
+xs_deliver_result ws_conn_burst(Conn *c, const xs_burst *burst);
 void ws_conn_write(Conn *c);
 void ws_conn_close(Conn *c, int code, const char *reason);
 void ws_conn_resume(Conn *c);

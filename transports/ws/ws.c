@@ -372,6 +372,12 @@ static xs_deliver_result ws_deliver(void *state, void *peer, xs_frame *frame)
     return ws_conn_deliver((Conn *)peer, frame);
 }
 
+static xs_deliver_result ws_burst(void *state, void *peer, const xs_burst *burst)
+{
+    (void)state;
+    return ws_conn_burst((Conn *)peer, burst);
+}
+
 static void ws_flush(void *state)
 {
     ws_flush_dirty(&((WsState *)state)->ws);
@@ -447,5 +453,6 @@ static const xs_transport_ops ops = {
     .stop = ws_stop,
     .destroy = ws_destroy,
     .stats = ws_stats,
+    .burst = ws_burst,
 };
 XS_PLUGIN_DEFINE(ws, XS_PLUGIN_TRANSPORT, "WebSocket", "1.0", &ops);
