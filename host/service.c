@@ -275,8 +275,7 @@ static bool set_header(void *ctx, Fiber *fiber, Text line, bool append, xs_error
 
 bool service_open_outside(ServiceEnv *e, const Config *c, xs_error *err)
 {
-    (void)c;
-    const OutsideOptions opt = {0};
+    const OutsideOptions opt = {.cache_bytes = (size_t)c->cache_bytes, .redis_url = c->redis_url};
     e->outside = outside_new(&opt, err);
     return e->outside != NULL;
 }

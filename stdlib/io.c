@@ -199,7 +199,7 @@ NativeResult wait_for(Call *c, Io *io, Wait *w)
                 c->site_data; /* filters cannot park */
     int64_t left = c->fiber ? fiber_left_ms(c->fiber) : INT64_MAX;
     if (w->timeout_ms > left)
-        w->timeout_ms = left;
+        w->timeout_ms = left + 1; /* past it, so that the fiber sees it */
     w->fiber_wait = (FiberWait){finish, drop};
     w->io = io;
     w->fiber = park ? c->fiber : NULL;

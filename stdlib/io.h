@@ -19,7 +19,7 @@ void io_stop(Io *io);
 /** Joins the thread. No fiber may wait any more. NULL is fine. */
 void io_free(Io *io);
 struct event_base *io_base(Io *io); /* loop thread */
-/** Has fn(arg) called on the loop's thread after it was stopped, before it ends. Loop thread. */
+/** Has fn(arg) called on the loop's thread when it ends. Before the first wait. */
 void io_at_end(Io *io, void (*fn)(void *arg), void *arg);
 
 typedef struct WaitOps {

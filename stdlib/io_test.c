@@ -117,7 +117,7 @@ static void sleeping(void **state)
     Arena a;
     arena_init(&a, 0);
     xs_error err = no_error;
-    OutsideOptions opt = {0};
+    OutsideOptions opt = {.cache_bytes = 1 << 20};
     Outside *o = outside_new(&opt, &err);
     assert_non_null(o);
     Services s = {.now_ms = clock_ms, .wake = on_wake, .outside = o};

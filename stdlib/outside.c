@@ -2,6 +2,7 @@
 #include "stdlib/outside.h"
 
 #include "core/mem.h"
+#include "stdlib/cache/cache.h"
 
 Outside *outside_new(const OutsideOptions *opt, xs_error *err)
 {
@@ -12,7 +13,9 @@ Outside *outside_new(const OutsideOptions *opt, xs_error *err)
     }
     o->opt = *opt;
     o->io = io_new(err);
-    if (o->io)
+    bool ok = o->io && (o->cache = cache_new(opt->cache_bytes, err)) &&
+              (!opt->redis_url.len || (o->redis = redis_new(o->io, opt->redis_url, err)));
+    if (ok)
         return o;
     outside_free(o);
     return NULL;
@@ -29,6 +32,8 @@ void outside_free(Outside *o)
     if (!o)
         return;
     io_free(o->io);
+    redis_free(o->redis);
+    cache_free(o->cache);
     mem_free(o);
 }
 

@@ -6,12 +6,15 @@
 #include "stdlib/io.h"
 
 typedef struct OutsideOptions {
-    int64_t unused;
+    size_t cache_bytes; /* of the cache in this process */
+    Text redis_url;     /* len 0 = that cache */
 } OutsideOptions;
 
 typedef struct Outside {
     OutsideOptions opt;
     Io *io;
+    struct Cache *cache;
+    struct Redis *redis; /* NULL = cache */
 } Outside;
 
 /** opt is copied; its texts must outlive it. Errors: XS_E_NOMEM, XS_E_IO. */
