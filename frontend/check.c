@@ -387,6 +387,31 @@ static void children(Check *ck, Expr *e)
     expr(ck, e->c);
 }
 
+static const Expr *pair_value(const Expr *map, const char *key)
+{
+    if (map && map->kind == EX_MAP)
+        for (size_t i = 0; i < map->pairs.len; i++)
+            if (text_eq(map->pairs.ptr[i].text, text_from(key)))
+                return map->pairs.ptr[i].value;
+    return NULL;
+}
+
+/* $db.note.words where the table has a search index of that name. */
+static bool search_index(const Construct *table, Text name)
+{
+    const Member *m = construct_member(table, "index");
+    for (size_t i = 0; m && m->value && i < m->value->items.len; i++) {
+        const Expr *index = m->value->items.ptr[i], *type = pair_value(index, "type"),
+                   *given = pair_value(index, "name");
+        if (!type || type->kind != EX_TEXT || !text_eq(type->text, TEXT("search")))
+            continue;
+        Text is = given && given->kind == EX_TEXT ? given->text : TEXT("search");
+        if (text_eq(is, name))
+            return true;
+    }
+    return false;
+}
+
 static void column(Check *ck, Expr *e)
 {
     if (!ck->in_query) {
@@ -410,7 +435,7 @@ static void column(Check *ck, Expr *e)
     if (!table || prog_has_dblink(table) || parts[0]->kind != EX_MEMBER)
         return;
     Text name = parts[0]->text;
-    if (prog_column(ck->pr, table, name))
+    if (prog_column(ck->pr, table, name) || search_index(table, name))
         return;
     bool alias = n > 1;
     report(ck->c, D_UNKNOWN_COLUMN_E, parts[0]->pos,
@@ -484,15 +509,6 @@ static void query_expr(Check *ck, Expr *e)
     ck->in_query = true;
     expr(ck, e);
     ck->in_query = saved;
-}
-
-static const Expr *pair_value(const Expr *map, const char *key)
-{
-    if (map && map->kind == EX_MAP)
-        for (size_t i = 0; i < map->pairs.len; i++)
-            if (text_eq(map->pairs.ptr[i].text, text_from(key)))
-                return map->pairs.ptr[i].value;
-    return NULL;
 }
 
 static void enum_value(Check *ck, const Expr *e, const char *name, const char *words,

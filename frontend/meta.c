@@ -162,6 +162,7 @@ static const Const *table(Prog *pr, const Construct *k, int64_t id)
     k_set(c, m, TEXT("fields"), meta_fields(pr, &k->input));
     k_set(c, m, TEXT("index"), index_of(c, k));
     copy_member(c, m, k, "items");
+    copy_member(c, m, k, "guid");
     k_set_text(c, m, "file", k->file);
     return m;
 }

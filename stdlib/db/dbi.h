@@ -49,6 +49,15 @@ typedef struct Column {
     const Const *write; /* nullable and optional: coercion of written values */
 } Column;
 
+typedef struct SearchIndex {
+    Text name;  /* as the program writes it */
+    Text table; /* of the full text, "<table>__<name>" */
+    Text lang;
+    const Column **cols;
+    double *weights; /* of the columns, A = 1 */
+    uint32_t ncols;
+} SearchIndex;
+
 typedef struct Table {
     Text name;
     const Const *def;
@@ -56,6 +65,8 @@ typedef struct Table {
     uint32_t ncols;
     uint32_t id; /* index of the primary key */
     bool auth;
+    SearchIndex *search;
+    uint32_t nsearch;
 } Table;
 
 typedef struct Schema {
@@ -68,6 +79,8 @@ XS_MUST_CHECK bool schema_build(Schema *s, const Const *tables, xs_error *err);
 void schema_deinit(Schema *s);
 const Table *schema_find(const Schema *s, Text name);
 const Column *table_column(const Table *t, Text name); /* NULL = unknown */
+/** Full-text index by name, or that of a column; NULL = none. */
+const SearchIndex *table_search(const Table *t, Text name, const Column *col);
 const char *column_sql_type(const Column *c);
 /** Constant SQL text of what a row without this column reads: NULL or the type's zero. */
 const char *column_zero_sql(const Column *c);
@@ -335,9 +348,8 @@ XS_MUST_CHECK bool call_addons(Call *c, Arena *a, const Const **out);
 XS_MUST_CHECK bool addons_apply(Fiber *fiber, const Const *list, Value *rows, xs_error *err,
                                 Value *payload);
 
-/* ---------------------------------------------------------------- migrate.c, sqlite.c */
+/* ---------------------------------------------------------------- sqlite.c */
 
-XS_MUST_CHECK bool migrate(DbPool *p, xs_error *err);
 extern const xs_dbdriver_ops sqlite_driver;
 
 #endif

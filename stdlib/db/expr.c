@@ -67,6 +67,12 @@ bool expr_column(Query *q, Text source, Text column, Ex *out)
         if (!text_eq(q->src[i].name, source))
             continue;
         const Column *col = table_column(q->src[i].table, column);
+        const SearchIndex *search = table_search(q->src[i].table, column, NULL);
+        if (!col && search) {
+            *out = (Ex){
+                .sql = TEXT("NULL"), .search = search, .src = i, .has_col = true, .v = val_unset()};
+            return true;
+        }
         return col ? column_of(q, i, col, out) : unknown_column(q, column);
     }
     return unknown_column(q, source);
@@ -285,6 +291,8 @@ static bool compile_filter(Query *q, const Const *x, Ex *out)
             return false;
     if (expr_is_aggregate(name) && ex[0].has_col)
         return expr_aggregate(q, name, &ex[0], out);
+    if (text_eq(name, TEXT("search_rank")) && n > 1)
+        return search_rank(q, &ex[0], &ex[1], out);
     const FilterRow *row = NULL;
     for (size_t i = 0; i < COUNT_OF(filter_rows) && !row; i++)
         if (text_eq(name, text_from(filter_rows[i].name)))
@@ -329,6 +337,9 @@ bool expr_compile(Query *q, const Const *x, Ex *out)
 
 bool expr_sql(Query *q, const Ex *x, const Ex *like, Text *out)
 {
+    if (x->search)
+        return call_fail(q->c, XS_E_BAD_ARG, "'" TEXT_FMT "' is a search index, not a column",
+                         TEXT_ARG(x->search->name));
     if (x->sql.ptr) {
         *out = x->sql;
         if (x->json && like && !like->sql.ptr && like->v.kind == V_TEXT)

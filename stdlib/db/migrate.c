@@ -1,10 +1,14 @@
-/* migrate.c - brings the tables of a file to the program's definitions, all in one transaction
- * (runtime.md §2.5). What each table looked like is kept in _xs_schema. A change that loses data is
- * refused with its name unless the options allow it. Runs before the writer thread exists. */
+/* migrate.c - compares the tables a file was made for, kept in _xs_schema, with those of the
+ * program, and changes it in one transaction. The same walk only tells when it must not write. What
+ * was changed is kept in _xs_migrations with the definitions before, so that it can be undone.
+ * Thread: the one that opens the database; no writer runs yet. */
+#include "stdlib/db/migrate.h"
+
 #include <stdio.h>
 
 #include "core/json.h"
 #include "core/text.h"
+#include "stdlib/db/ddl.h"
 #include "stdlib/db/pool.h"
 #include "stdlib/db/seed.h"
 
@@ -12,28 +16,73 @@ typedef struct Mig {
     DbPool *p;
     Arena a;
     xs_error *err;
-    const Const *old; /* map: table -> recorded definition */
+    const MigrateOptions *opt;
+    DbPlan *plan;
+    bool write;         /* this walk changes the file */
+    bool fresh;         /* nothing is recorded yet */
+    bool seeds;         /* new tables get their "items" */
+    const Schema *want; /* what the file shall be */
+    Schema was;         /* what it was made for */
+    Const *before;      /* map: table -> recorded definition, null for a new one */
 } Mig;
-
-static void note(const Mig *m, const char *fmt, ...) XS_PRINTF(2, 3);
-static void note(const Mig *m, const char *fmt, ...)
-{
-    char line[400];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(line, sizeof line, fmt, ap);
-    va_end(ap);
-    if (m->p->opt.log)
-        m->p->opt.log(m->p->opt.log_ctx, line);
-}
 
 static bool no_memory(Mig *m)
 {
     return fail_code(m->err, XS_E_NOMEM);
 }
 
-/* Run the text with its parameters; the first column of each row goes to the list when there is
- * one. */
+void dbplan_init(DbPlan *p)
+{
+    *p = (DbPlan){0};
+    arena_init(&p->arena, 0);
+}
+
+void dbplan_deinit(DbPlan *p)
+{
+    arena_deinit(&p->arena);
+    *p = (DbPlan){0};
+}
+
+/* Note a change; the text is the rest of the line behind the table's name. */
+static bool change(Mig *m, const char *kind, Text table, Text column, bool destructive,
+                   const char *fmt, ...) XS_PRINTF(6, 7);
+static bool change(Mig *m, const char *kind, Text table, Text column, bool destructive,
+                   const char *fmt, ...)
+{
+    DbPlan *p = m->plan;
+    if (m->write) /* the walk before has filled the plan */
+        return true;
+    char line[400];
+    va_list ap;
+    va_start(ap, fmt);
+    int at = snprintf(line, sizeof line, "table '" TEXT_FMT "'", TEXT_ARG(table));
+    if (at > 0 && (size_t)at < sizeof line)
+        vsnprintf(line + at, sizeof line - (size_t)at, fmt, ap);
+    va_end(ap);
+    if (p->count == p->cap) {
+        uint32_t cap = p->cap ? p->cap * 2 : 16;
+        DbChange *items = ARENA_ARRAY(&p->arena, DbChange, cap);
+        if (!items)
+            return no_memory(m);
+        if (p->count)
+            memcpy(items, p->items, p->count * sizeof *items);
+        p->items = items;
+        p->cap = cap;
+    }
+    DbChange *c = &p->items[p->count];
+    *c = (DbChange){.kind = kind,
+                    .table = arena_text(&p->arena, table),
+                    .column = column.ptr ? arena_text(&p->arena, column) : (Text){0},
+                    .text = arena_text(&p->arena, text_from(line)),
+                    .destructive = destructive};
+    if (!c->table.ptr || !c->text.ptr || (column.ptr && !c->column.ptr))
+        return no_memory(m);
+    p->count++;
+    p->destructive += destructive;
+    return true;
+}
+
+/* Run the text with its parameters; rows, when given, gets a list per row. */
 static bool run(Mig *m, Sql *sql, Const *rows)
 {
     const xs_dbdriver_ops *drv = m->p->drv;
@@ -66,12 +115,42 @@ static bool run(Mig *m, Sql *sql, Const *rows)
     return ok;
 }
 
-static bool run_text(Mig *m, const char *text)
+/* The same for what changes the file: nothing happens while the walk only tells. */
+static bool alter(Mig *m, Sql *sql)
+{
+    if (m->write)
+        return run(m, sql, NULL);
+    sql_deinit(sql);
+    return true;
+}
+
+static bool alter_text(Mig *m, const char *text)
 {
     Sql sql;
     sql_init(&sql, &m->a);
     sql_raw(&sql, text);
-    return run(m, &sql, NULL);
+    return alter(m, &sql);
+}
+
+/* verb "name" */
+static bool alter_named(Mig *m, const char *verb, Text name)
+{
+    Sql sql;
+    sql_init(&sql, &m->a);
+    sql_raw(&sql, verb);
+    sql_ident(&sql.text, name);
+    return alter(m, &sql);
+}
+
+static bool rename_table(Mig *m, Text from, Text to)
+{
+    Sql sql;
+    sql_init(&sql, &m->a);
+    sql_raw(&sql, "ALTER TABLE ");
+    sql_ident(&sql.text, from);
+    sql_raw(&sql, " RENAME TO ");
+    sql_ident(&sql.text, to);
+    return alter(m, &sql);
 }
 
 static Text cell(const Const *rows, uint32_t row, uint32_t col)
@@ -79,128 +158,189 @@ static Text cell(const Const *rows, uint32_t row, uint32_t col)
     return const_text_of(rows->items[row]->items[col], (Text){"", 0});
 }
 
-/* ---- definitions ---- */
+/* ---- the record ---- */
 
+static Text guid_of(const Table *t)
+{
+    return const_get_text(t->def, "guid");
+}
+
+/* What the definition says about the file. */
 static const Const *definition(Mig *m, const Table *t)
 {
-    Const *cols = const_list(&m->a, t->ncols);
-    for (uint32_t i = 0; cols && i < t->ncols; i++) {
-        const Column *c = &t->cols[i];
-        Const *d = const_map(&m->a, 4);
-        if (!d || !const_set_text(&m->a, d, "name", c->name) ||
-            !const_set_text(&m->a, d, "type", const_get_text(c->field, "type")) ||
-            !const_set_bool(&m->a, d, "list", c->type.kind == CK_LIST) ||
-            !const_set_bool(&m->a, d, "nullable", c->nullable) || !const_push(&m->a, cols, d))
+    static const char *const keys[] = {"fields", "index"};
+    Const *d = const_map(&m->a, 2);
+    for (size_t i = 0; d && i < COUNT_OF(keys); i++) {
+        const Const *v = const_get(t->def, keys[i]);
+        if (v && !const_set(&m->a, d, text_from(keys[i]), v))
             return NULL;
     }
-    return cols;
+    return d;
+}
+
+static Text json_of(Mig *m, const Const *c)
+{
+    Buf json = BUF_INIT;
+    json_write_const(&json, c);
+    Text text = json.failed ? (Text){0} : arena_text(&m->a, buf_view(&json));
+    buf_deinit(&json);
+    return text;
+}
+
+static bool forget(Mig *m, Text table)
+{
+    Sql sql;
+    sql_init(&sql, &m->a);
+    sql_raw(&sql, "DELETE FROM _xs_schema WHERE tbl = ");
+    sql_param(&sql, dbv_text(table));
+    return alter(m, &sql);
 }
 
 static bool record(Mig *m, const Table *t)
 {
     const Const *def = definition(m, t);
-    if (!def)
-        return no_memory(m);
-    Buf json = BUF_INIT;
-    json_write_const(&json, def);
-    Text text = json.failed ? (Text){0} : arena_text(&m->a, buf_view(&json));
-    buf_deinit(&json);
+    Text text = def ? json_of(m, def) : (Text){0};
     if (!text.ptr)
         return no_memory(m);
     char hash[17];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)text_hash(text));
+    Text h = arena_text(&m->a, text_from(hash));
     Sql sql;
     sql_init(&sql, &m->a);
     sql_raw(&sql, "INSERT OR REPLACE INTO _xs_schema(tbl,guid,hash,def,applied_at) VALUES(");
     sql_param(&sql, dbv_text(t->name));
     sql_raw(&sql, ",");
-    int64_t id = const_int_of(const_get(t->def, "id"), 0);
-    Text guid = arena_printf(&m->a, "%lld", (long long)id);
-    Text h = arena_text(&m->a, text_from(hash));
-    if (!guid.ptr || !h.ptr) {
-        sql_deinit(&sql);
-        return no_memory(m);
-    }
-    sql_param(&sql, dbv_text(guid));
+    sql_param(&sql, dbv_text(guid_of(t)));
     sql_raw(&sql, ",");
     sql_param(&sql, dbv_text(h));
     sql_raw(&sql, ",");
     sql_param(&sql, dbv_text(text));
     sql_raw(&sql, ",unixepoch()*1000)");
-    return run(m, &sql, NULL);
+    return alter(m, &sql);
 }
 
-static void write_column(Buf *out, const Table *t, const Column *c)
+/* The table's definition before this migration: once per table. */
+static bool remember(Mig *m, Text name, const Table *was)
 {
-    sql_ident(out, c->name);
-    buf_char(out, ' ');
-    buf_cstr(out, column_sql_type(c));
-    if (c == table_id(t)) {
-        buf_cstr(out,
-                 c->type.kind == CK_INT ? " PRIMARY KEY AUTOINCREMENT" : " PRIMARY KEY NOT NULL");
-        return;
-    }
-    const char *zero = column_zero_sql(c);
-    if (strcmp(zero, "NULL") != 0) {
-        buf_cstr(out, " NOT NULL DEFAULT ");
-        buf_cstr(out, zero);
-    }
+    const Const *def = was ? definition(m, was) : &const_null;
+    if (!def || const_find(m->before, name))
+        return def || no_memory(m);
+    return const_set(&m->a, m->before, name, def) || no_memory(m);
 }
 
-static bool create_table(Mig *m, const Table *t, const char *suffix)
+/* ---- a table made anew ---- */
+
+static bool create_table(Mig *m, const Table *t, Text name)
 {
     Sql sql;
     sql_init(&sql, &m->a);
-    Text name = arena_printf(&m->a, TEXT_FMT "%s", TEXT_ARG(t->name), suffix);
-    sql_raw(&sql, "CREATE TABLE ");
-    sql_ident(&sql.text, name);
-    sql_raw(&sql, " (");
+    ddl_table(&sql.text, t, name);
+    return alter(m, &sql);
+}
+
+static bool copy_rows(Mig *m, const Table *t, const Table *was, Text to)
+{
+    Sql sql;
+    sql_init(&sql, &m->a);
+    sql_raw(&sql, "INSERT INTO ");
+    sql_ident(&sql.text, to);
+    bool first = true, ok = true;
     for (uint32_t i = 0; i < t->ncols; i++) {
-        if (i)
-            sql_raw(&sql, ", ");
-        write_column(&sql.text, t, &t->cols[i]);
+        if (!table_column(was, t->cols[i].name))
+            continue;
+        sql_raw(&sql, first ? " (" : ",");
+        first = false;
+        sql_ident(&sql.text, t->cols[i].name);
     }
-    sql_raw(&sql, ") STRICT");
-    return run(m, &sql, NULL);
+    sql_raw(&sql, ") SELECT ");
+    first = true;
+    for (uint32_t i = 0; ok && i < t->ncols; i++) {
+        const Column *old = table_column(was, t->cols[i].name);
+        if (!old)
+            continue;
+        if (!first)
+            sql_raw(&sql, ",");
+        first = false;
+        if (i == t->id)
+            sql_ident(&sql.text, old->name);
+        else
+            ok = ddl_conversion(&sql, old, &t->cols[i], m->err);
+    }
+    sql_raw(&sql, " FROM ");
+    sql_ident(&sql.text, t->name);
+    if (ok)
+        return alter(m, &sql);
+    sql_deinit(&sql);
+    return false;
 }
 
-/* ---- changes of one table ---- */
-
-static const Const *old_column(const Const *old, Text name)
+/* Ids of deleted rows stay used. */
+static bool keep_sequence(Mig *m, const Table *t, const Const *seq)
 {
-    for (uint32_t i = 0; old && old->kind == C_LIST && i < old->count; i++)
-        if (text_eq(const_get_text(old->items[i], "name"), name))
-            return old->items[i];
-    return NULL;
+    Sql sql;
+    if (!seq->count)
+        return true;
+    sql_init(&sql, &m->a);
+    sql_raw(&sql, "UPDATE sqlite_sequence SET seq = max(seq, ");
+    sql_param(&sql, dbv_int(const_int_of(seq->items[0]->items[0], 0)));
+    sql_raw(&sql, ") WHERE name = ");
+    sql_param(&sql, dbv_text(t->name));
+    return alter(m, &sql);
 }
 
-static bool refuse(Mig *m, const Table *t, Text column, const char *what)
+static bool rebuild(Mig *m, const Table *t, const Table *was)
 {
-    return xs_fail(m->err, XS_E_MIGRATION, XS_NO_POS,
-                   "table '" TEXT_FMT "', column '" TEXT_FMT
-                   "': %s; --allow-destructive permits it",
-                   TEXT_ARG(t->name), TEXT_ARG(column), what);
+    if (!m->write)
+        return true;
+    Const *seq = const_list(&m->a, 1);
+    Text temp = arena_printf(&m->a, TEXT_FMT "__new", TEXT_ARG(t->name));
+    Sql sql;
+    if (!seq || !temp.ptr)
+        return no_memory(m);
+    if (!create_table(m, t, temp) || !copy_rows(m, t, was, temp))
+        return false;
+    if (table_id(t)->type.kind == CK_INT) {
+        sql_init(&sql, &m->a);
+        sql_raw(&sql, "SELECT seq FROM sqlite_sequence WHERE name = ");
+        sql_param(&sql, dbv_text(t->name));
+        if (!run(m, &sql, seq))
+            return false;
+    }
+    return alter_named(m, "DROP TABLE ", t->name) && rename_table(m, temp, t->name) &&
+           keep_sequence(m, t, seq);
 }
+
+/* Existing rows get the column's default, which SQL cannot always express as a constant. */
+static bool fill_default(Mig *m, const Table *t, const Column *c)
+{
+    Sql sql;
+    bool some;
+    sql_init(&sql, &m->a);
+    sql_raw(&sql, "UPDATE ");
+    sql_ident(&sql.text, t->name);
+    sql_raw(&sql, " SET ");
+    sql_ident(&sql.text, c->name);
+    sql_raw(&sql, " = ");
+    if (ddl_default(&sql, c, &some, m->err) && some)
+        return alter(m, &sql);
+    sql_deinit(&sql);
+    return !some;
+}
+
+static bool add_column(Mig *m, const Table *t, const Column *c)
+{
+    Sql sql;
+    sql_init(&sql, &m->a);
+    sql_raw(&sql, "ALTER TABLE ");
+    sql_ident(&sql.text, t->name);
+    sql_raw(&sql, " ADD COLUMN ");
+    ddl_column(&sql.text, t, c);
+    return alter(m, &sql) && fill_default(m, t, c);
+}
+
+/* ---- columns ---- */
 
 typedef enum Change { CH_NONE, CH_REBUILD, CH_LOSSY } Change;
-
-/* As the table has it: a Column made from a recorded definition. */
-static bool recorded_column(Mig *m, const Const *def, Column *out)
-{
-    Const *fields = const_list(&m->a, 1), *table = const_map(&m->a, 2);
-    Const *id = const_map(&m->a, 2), *both = const_list(&m->a, 1);
-    if (!fields || !table || !id || !both || !const_set_text(&m->a, id, "name", TEXT("id")) ||
-        !const_set_text(&m->a, id, "type", TEXT("int")) || !const_push(&m->a, fields, id) ||
-        !const_push(&m->a, fields, def) || !const_set_text(&m->a, table, "name", TEXT("t")) ||
-        !const_set(&m->a, table, TEXT("fields"), fields) || !const_push(&m->a, both, table))
-        return no_memory(m);
-    Schema s;
-    bool ok = schema_build(&s, both, m->err);
-    if (ok)
-        *out = s.tables[0].cols[1];
-    schema_deinit(&s);
-    return ok;
-}
 
 static bool text_like(ColKind k)
 {
@@ -216,265 +356,66 @@ static Change compare(const Column *was, const Column *now)
     if ((a == CK_INT || a == CK_TIME || a == CK_BOOL) && (b == CK_INT || b == CK_TIME))
         return null; /* stored alike */
     if (text_like(a) && b == CK_TEXT)
-        return null == CH_NONE ? CH_NONE : CH_REBUILD;
+        return null;
     if (b == CK_DEC && (a == CK_INT || a == CK_TIME))
         return CH_REBUILD;
-    if (b == CK_TEXT && a != CK_VECTOR && a != CK_PASSWORD)
-        return CH_REBUILD;
-    if (b == CK_JSON && a != CK_VECTOR && a != CK_PASSWORD)
+    if ((b == CK_TEXT || b == CK_JSON) && a != CK_VECTOR && a != CK_PASSWORD)
         return CH_REBUILD;
     return CH_LOSSY;
 }
 
-/* SELECT expression that turns what a column held into what it holds now. */
-static void write_conversion(Buf *out, const Column *was, const Column *now)
+static Text type_name(Mig *m, const Column *c)
 {
-    ColKind a = was->type.kind, b = now->type.kind;
-    const char *zero = column_zero_sql(now);
-    Buf name = BUF_INIT;
-    sql_ident(&name, now->name);
-    Text n = buf_view(&name);
-    bool to_json = b == CK_JSON || b == CK_LIST || b == CK_FILE;
-    bool from_json = a == CK_JSON || a == CK_LIST || a == CK_FILE;
-    buf_cstr(out, "ifnull(");
-    if (a == b || (to_json && from_json && b == CK_JSON))
-        buf_text(out, n);
-    else if (b == CK_JSON && a == CK_BOOL)
-        buf_printf(out, "CASE " TEXT_FMT " WHEN 0 THEN 'false' WHEN 1 THEN 'true' END",
-                   TEXT_ARG(n));
-    else if (b == CK_JSON)
-        buf_printf(out, "json_quote(" TEXT_FMT ")", TEXT_ARG(n));
-    else if (to_json)
-        buf_printf(out, "CASE WHEN json_valid(" TEXT_FMT ") THEN " TEXT_FMT " END", TEXT_ARG(n),
-                   TEXT_ARG(n));
-    else if (b == CK_VECTOR || a == CK_VECTOR)
-        buf_cstr(out, "NULL");
-    else if (b == CK_BOOL)
-        buf_printf(out, "CAST(" TEXT_FMT " AS INTEGER) <> 0", TEXT_ARG(n));
-    else
-        buf_printf(out, "CAST(" TEXT_FMT " AS %s)", TEXT_ARG(n), column_sql_type(now));
-    buf_printf(out, ",%s)", zero);
-    buf_deinit(&name);
+    return arena_printf(&m->a, TEXT_FMT "%s%s", TEXT_ARG(const_get_text(c->field, "type")),
+                        c->type.kind == CK_LIST ? "[]" : "", c->nullable ? "?" : "");
 }
 
-static bool rebuild(Mig *m, const Table *t, const Const *old)
+static bool change_column(Mig *m, const Table *t, const Column *was, const Column *now, bool *again)
 {
-    Const *seq = const_list(&m->a, 1);
-    Sql sql;
-    if (!seq || !create_table(m, t, "__new"))
-        return seq ? false : no_memory(m);
-    Text temp = arena_printf(&m->a, TEXT_FMT "__new", TEXT_ARG(t->name));
-    Buf names = BUF_INIT, exprs = BUF_INIT;
-    bool ok = true;
-    for (uint32_t i = 0; ok && i < t->ncols; i++) {
-        const Const *was = old_column(old, t->cols[i].name);
-        Column c;
-        if (!was)
-            continue;
-        ok = recorded_column(m, was, &c);
-        if (names.len) {
-            buf_char(&names, ',');
-            buf_char(&exprs, ',');
-        }
-        sql_ident(&names, t->cols[i].name);
-        if (ok && i == t->id)
-            sql_ident(&exprs, t->cols[i].name);
-        else if (ok)
-            write_conversion(&exprs, &c, &t->cols[i]);
-    }
-    if (ok && names.len) {
-        sql_init(&sql, &m->a);
-        sql_raw(&sql, "INSERT INTO ");
-        sql_ident(&sql.text, temp);
-        buf_printf(&sql.text, " (" TEXT_FMT ") SELECT " TEXT_FMT " FROM ",
-                   TEXT_ARG(buf_view(&names)), TEXT_ARG(buf_view(&exprs)));
-        sql_ident(&sql.text, t->name);
-        ok = run(m, &sql, NULL);
-    }
-    ok = ok && ((!names.failed && !exprs.failed) || no_memory(m));
-    buf_deinit(&names);
-    buf_deinit(&exprs);
-    if (ok) {
-        sql_init(&sql, &m->a);
-        sql_raw(&sql, "SELECT seq FROM sqlite_sequence WHERE name = ");
-        sql_param(&sql, dbv_text(t->name));
-        ok = run(m, &sql, seq);
-    }
-    if (ok) {
-        sql_init(&sql, &m->a);
-        sql_raw(&sql, "DROP TABLE ");
-        sql_ident(&sql.text, t->name);
-        ok = run(m, &sql, NULL);
-    }
-    if (ok) {
-        sql_init(&sql, &m->a);
-        sql_raw(&sql, "ALTER TABLE ");
-        sql_ident(&sql.text, temp);
-        sql_raw(&sql, " RENAME TO ");
-        sql_ident(&sql.text, t->name);
-        ok = run(m, &sql, NULL);
-    }
-    if (ok && seq->count) { /* ids of deleted rows stay used */
-        sql_init(&sql, &m->a);
-        sql_raw(&sql, "UPDATE sqlite_sequence SET seq = max(seq, ");
-        sql_param(&sql, dbv_int(const_int_of(seq->items[0]->items[0], 0)));
-        sql_raw(&sql, ") WHERE name = ");
-        sql_param(&sql, dbv_text(t->name));
-        ok = run(m, &sql, NULL);
-    }
-    if (ok)
-        note(m, "table '" TEXT_FMT "' rebuilt", TEXT_ARG(t->name));
-    return ok;
-}
-
-/* Existing rows get the column's default, which SQL cannot always express. */
-static bool fill_default(Mig *m, const Table *t, const Column *c)
-{
-    const Const *def = const_get(c->field, "default");
-    if (!def || def->kind == C_NULL)
+    Change ch = compare(was, now);
+    if (ch == CH_NONE)
         return true;
-    Sql sql;
-    sql_init(&sql, &m->a);
-    sql_raw(&sql, "UPDATE ");
-    sql_ident(&sql.text, t->name);
-    sql_raw(&sql, " SET ");
-    sql_ident(&sql.text, c->name);
-    sql_raw(&sql, " = ");
-    xs_db_value v;
-    if (const_bool_of(const_get(def, "now"), false)) {
-        if (c->type.kind == CK_DATE)
-            sql_raw(&sql, "date('now')");
-        else
-            sql_raw(&sql, "unixepoch()*1000");
-    } else if (seed_encode(&m->a, c, def, &v, m->err)) {
-        sql_param(&sql, v);
-    } else {
-        sql_deinit(&sql);
-        return false;
-    }
-    return run(m, &sql, NULL);
-}
-
-static bool add_column(Mig *m, const Table *t, const Column *c)
-{
-    Sql sql;
-    sql_init(&sql, &m->a);
-    sql_raw(&sql, "ALTER TABLE ");
-    sql_ident(&sql.text, t->name);
-    sql_raw(&sql, " ADD COLUMN ");
-    write_column(&sql.text, t, c);
-    note(m, "table '" TEXT_FMT "': column '" TEXT_FMT "' added", TEXT_ARG(t->name),
-         TEXT_ARG(c->name));
-    return run(m, &sql, NULL) && fill_default(m, t, c);
-}
-
-static bool drop_indexes(Mig *m, Text table)
-{
-    Const *rows = const_list(&m->a, 4);
-    if (!rows)
+    Text from = type_name(m, was), to = type_name(m, now);
+    if (!from.ptr || !to.ptr)
         return no_memory(m);
-    Sql sql;
-    sql_init(&sql, &m->a);
-    sql_raw(&sql,
-            "SELECT name FROM sqlite_master WHERE type='index' AND sql IS NOT NULL AND tbl_name=");
-    sql_param(&sql, dbv_text(table));
-    if (!run(m, &sql, rows))
-        return false;
-    for (uint32_t i = 0; i < rows->count; i++) {
-        sql_init(&sql, &m->a);
-        sql_raw(&sql, "DROP INDEX ");
-        sql_ident(&sql.text, cell(rows, i, 0));
-        if (!run(m, &sql, NULL))
-            return false;
+    if (now == table_id(t)) {
+        if (ch == CH_REBUILD)
+            return true;
+        return xs_fail(m->err, XS_E_MIGRATION, XS_NO_POS,
+                       "table '" TEXT_FMT "': the type of its id changes from " TEXT_FMT
+                       " to " TEXT_FMT ", which no migration can do",
+                       TEXT_ARG(t->name), TEXT_ARG(from), TEXT_ARG(to));
     }
-    return true;
+    *again = true;
+    return change(m, "change column", t->name, now->name, ch == CH_LOSSY,
+                  ", column '" TEXT_FMT "': its type changes from " TEXT_FMT " to " TEXT_FMT,
+                  TEXT_ARG(now->name), TEXT_ARG(from), TEXT_ARG(to));
 }
 
-static bool change_table(Mig *m, const Table *t, const Const *old)
+static bool changed_columns(Mig *m, const Table *t, const Table *was, bool *again)
 {
-    bool again = false, lost = false;
     for (uint32_t i = 0; i < t->ncols; i++) {
-        const Const *was = old_column(old, t->cols[i].name);
-        Column c;
-        if (!was) {
-            if (i == t->id)
-                return refuse(m, t, t->cols[i].name, "the key cannot be added to a table");
-            continue;
-        }
-        if (!recorded_column(m, was, &c))
+        const Column *c = &t->cols[i], *old = table_column(was, c->name);
+        if (old && !change_column(m, t, old, c, again))
             return false;
-        Change ch = compare(&c, &t->cols[i]);
-        if (ch == CH_LOSSY && (!m->p->opt.allow_destructive || i == t->id)) {
-            Text type = const_get_text(was, "type"), now = const_get_text(t->cols[i].field, "type");
-            char what[160];
-            snprintf(what, sizeof what, "its type changes from %.*s%s to %.*s%s", TEXT_ARG(type),
-                     c.type.kind == CK_LIST ? "[]" : "", TEXT_ARG(now),
-                     t->cols[i].type.kind == CK_LIST ? "[]" : "");
-            return refuse(m, t, t->cols[i].name, what);
-        }
-        again = again || (i != t->id && ch != CH_NONE);
+        if (!old && !change(m, "add column", t->name, c->name, false,
+                            ": column '" TEXT_FMT "' added", TEXT_ARG(c->name)))
+            return false;
     }
-    for (uint32_t i = 0; old->kind == C_LIST && i < old->count; i++) {
-        Text name = const_get_text(old->items[i], "name");
+    for (uint32_t i = 0; i < was->ncols; i++) {
+        Text name = was->cols[i].name;
         if (table_column(t, name))
             continue;
-        if (!m->p->opt.allow_destructive)
-            return refuse(m, t, name, "it is no longer defined and its data would be lost");
-        note(m, "table '" TEXT_FMT "': column '" TEXT_FMT "' dropped", TEXT_ARG(t->name),
-             TEXT_ARG(name));
-        lost = true;
-    }
-    if ((again || lost) && (!drop_indexes(m, t->name) || !rebuild(m, t, old)))
-        return false;
-    for (uint32_t i = 0; i < t->ncols; i++) {
-        if (old_column(old, t->cols[i].name))
-            continue;
-        /* a rebuilt table has the column already */
-        if (again || lost ? !fill_default(m, t, &t->cols[i]) : !add_column(m, t, &t->cols[i]))
+        *again = true;
+        if (!change(m, "drop column", t->name, name, true,
+                    ", column '" TEXT_FMT "': it is no longer defined and its data is lost",
+                    TEXT_ARG(name)))
             return false;
     }
     return true;
 }
 
 /* ---- indexes ---- */
-
-static bool wanted_index(const Const *ix, bool *unique)
-{
-    Text type = const_get_text(ix, "type");
-    *unique = text_eq(type, TEXT("btree|unique")) || text_eq(type, TEXT("unique"));
-    return *unique || text_eq(type, TEXT("btree"));
-}
-
-/* Single fields are ascending whatever they say: they are read backwards for desc. Several flip
- * together so that the first is ascending. */
-static bool index_sql(const Table *t, const Const *fields, bool unique, Buf *name, Buf *ddl)
-{
-    buf_text(name, t->name);
-    bool flip = text_eq(const_get_text(fields->items[0], "op"), TEXT("desc"));
-    Buf cols = BUF_INIT;
-    bool known = true;
-    for (uint32_t i = 0; i < fields->count; i++) {
-        Text col = const_get_text(fields->items[i], "name");
-        known = known && table_column(t, col);
-        buf_char(name, '.');
-        buf_text(name, col);
-        if (i)
-            buf_char(&cols, ',');
-        sql_ident(&cols, col);
-        if (text_eq(const_get_text(fields->items[i], "op"), TEXT("desc")) != flip)
-            buf_cstr(&cols, " DESC");
-    }
-    if (unique)
-        buf_cstr(name, ".unique");
-    buf_cstr(ddl, unique ? "CREATE UNIQUE INDEX " : "CREATE INDEX ");
-    sql_ident(ddl, buf_view(name));
-    buf_cstr(ddl, " ON ");
-    sql_ident(ddl, t->name);
-    buf_printf(ddl, " (" TEXT_FMT ")", TEXT_ARG(buf_view(&cols)));
-    bool ok = known && !cols.failed;
-    buf_deinit(&cols);
-    return ok;
-}
 
 static bool report_duplicates(Mig *m, const Table *t, const Const *fields)
 {
@@ -514,28 +455,31 @@ static bool report_duplicates(Mig *m, const Table *t, const Const *fields)
     return false;
 }
 
-static bool same_index(Mig *m, Text name, Text ddl, bool *same)
+/* The text a table or index was made with; ptr NULL = there is none. */
+static bool existing_sql(Mig *m, const char *type, Text name, Text *out)
 {
     Sql sql;
     Const *rows = const_list(&m->a, 1);
     sql_init(&sql, &m->a);
-    sql_raw(&sql, "SELECT sql FROM sqlite_master WHERE type='index' AND name=");
+    sql_raw(&sql, "SELECT sql FROM sqlite_master WHERE type=");
+    sql_param(&sql, dbv_text(text_from(type)));
+    sql_raw(&sql, " AND name=");
     sql_param(&sql, dbv_text(name));
     if (!rows || !run(m, &sql, rows))
         return rows ? false : no_memory(m);
-    *same = rows->count && text_eq(cell(rows, 0, 0), ddl);
+    *out = rows->count ? cell(rows, 0, 0) : (Text){0};
     return true;
 }
 
-static bool make_index(Mig *m, const Table *t, const Const *ix, Const *names)
+static bool make_index(Mig *m, const Table *t, const Const *ix, Const *names, bool fresh)
 {
-    bool unique, same = false;
+    bool unique;
     const Const *fields = const_get(ix, "fields");
-    if (!wanted_index(ix, &unique) || !fields || fields->kind != C_LIST || fields->count == 0)
+    if (!ddl_index_wanted(ix, &unique) || !fields || fields->kind != C_LIST || fields->count == 0)
         return true;
     Buf name = BUF_INIT, ddl = BUF_INIT;
-    bool known = index_sql(t, fields, unique, &name, &ddl);
-    Text n = arena_text(&m->a, buf_view(&name)), d = arena_text(&m->a, buf_view(&ddl));
+    bool known = ddl_index(t, fields, unique, &name, &ddl);
+    Text n = arena_text(&m->a, buf_view(&name)), d = arena_text(&m->a, buf_view(&ddl)), is;
     bool memory = name.failed || ddl.failed || !n.ptr || !d.ptr;
     buf_deinit(&name);
     buf_deinit(&ddl);
@@ -545,139 +489,504 @@ static bool make_index(Mig *m, const Table *t, const Const *ix, Const *names)
         return true;
     if (!const_set(&m->a, names, n, &const_true))
         return no_memory(m);
-    if (!same_index(m, n, d, &same) || same)
-        return same;
+    if (!existing_sql(m, "index", n, &is) || (is.ptr && text_eq(is, d)))
+        return is.ptr != NULL;
+    if (!fresh &&
+        !change(m, "add index", t->name, n, false, ": index '" TEXT_FMT "' made", TEXT_ARG(n)))
+        return false;
     Sql sql;
     sql_init(&sql, &m->a);
-    sql_raw(&sql, "DROP INDEX IF EXISTS ");
-    sql_ident(&sql.text, n);
-    if (!run(m, &sql, NULL))
-        return false;
-    sql_init(&sql, &m->a);
     buf_text(&sql.text, d);
-    if (run(m, &sql, NULL))
+    if (!alter_named(m, "DROP INDEX IF EXISTS ", n)) {
+        sql_deinit(&sql);
+        return false;
+    }
+    if (alter(m, &sql))
         return true;
     return m->err->code == XS_E_DUPLICATE ? report_duplicates(m, t, fields) : false;
 }
 
-static bool make_indexes(Mig *m, const Table *t)
+/* Indexes of the table but those named. */
+static bool drop_indexes(Mig *m, Text table, const Const *keep, bool tell)
 {
-    const Const *list = const_get(t->def, "index");
-    Const *names = const_map(&m->a, 4), *rows = const_list(&m->a, 4);
-    if (!names || !rows)
-        return no_memory(m);
-    for (uint32_t i = 0; list && list->kind == C_LIST && i < list->count; i++)
-        if (!make_index(m, t, list->items[i], names))
-            return false;
+    Const *rows = const_list(&m->a, 4);
     Sql sql;
+    if (!rows)
+        return no_memory(m);
     sql_init(&sql, &m->a);
     sql_raw(&sql,
             "SELECT name FROM sqlite_master WHERE type='index' AND sql IS NOT NULL AND tbl_name=");
-    sql_param(&sql, dbv_text(t->name));
+    sql_param(&sql, dbv_text(table));
     if (!run(m, &sql, rows))
         return false;
     for (uint32_t i = 0; i < rows->count; i++) {
-        if (const_find(names, cell(rows, i, 0)))
+        Text name = cell(rows, i, 0);
+        if (keep && const_find(keep, name))
             continue;
-        sql_init(&sql, &m->a);
-        sql_raw(&sql, "DROP INDEX ");
-        sql_ident(&sql.text, cell(rows, i, 0));
-        if (!run(m, &sql, NULL))
+        if (tell && !change(m, "drop index", table, name, false, ": index '" TEXT_FMT "' dropped",
+                            TEXT_ARG(name)))
+            return false;
+        if (!alter_named(m, "DROP INDEX ", name))
             return false;
     }
+    return true;
+}
+
+static bool drop_search(Mig *m, const SearchIndex *s)
+{
+    for (int i = 0; i < SEARCH_TRIGGERS; i++) {
+        Text name = arena_printf(&m->a, TEXT_FMT "_%c", TEXT_ARG(s->table), "idu"[i]);
+        if (!name.ptr || !alter_named(m, "DROP TRIGGER IF EXISTS ", name))
+            return name.ptr ? false : no_memory(m);
+    }
+    return alter_named(m, "DROP TABLE IF EXISTS ", s->table);
+}
+
+static bool fill_search(Mig *m, const SearchIndex *s)
+{
+    Sql sql;
+    sql_init(&sql, &m->a);
+    sql_raw(&sql, "INSERT INTO ");
+    sql_ident(&sql.text, s->table);
+    sql_raw(&sql, "(");
+    sql_ident(&sql.text, s->table);
+    sql_raw(&sql, ") VALUES('rebuild')");
+    return alter(m, &sql);
+}
+
+static bool make_search(Mig *m, const Table *t, const SearchIndex *s, bool fresh)
+{
+    Sql sql;
+    Text is;
+    sql_init(&sql, &m->a);
+    ddl_search(&sql.text, t, s);
+    if (!existing_sql(m, "table", s->table, &is)) {
+        sql_deinit(&sql);
+        return false;
+    }
+    if (is.ptr && text_eq(is, buf_view(&sql.text))) {
+        sql_deinit(&sql);
+        return true;
+    }
+    bool ok = (fresh || change(m, "add index", t->name, s->table, false,
+                               ": search index '" TEXT_FMT "' made", TEXT_ARG(s->name))) &&
+              drop_search(m, s);
+    if (ok)
+        ok = alter(m, &sql);
+    else
+        sql_deinit(&sql);
+    for (int i = 0; ok && i < SEARCH_TRIGGERS; i++) {
+        sql_init(&sql, &m->a);
+        ddl_search_trigger(&sql.text, t, s, i);
+        ok = alter(m, &sql);
+    }
+    return ok && fill_search(m, s);
+}
+
+/* Full-text indexes of the old table: all of them, or those the new one has not. */
+static bool drop_searches(Mig *m, const Table *was, const Table *now)
+{
+    for (uint32_t i = 0; i < was->nsearch; i++) {
+        const SearchIndex *s = &was->search[i];
+        if (now && table_search(now, s->name, NULL))
+            continue;
+        if (now && !change(m, "drop index", now->name, s->table, false,
+                           ": search index '" TEXT_FMT "' dropped", TEXT_ARG(s->name)))
+            return false;
+        if (!drop_search(m, s))
+            return false;
+    }
+    return true;
+}
+
+static bool had_index(const Table *was, const Const *index)
+{
+    const Const *list = was ? const_get(was->def, "index") : NULL;
+    for (uint32_t i = 0; list && list->kind == C_LIST && i < list->count; i++)
+        if (const_equal(list->items[i], index))
+            return true;
+    return false;
+}
+
+/* Index types this database has no counterpart for. */
+static bool warn_index(Mig *m, const Table *t, const Table *was, const Const *index)
+{
+    static const struct {
+        const char *type, *instead;
+    } rows[] = {{"gin", "conditions on it read every row"},
+                {"vector", "distances are computed exactly, row by row"},
+                {"spatial", "distances are computed row by row"}};
+    Text type = const_get_text(index, "type");
+    const Const *fields = const_get(index, "fields");
+    Text column = fields && fields->kind == C_LIST && fields->count
+                      ? const_get_text(fields->items[0], "name")
+                      : (Text){0};
+    if (!column.len || !table_column(t, column) || had_index(was, index))
+        return true;
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        if (text_eq(type, text_from(rows[i].type)))
+            return change(m, "warning", t->name, column, false,
+                          ": SQLite has no %s index for column '" TEXT_FMT "'; %s", rows[i].type,
+                          TEXT_ARG(column), rows[i].instead);
+    return true;
+}
+
+static bool make_indexes(Mig *m, const Table *t, const Table *was)
+{
+    const Const *list = const_get(t->def, "index");
+    Const *names = const_map(&m->a, 4);
+    if (!names)
+        return no_memory(m);
+    for (uint32_t i = 0; list && list->kind == C_LIST && i < list->count; i++)
+        if (!make_index(m, t, list->items[i], names, !was) ||
+            !warn_index(m, t, was, list->items[i]))
+            return false;
+    for (uint32_t i = 0; i < t->nsearch; i++)
+        if (!make_search(m, t, &t->search[i], !was))
+            return false;
+    return drop_indexes(m, t->name, names, was != NULL);
+}
+
+/* ---- tables ---- */
+
+static bool change_table(Mig *m, const Table *t, const Table *was)
+{
+    bool again = false;
+    if (!drop_searches(m, was, t) || !changed_columns(m, t, was, &again))
+        return false;
+    if (again) {
+        if (!drop_searches(m, was, NULL) || !drop_indexes(m, t->name, NULL, false) ||
+            !rebuild(m, t, was))
+            return false;
+    }
+    for (uint32_t i = 0; i < t->ncols; i++) {
+        const Column *c = &t->cols[i];
+        if (table_column(was, c->name))
+            continue;
+        if (!(again ? fill_default(m, t, c) : add_column(m, t, c)))
+            return false;
+    }
+    return true;
+}
+
+static bool drop_table(Mig *m, const Table *was)
+{
+    return change(m, "drop table", was->name, (Text){0}, true,
+                  " is no longer defined and its data is lost") &&
+           remember(m, was->name, was) && drop_searches(m, was, NULL) &&
+           alter_named(m, "DROP TABLE IF EXISTS ", was->name) && forget(m, was->name);
+}
+
+static const Table *find_guid(const Schema *s, Text guid)
+{
+    for (uint32_t i = 0; guid.len && i < s->ntables; i++)
+        if (text_eq(guid_of(&s->tables[i]), guid))
+            return &s->tables[i];
+    return NULL;
+}
+
+/* The recorded table that has become t: of the same name, or of the same guid under a free name. */
+static const Table *ancestor(Mig *m, const Table *t)
+{
+    const Table *was = schema_find(&m->was, t->name);
+    if (was)
+        return was;
+    was = find_guid(&m->was, guid_of(t));
+    return was && !schema_find(m->want, was->name) ? was : NULL;
+}
+
+static bool new_table(Mig *m, const Table *t)
+{
+    return change(m, "create table", t->name, (Text){0}, false, " created") &&
+           remember(m, t->name, NULL) && create_table(m, t, t->name) && make_indexes(m, t, NULL) &&
+           (!m->write || !m->seeds || seed_table(m->p, t, m->err)) && record(m, t);
+}
+
+static bool migrate_table(Mig *m, const Table *t)
+{
+    const Table *was = ancestor(m, t);
+    if (!was)
+        return new_table(m, t);
+    bool renamed = !text_eq(was->name, t->name);
+    const Const *old = definition(m, was), *now = definition(m, t);
+    if (!old || !now)
+        return no_memory(m);
+    if (renamed && (!change(m, "rename table", t->name, (Text){0}, false, " was '" TEXT_FMT "'",
+                            TEXT_ARG(was->name)) ||
+                    !remember(m, was->name, was) || !remember(m, t->name, NULL) ||
+                    !drop_searches(m, was, NULL) || !drop_indexes(m, was->name, NULL, false) ||
+                    !rename_table(m, was->name, t->name) || !forget(m, was->name)))
+        return false;
+    if (!renamed && const_equal(old, now))
+        return make_indexes(m, t, was);
+    return (renamed || remember(m, t->name, was)) && change_table(m, t, was) &&
+           make_indexes(m, t, was) && record(m, t);
+}
+
+static bool walk(Mig *m)
+{
+    for (uint32_t i = 0; i < m->was.ntables; i++) {
+        const Table *was = &m->was.tables[i], *heir = find_guid(m->want, guid_of(was));
+        bool renamed = heir && ancestor(m, heir) == was;
+        if (!schema_find(m->want, was->name) && !renamed && !drop_table(m, was))
+            return false;
+    }
+    for (uint32_t i = 0; i < m->want->ntables; i++)
+        if (!migrate_table(m, &m->want->tables[i]))
+            return false;
     return true;
 }
 
 /* ---- the whole ---- */
 
-static bool read_old(Mig *m)
+static bool has_table(Mig *m, const char *name, bool *out)
 {
-    Const *rows = const_list(&m->a, 8), *old = const_map(&m->a, 8);
+    Text is;
+    bool ok = existing_sql(m, "table", text_from(name), &is);
+    *out = ok && is.ptr;
+    return ok;
+}
+
+/* A recorded definition as a table of the metadata. */
+static const Const *recorded_table(Mig *m, Text name, Text guid, Text json)
+{
+    const Const *def = json_parse(&m->a, json, m->err);
+    if (def && def->kind == C_LIST) { /* of the first versions: the fields alone */
+        Const *d = const_map(&m->a, 1);
+        def = d && const_set(&m->a, d, TEXT("fields"), def) ? d : NULL;
+    }
+    Const *t = const_map(&m->a, 4);
+    if (!def || !t || !const_set_text(&m->a, t, "name", name) ||
+        !const_set_text(&m->a, t, "guid", guid))
+        return NULL;
+    for (uint32_t i = 0; i < def->count; i++)
+        if (!const_set(&m->a, t, def->pairs[i].key, def->pairs[i].value))
+            return NULL;
+    return t;
+}
+
+static bool read_was(Mig *m)
+{
+    Const *rows = const_list(&m->a, 8), *tables = const_list(&m->a, 8);
     Sql sql;
-    if (!rows || !old)
+    bool there;
+    if (!rows || !tables)
         return no_memory(m);
-    sql_init(&sql, &m->a);
-    sql_raw(&sql, "SELECT tbl, def FROM _xs_schema");
-    if (!run(m, &sql, rows))
+    if (!has_table(m, "_xs_schema", &there))
         return false;
+    m->fresh = !there;
+    if (there) {
+        sql_init(&sql, &m->a);
+        sql_raw(&sql, "SELECT tbl, def, ifnull(guid,'') FROM _xs_schema ORDER BY tbl");
+        if (!run(m, &sql, rows))
+            return false;
+    }
     for (uint32_t i = 0; i < rows->count; i++) {
-        const Const *def = json_parse(&m->a, cell(rows, i, 1), m->err);
-        if (!def)
+        const Const *t = recorded_table(m, cell(rows, i, 0), cell(rows, i, 2), cell(rows, i, 1));
+        if (!t)
             return xs_fail(m->err, XS_E_DATABASE, XS_NO_POS,
                            "the record of table '" TEXT_FMT "' is damaged",
                            TEXT_ARG(cell(rows, i, 0)));
-        if (!const_set(&m->a, old, cell(rows, i, 0), def))
+        if (!const_push(&m->a, tables, t))
             return no_memory(m);
     }
-    m->old = old;
-    return true;
+    return schema_build(&m->was, tables, m->err);
 }
 
-static bool drop_table(Mig *m, Text name)
+static bool make_records(Mig *m)
 {
-    if (!m->p->opt.allow_destructive)
-        return xs_fail(
-            m->err, XS_E_MIGRATION, XS_NO_POS,
-            "table '" TEXT_FMT
-            "' is no longer defined and its data would be lost; --allow-destructive permits it",
-            TEXT_ARG(name));
-    note(m, "table '" TEXT_FMT "' dropped", TEXT_ARG(name));
+    return alter_text(m, "CREATE TABLE IF NOT EXISTS _xs_schema(tbl TEXT PRIMARY KEY, guid TEXT, "
+                         "hash TEXT, def TEXT, applied_at INTEGER) STRICT") &&
+           alter_text(m, "CREATE TABLE IF NOT EXISTS _xs_migrations(id INTEGER PRIMARY KEY "
+                         "AUTOINCREMENT, applied_at INTEGER, changes TEXT, before TEXT) STRICT");
+}
+
+static bool record_migration(Mig *m)
+{
+    Const *texts = const_list(&m->a, 4), *rows = const_list(&m->a, 1);
+    uint32_t n = 0;
+    for (uint32_t i = 0; texts && i < m->plan->count; i++) {
+        const DbChange *c = &m->plan->items[i];
+        const Const *t = const_text(&m->a, c->text);
+        if (strcmp(c->kind, "warning") == 0)
+            continue;
+        n++;
+        if (!t || !const_push(&m->a, texts, t))
+            texts = NULL;
+    }
+    if (!texts || !rows)
+        return no_memory(m);
+    if (n == 0)
+        return true;
+    Text changes = json_of(m, texts), before = json_of(m, m->before);
+    if (!changes.ptr || !before.ptr)
+        return no_memory(m);
     Sql sql;
     sql_init(&sql, &m->a);
-    sql_raw(&sql, "DROP TABLE IF EXISTS ");
-    sql_ident(&sql.text, name);
-    if (!run(m, &sql, NULL))
+    sql_raw(&sql, "INSERT INTO _xs_migrations(applied_at,changes,before) VALUES(unixepoch()*1000,");
+    sql_param(&sql, dbv_text(changes));
+    sql_raw(&sql, ",");
+    sql_param(&sql, dbv_text(before));
+    sql_raw(&sql, ") RETURNING id");
+    if (!run(m, &sql, rows))
         return false;
-    sql_init(&sql, &m->a);
-    sql_raw(&sql, "DELETE FROM _xs_schema WHERE tbl = ");
-    sql_param(&sql, dbv_text(name));
-    return run(m, &sql, NULL);
-}
-
-static bool migrate_table(Mig *m, const Table *t)
-{
-    const Const *old = const_find(m->old, t->name);
-    if (old) {
-        const Const *now = definition(m, t);
-        if (!now)
-            return no_memory(m);
-        if (const_equal(old, now))
-            return make_indexes(m, t);
-        return change_table(m, t, old) && make_indexes(m, t) && record(m, t);
-    }
-    note(m, "table '" TEXT_FMT "' created", TEXT_ARG(t->name));
-    return create_table(m, t, "") && make_indexes(m, t) && seed_table(m->p, t, m->err) &&
-           record(m, t);
-}
-
-static bool migrate_all(Mig *m)
-{
-    if (!run_text(m, "CREATE TABLE IF NOT EXISTS _xs_schema(tbl TEXT PRIMARY KEY, guid TEXT, hash "
-                     "TEXT, def TEXT, "
-                     "applied_at INTEGER) STRICT") ||
-        !read_old(m))
-        return false;
-    for (uint32_t i = 0; i < m->old->count; i++)
-        if (!schema_find(&m->p->schema, m->old->pairs[i].key) &&
-            !drop_table(m, m->old->pairs[i].key))
-            return false;
-    for (uint32_t i = 0; i < m->p->schema.ntables; i++)
-        if (!migrate_table(m, &m->p->schema.tables[i]))
-            return false;
+    m->plan->id = const_int_of(rows->items[0]->items[0], 0);
     return true;
 }
 
-bool migrate(DbPool *p, xs_error *err)
+static bool refuse(Mig *m)
+{
+    const DbPlan *p = m->plan;
+    const DbChange *c = p->items;
+    while (!c->destructive)
+        c++;
+    char more[32] = "";
+    if (p->destructive > 1)
+        snprintf(more, sizeof more, " (and %u more)", p->destructive - 1);
+    return xs_fail(m->err, XS_E_MIGRATION, XS_NO_POS,
+                   TEXT_FMT "%s; `xs db migrate PROGRAM --db %s --allow-destructive` permits it",
+                   TEXT_ARG(c->text), more, m->p->temp_dir ? "FILE" : m->p->path);
+}
+
+static bool walk_both(Mig *m)
+{
+    m->before = const_map(&m->a, 4);
+    if (!m->before)
+        return no_memory(m);
+    if (!walk(m))
+        return false;
+    if (!m->opt->apply)
+        return true;
+    if (m->plan->destructive && !m->opt->allow_destructive)
+        return refuse(m);
+    for (uint32_t i = 0; m->opt->log && i < m->plan->count; i++)
+        m->opt->log(m->opt->log_ctx, m->plan->items[i].text.ptr);
+    m->write = true;
+    return make_records(m) && walk(m);
+}
+
+static void mig_deinit(Mig *m)
+{
+    schema_deinit(&m->was);
+    arena_deinit(&m->a);
+}
+
+/* Run the steps in one transaction. */
+static bool in_transaction(Mig *m, bool (*steps)(Mig *m), xs_error *err)
 {
     xs_error local = {0};
-    Mig m = {.p = p, .err = &local};
-    arena_init(&m.a, 0);
-    bool ok = p->drv->control(p->conn, XS_DB_BEGIN_WRITE, &local) && migrate_all(&m) &&
-              p->drv->control(p->conn, XS_DB_COMMIT, &local);
-    if (!ok)
-        conn_rollback(p, p->conn);
+    DbPool *p = m->p;
+    m->err = &local;
+    arena_init(&m->a, 0);
+    bool ok =
+        p->drv->control(p->conn, m->opt->apply ? XS_DB_BEGIN_WRITE : XS_DB_BEGIN_READ, &local) &&
+        read_was(m) && steps(m) &&
+        (!m->opt->apply || p->drv->control(p->conn, XS_DB_COMMIT, &local));
+    conn_rollback(p, p->conn); /* nothing is open after a commit */
     if (!ok && err)
         *err = local;
-    arena_deinit(&m.a);
+    mig_deinit(m);
+    return ok;
+}
+
+static bool forward(Mig *m)
+{
+    m->want = &m->p->schema;
+    m->seeds = true;
+    return walk_both(m) && (!m->opt->apply || record_migration(m));
+}
+
+bool migrate(DbPool *p, const MigrateOptions *opt, DbPlan *plan, xs_error *err)
+{
+    Mig m = {.p = p, .opt = opt, .plan = plan};
+    return in_transaction(&m, forward, err);
+}
+
+/* ---- back ---- */
+
+/* Tables as they were before the migration: the recorded ones, those of `before` replaced. */
+static const Const *tables_before(Mig *m, const Const *before)
+{
+    Const *out = const_list(&m->a, m->was.ntables + before->count);
+    for (uint32_t i = 0; out && i < m->was.ntables; i++)
+        if (!const_find(before, m->was.tables[i].name) &&
+            !const_push(&m->a, out, m->was.tables[i].def))
+            return NULL;
+    for (uint32_t i = 0; out && i < before->count; i++) {
+        const ConstPair *p = &before->pairs[i];
+        if (p->value->kind != C_MAP)
+            continue;
+        const Table *now = schema_find(&m->was, p->key);
+        Text json = json_of(m, p->value);
+        const Const *t =
+            json.ptr ? recorded_table(m, p->key, now ? guid_of(now) : TEXT(""), json) : NULL;
+        if (!t || !const_push(&m->a, out, t))
+            return NULL;
+    }
+    return out;
+}
+
+static bool backward(Mig *m)
+{
+    Const *rows = const_list(&m->a, 1);
+    Sql sql;
+    bool there;
+    if (!rows)
+        return no_memory(m);
+    if (!has_table(m, "_xs_migrations", &there))
+        return false;
+    if (there) {
+        sql_init(&sql, &m->a);
+        sql_raw(&sql, "SELECT id, before FROM _xs_migrations ORDER BY id DESC LIMIT 1");
+        if (!run(m, &sql, rows))
+            return false;
+    }
+    if (!rows->count)
+        return xs_fail(m->err, XS_E_NOTFOUND, XS_NO_POS, "no migration is recorded");
+    int64_t id = const_int_of(rows->items[0]->items[0], 0);
+    const Const *before = json_parse(&m->a, cell(rows, 0, 1), m->err);
+    if (!before || before->kind != C_MAP)
+        return xs_fail(m->err, XS_E_DATABASE, XS_NO_POS, "the record of migration %lld is damaged",
+                       (long long)id);
+    const Const *tables = tables_before(m, before);
+    if (!tables)
+        return no_memory(m);
+    Schema target;
+    bool ok = schema_build(&target, tables, m->err);
+    m->want = &target;
+    ok = ok && walk_both(m);
+    if (ok && m->opt->apply) {
+        sql_init(&sql, &m->a);
+        sql_raw(&sql, "DELETE FROM _xs_migrations WHERE id = ");
+        sql_param(&sql, dbv_int(id));
+        ok = run(m, &sql, NULL);
+        m->plan->id = id;
+    }
+    schema_deinit(&target);
+    return ok;
+}
+
+bool migrate_back(DbPool *p, const MigrateOptions *opt, DbPlan *plan, xs_error *err)
+{
+    Mig m = {.p = p, .opt = opt, .plan = plan};
+    return in_transaction(&m, backward, err);
+}
+
+static bool clear(Mig *m)
+{
+    Schema none = {0};
+    m->want = &none;
+    return walk_both(m) && alter_text(m, "DROP TABLE IF EXISTS _xs_schema") &&
+           alter_text(m, "DROP TABLE IF EXISTS _xs_migrations");
+}
+
+bool migrate_clear(DbPool *p, xs_error *err)
+{
+    DbPlan plan;
+    MigrateOptions opt = {.apply = true, .allow_destructive = true};
+    Mig m = {.p = p, .opt = &opt, .plan = &plan};
+    dbplan_init(&plan);
+    bool ok = in_transaction(&m, clear, err);
+    dbplan_deinit(&plan);
     return ok;
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/mem.h"
+#include "stdlib/db/migrate.h"
 
 static bool make_temp_path(DbPool *p, xs_error *err)
 {
@@ -55,6 +56,19 @@ static void limit_conn(DbPool *p, xs_db_conn *conn)
     p->drv->limit(conn, p->opt.statement_ms ? p->opt.statement_ms : 30000);
 }
 
+static bool bring_up(DbPool *p, xs_error *err)
+{
+    DbPlan plan;
+    dbplan_init(&plan);
+    MigrateOptions opt = {.apply = true,
+                          .allow_destructive = p->opt.allow_destructive,
+                          .log = p->opt.log,
+                          .log_ctx = p->opt.log_ctx};
+    bool ok = migrate(p, &opt, &plan, err);
+    dbplan_deinit(&plan);
+    return ok;
+}
+
 static bool open_all(DbPool *p, const char *path, const Const *tables, xs_error *err)
 {
     if (strcmp(path, ":memory:") == 0) {
@@ -64,7 +78,7 @@ static bool open_all(DbPool *p, const char *path, const Const *tables, xs_error 
         return fail_code(err, XS_E_NOMEM);
     }
     return schema_build(&p->schema, tables, err) && (p->conn = open_conn(p, true, err)) &&
-           migrate(p, err) && (p->auth_conn = open_conn(p, false, err));
+           bring_up(p, err) && (p->auth_conn = open_conn(p, false, err));
 }
 
 DbPool *dbpool_open(const char *path, const Const *tables, const DbOptions *opt, xs_error *err)

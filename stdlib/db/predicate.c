@@ -359,8 +359,11 @@ static bool write_leaf(Query *q, PredOp op, Ex *l, Ex *r, Buf *out)
     case P_INCLUDES:
     case P_NOT_INCLUDES:
     case P_REGEX:
-    case P_NOT_REGEX:
-    case P_SEARCH: return write_match(q, op, l, r, out);
+    case P_NOT_REGEX: return write_match(q, op, l, r, out);
+    case P_SEARCH:
+        if (is_value(r) && search_index(q, l))
+            return search_write(q, l, r->v, out);
+        return write_match(q, op, l, r, out);
     case P_BETWEEN:
     case P_NOT_BETWEEN: break;
     }

@@ -33,8 +33,9 @@ typedef struct Ex {
     ColType type;
     Text each;    /* "[]" in the path: the elements, ptr NULL = none; sql is about e.value */
     bool has_col; /* a column takes part */
-    bool json;    /* a member of a json column: compares as text with a text */
-    Value v;      /* borrowed: the plain value */
+    const SearchIndex *search; /* the path names an index, not a column */
+    bool json;                 /* a member of a json column: compares as text with a text */
+    Value v;                   /* borrowed: the plain value */
 } Ex;
 
 void query_init(Query *q, Call *c, Db *db);
@@ -54,6 +55,13 @@ XS_MUST_CHECK bool expr_sql(Query *q, const Ex *x, const Ex *like, Text *out);
 /** count sum avg … of an expression. */
 XS_MUST_CHECK bool expr_aggregate(Query *q, Text fn, const Ex *x, Ex *out);
 bool expr_is_aggregate(Text fn);
+
+/* search.c */
+/** Full-text index of a column or the one the path names; NULL = none. */
+const SearchIndex *search_index(const Query *q, const Ex *x);
+/** Rows whose text has the words; search_index(q, x) is not NULL. */
+XS_MUST_CHECK bool search_write(Query *q, const Ex *x, Value words, Buf *out);
+XS_MUST_CHECK bool search_rank(Query *q, const Ex *x, const Ex *words, Ex *out);
 
 /* predicate.c */
 /** Append the predicate; nothing and *any false when all of it was removed. */

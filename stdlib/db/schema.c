@@ -121,6 +121,86 @@ static bool build_table(Schema *s, const Const *def, Table *t, xs_error *err)
     return true;
 }
 
+/* ---- full-text indexes ---- */
+
+static double weight_of(Text op)
+{
+    static const double weights[] = {1.0, 0.4, 0.2, 0.1};
+    return op.len == 1 && op.ptr[0] >= 'A' && op.ptr[0] <= 'D' ? weights[op.ptr[0] - 'A'] : 1.0;
+}
+
+/* Columns it cannot index are left out; one without columns does not exist. */
+static bool build_search(Schema *s, const Table *t, const Const *index, SearchIndex *out,
+                         xs_error *err)
+{
+    const Const *fields = const_get(index, "fields");
+    uint32_t n = fields && fields->kind == C_LIST ? fields->count : 0;
+    *out = (SearchIndex){.name = const_get_text(index, "name"),
+                         .lang = const_get_text(index, "lang"),
+                         .cols = ARENA_ARRAY(&s->arena, const Column *, n + 1),
+                         .weights = ARENA_ARRAY(&s->arena, double, n + 1)};
+    if (!out->name.len)
+        out->name = TEXT("search");
+    out->table =
+        arena_printf(&s->arena, TEXT_FMT "__" TEXT_FMT, TEXT_ARG(t->name), TEXT_ARG(out->name));
+    if (!out->cols || !out->weights || !out->table.ptr)
+        return fail_code(err, XS_E_NOMEM);
+    for (uint32_t i = 0; i < n; i++) {
+        const Column *c = table_column(t, const_get_text(fields->items[i], "name"));
+        if (!c || c->type.kind == CK_VECTOR || text_eq(c->name, TEXT("rank")) ||
+            text_eq(c->name, TEXT("rowid")))
+            continue;
+        out->weights[out->ncols] = weight_of(const_get_text(fields->items[i], "op"));
+        out->cols[out->ncols++] = c;
+    }
+    return true;
+}
+
+static bool build_searches(Schema *s, Table *t, xs_error *err)
+{
+    const Const *list = const_get(t->def, "index");
+    uint32_t n = list && list->kind == C_LIST ? list->count : 0;
+    t->search = ARENA_ARRAY(&s->arena, SearchIndex, n + 1);
+    if (!t->search)
+        return fail_code(err, XS_E_NOMEM);
+    for (uint32_t i = 0; i < n; i++) {
+        if (!text_eq(const_get_text(list->items[i], "type"), TEXT("search")))
+            continue;
+        SearchIndex *x = &t->search[t->nsearch];
+        if (!build_search(s, t, list->items[i], x, err))
+            return false;
+        if (x->ncols && !table_search(t, x->name, NULL))
+            t->nsearch++;
+    }
+    return true;
+}
+
+const SearchIndex *table_search(const Table *t, Text name, const Column *col)
+{
+    for (uint32_t i = 0; i < t->nsearch; i++) {
+        const SearchIndex *x = &t->search[i];
+        if (!col && text_eq(x->name, name))
+            return x;
+        for (uint32_t k = 0; col && k < x->ncols; k++)
+            if (x->cols[k] == col)
+                return x;
+    }
+    return NULL;
+}
+
+/* A full-text index must not take the name of a table. */
+static bool check_search_names(const Schema *s, xs_error *err)
+{
+    for (uint32_t i = 0; i < s->ntables; i++)
+        for (uint32_t k = 0; k < s->tables[i].nsearch; k++)
+            if (schema_find(s, s->tables[i].search[k].table))
+                return xs_fail(err, XS_E_DATABASE, XS_NO_POS,
+                               "the search index of table '" TEXT_FMT "' needs the name '" TEXT_FMT
+                               "', which is a table",
+                               TEXT_ARG(s->tables[i].name), TEXT_ARG(s->tables[i].search[k].table));
+    return true;
+}
+
 bool schema_build(Schema *s, const Const *tables, xs_error *err)
 {
     *s = (Schema){0};
@@ -130,11 +210,12 @@ bool schema_build(Schema *s, const Const *tables, xs_error *err)
     if (!s->tables)
         return fail_code(err, XS_E_NOMEM);
     for (uint32_t i = 0; i < n; i++) {
-        if (!build_table(s, tables->items[i], &s->tables[i], err))
+        if (!build_table(s, tables->items[i], &s->tables[i], err) ||
+            !build_searches(s, &s->tables[i], err))
             return false;
         s->ntables++;
     }
-    return true;
+    return check_search_names(s, err);
 }
 
 void schema_deinit(Schema *s)
