@@ -83,6 +83,10 @@ typedef struct xs_dbdriver_ops {
     bool (*snapshot)(xs_db_conn *conn, char **bytes, size_t *len, xs_error *err);
     /** Replace the whole content by those bytes; no statement is open. */
     bool (*restore)(xs_db_conn *conn, const char *bytes, size_t len, xs_error *err);
+    /** Copy the database as it is at one moment into a new file, while others read and write.
+     * progress (may be NULL) hears of pages left and in all. */
+    bool (*backup)(xs_db_conn *conn, const char *path,
+                   void (*progress)(void *ctx, int left, int all), void *ctx, xs_error *err);
 } xs_dbdriver_ops;
 
 #endif

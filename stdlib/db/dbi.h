@@ -210,6 +210,7 @@ typedef struct Job {
 struct DbPool {
     const xs_dbdriver_ops *drv;
     Schema schema;
+    Arena tables; /* definitions read from the file itself */
     char *path;
     char *temp_dir; /* of ":memory:", removed at close */
     DbOptions opt;

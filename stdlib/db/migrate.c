@@ -175,6 +175,8 @@ static const Const *definition(Mig *m, const Table *t)
         if (v && !const_set(&m->a, d, text_from(keys[i]), v))
             return NULL;
     }
+    if (d && guid_of(t).len && !const_set_text(&m->a, d, "guid", guid_of(t)))
+        return NULL;
     return d;
 }
 
@@ -748,7 +750,7 @@ static bool has_table(Mig *m, const char *name, bool *out)
 }
 
 /* A recorded definition as a table of the metadata. */
-static const Const *recorded_table(Mig *m, Text name, Text guid, Text json)
+static const Const *recorded_table(Mig *m, Text name, Text json)
 {
     const Const *def = json_parse(&m->a, json, m->err);
     if (def && def->kind == C_LIST) { /* of the first versions: the fields alone */
@@ -756,8 +758,7 @@ static const Const *recorded_table(Mig *m, Text name, Text guid, Text json)
         def = d && const_set(&m->a, d, TEXT("fields"), def) ? d : NULL;
     }
     Const *t = const_map(&m->a, 4);
-    if (!def || !t || !const_set_text(&m->a, t, "name", name) ||
-        !const_set_text(&m->a, t, "guid", guid))
+    if (!def || !t || !const_set_text(&m->a, t, "name", name))
         return NULL;
     for (uint32_t i = 0; i < def->count; i++)
         if (!const_set(&m->a, t, def->pairs[i].key, def->pairs[i].value))
@@ -777,12 +778,12 @@ static bool read_was(Mig *m)
     m->fresh = !there;
     if (there) {
         sql_init(&sql, &m->a);
-        sql_raw(&sql, "SELECT tbl, def, ifnull(guid,'') FROM _xs_schema ORDER BY tbl");
+        sql_raw(&sql, "SELECT tbl, def FROM _xs_schema ORDER BY tbl");
         if (!run(m, &sql, rows))
             return false;
     }
     for (uint32_t i = 0; i < rows->count; i++) {
-        const Const *t = recorded_table(m, cell(rows, i, 0), cell(rows, i, 2), cell(rows, i, 1));
+        const Const *t = recorded_table(m, cell(rows, i, 0), cell(rows, i, 1));
         if (!t)
             return xs_fail(m->err, XS_E_DATABASE, XS_NO_POS,
                            "the record of table '" TEXT_FMT "' is damaged",
@@ -916,10 +917,8 @@ static const Const *tables_before(Mig *m, const Const *before)
         const ConstPair *p = &before->pairs[i];
         if (p->value->kind != C_MAP)
             continue;
-        const Table *now = schema_find(&m->was, p->key);
         Text json = json_of(m, p->value);
-        const Const *t =
-            json.ptr ? recorded_table(m, p->key, now ? guid_of(now) : TEXT(""), json) : NULL;
+        const Const *t = json.ptr ? recorded_table(m, p->key, json) : NULL;
         if (!t || !const_push(&m->a, out, t))
             return NULL;
     }
@@ -970,6 +969,22 @@ bool migrate_back(DbPool *p, const MigrateOptions *opt, DbPlan *plan, xs_error *
 {
     Mig m = {.p = p, .opt = opt, .plan = plan};
     return in_transaction(&m, backward, err);
+}
+
+static bool take_recorded(Mig *m)
+{
+    m->p->schema = m->was;
+    m->was = (Schema){0};
+    m->p->tables = m->a; /* the definitions live there */
+    arena_init(&m->a, 0);
+    return true;
+}
+
+bool migrate_recorded(DbPool *p, xs_error *err)
+{
+    MigrateOptions opt = {0};
+    Mig m = {.p = p, .opt = &opt};
+    return in_transaction(&m, take_recorded, err);
 }
 
 static bool clear(Mig *m)

@@ -36,6 +36,8 @@ typedef struct MigrateOptions {
 XS_MUST_CHECK bool migrate(DbPool *p, const MigrateOptions *opt, DbPlan *plan, xs_error *err);
 /** Bring the file back to what it was before the last recorded migration. XS_E_NOTFOUND: none. */
 XS_MUST_CHECK bool migrate_back(DbPool *p, const MigrateOptions *opt, DbPlan *plan, xs_error *err);
+/** Fill p->schema with the tables the file was made for. */
+XS_MUST_CHECK bool migrate_recorded(DbPool *p, xs_error *err);
 /** Drop every recorded table and the record. */
 XS_MUST_CHECK bool migrate_clear(DbPool *p, xs_error *err);
 

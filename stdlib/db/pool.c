@@ -81,7 +81,7 @@ static bool open_all(DbPool *p, const char *path, const Const *tables, xs_error 
            bring_up(p, err) && (p->auth_conn = open_conn(p, false, err));
 }
 
-DbPool *dbpool_open(const char *path, const Const *tables, const DbOptions *opt, xs_error *err)
+static DbPool *pool_new(const DbOptions *opt, xs_error *err)
 {
     DbPool *p = mem_zalloc(1, sizeof *p);
     if (!p) {
@@ -95,6 +95,29 @@ DbPool *dbpool_open(const char *path, const Const *tables, const DbOptions *opt,
     pthread_mutex_init(&p->auth_lock, NULL);
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->ready, NULL);
+    return p;
+}
+
+DbPool *dbpool_offline(const char *path, const Const *tables, xs_error *err)
+{
+    DbPool *p = pool_new(NULL, err);
+    if (!p)
+        return NULL;
+    p->path = mem_strndup(path, strlen(path));
+    bool ok = p->path || fail_code(err, XS_E_NOMEM);
+    ok = ok && (p->conn = open_conn(p, true, err));
+    ok = ok && (tables ? schema_build(&p->schema, tables, err) : migrate_recorded(p, err));
+    if (ok)
+        return p;
+    dbpool_close(p);
+    return NULL;
+}
+
+DbPool *dbpool_open(const char *path, const Const *tables, const DbOptions *opt, xs_error *err)
+{
+    DbPool *p = pool_new(opt, err);
+    if (!p)
+        return NULL;
     if (!open_all(p, path, tables, err)) {
         dbpool_close(p);
         return NULL;
@@ -118,6 +141,7 @@ void dbpool_close(DbPool *p)
         p->drv->checkpoint(p->conn);
     p->drv->close(p->conn);
     schema_deinit(&p->schema);
+    arena_deinit(&p->tables);
     if (p->temp_dir)
         remove_temp(p);
     mem_free(p->temp_dir);

@@ -14,4 +14,10 @@ XS_MUST_CHECK bool raw_outputs(const DbPool *p, Arena *a, xs_db_stmt *st, OutCol
  * writer. */
 void lease_rollback(DbPool *p);
 
+/**
+ * A file without threads and without migration, for tools; dbpool_close ends it.
+ * @param tables  NULL: those the file was made for
+ */
+XS_MUST_CHECK DbPool *dbpool_offline(const char *path, const Const *tables, xs_error *err);
+
 #endif

@@ -279,7 +279,8 @@ bool seed_encode(Arena *a, const Column *c, const Const *value, xs_db_value *out
     return ok;
 }
 
-static bool seed_row(DbPool *p, Arena *a, Heap *h, const Table *t, const Const *item, xs_error *err)
+static bool add_row(DbPool *p, Arena *a, Heap *h, const Table *t, const Const *item, bool strict,
+                    xs_error *err)
 {
     Record r;
     Value payload = val_unset(), object = val_from_const(h, item);
@@ -287,11 +288,14 @@ static bool seed_row(DbPool *p, Arena *a, Heap *h, const Table *t, const Const *
         return false;
     Sql sql;
     sql_init(&sql, a);
-    bool ok = (object.kind == V_MAP ||
-               xs_fail(err, XS_E_DATABASE, XS_NO_POS,
-                       "an item of table '" TEXT_FMT "' is not an object", TEXT_ARG(t->name))) &&
-              record_set_all(&r, object) && record_check(&r, true) &&
-              record_write_insert(&r, &sql) && sql_ok(&sql, err);
+    bool ok = object.kind == V_MAP ||
+              xs_fail(err, XS_E_DATABASE, XS_NO_POS,
+                      "a row of table '" TEXT_FMT "' is not an object", TEXT_ARG(t->name));
+    uint32_t at = 0;
+    const MapEntry *e;
+    while (ok && (e = map_walk(object.map, &at)))
+        ok = record_set(&r, (Text){e->key->data, e->key->len}, val_ref(e->value), strict);
+    ok = ok && record_check(&r, true) && record_write_insert(&r, &sql) && sql_ok(&sql, err);
     xs_db_stmt *st = ok ? p->drv->prepare(p->conn, sql.text.ptr, sql.text.len, 0, err) : NULL;
     ok = st != NULL;
     for (uint32_t i = 0; ok && i < sql.nvals; i++)
@@ -300,6 +304,21 @@ static bool seed_row(DbPool *p, Arena *a, Heap *h, const Table *t, const Const *
     p->drv->finish(st);
     sql_deinit(&sql);
     record_deinit(&r);
+    val_unref(h, payload);
+    val_unref(h, object);
+    return ok;
+}
+
+bool seed_row(DbPool *p, const Table *t, const Const *item, xs_error *err)
+{
+    Heap *h = heap_new(0);
+    Arena a;
+    if (!h)
+        return fail_code(err, XS_E_NOMEM);
+    arena_init(&a, 0);
+    bool ok = add_row(p, &a, h, t, item, true, err);
+    arena_deinit(&a);
+    heap_free(h);
     return ok;
 }
 
@@ -315,7 +334,7 @@ bool seed_table(DbPool *p, const Table *t, xs_error *err)
     for (uint32_t i = 0; ok && i < items->count; i++) {
         Arena a;
         arena_init(&a, 0);
-        ok = seed_row(p, &a, h, t, items->items[i], err);
+        ok = add_row(p, &a, h, t, items->items[i], false, err);
         arena_deinit(&a);
     }
     heap_free(h);

@@ -11,4 +11,7 @@ XS_MUST_CHECK bool seed_encode(Arena *a, const Column *c, const Const *value, xs
  */
 XS_MUST_CHECK bool seed_table(DbPool *p, const Table *t, xs_error *err);
 
+/** Insert one row given as an object, as db.add would, its id kept. Unknown columns are errors. */
+XS_MUST_CHECK bool seed_row(DbPool *p, const Table *t, const Const *item, xs_error *err);
+
 #endif

@@ -85,14 +85,14 @@ static bool run_pragmas(xs_db_conn *c, const xs_db_options *opt, xs_error *err)
 {
     char sync[64], sql[512];
     snprintf(sync, sizeof sync, "PRAGMA synchronous=%s;", opt->synchronous_off ? "OFF" : "FULL");
-    /* The writer runs the triggers of full-text indexes, which this SQLite takes for unsafe. */
+    /* The triggers of full-text indexes use a table module that this SQLite calls unsafe unless the
+     * schema is trusted. */
     snprintf(sql, sizeof sql,
              "%s%sPRAGMA foreign_keys=OFF;PRAGMA temp_store=MEMORY;PRAGMA cache_size=-16000;"
-             "PRAGMA mmap_size=268435456;PRAGMA cell_size_check=ON;"
+             "PRAGMA mmap_size=268435456;PRAGMA trusted_schema=ON;PRAGMA cell_size_check=ON;"
              "PRAGMA wal_autocheckpoint=1000;%s",
              opt->writer ? "PRAGMA journal_mode=WAL;" : "", sync,
-             opt->writer ? "PRAGMA trusted_schema=ON;"
-                         : "PRAGMA trusted_schema=OFF;PRAGMA query_only=ON;");
+             opt->writer ? "" : "PRAGMA query_only=ON;");
     int rc = sqlite3_exec(c->db, sql, NULL, NULL, NULL);
     return rc == SQLITE_OK || sqlite_error(c, rc, err);
 }
@@ -512,6 +512,36 @@ static bool sq_restore(xs_db_conn *c, const char *bytes, size_t len, xs_error *e
     return ok;
 }
 
+static bool sq_backup(xs_db_conn *c, const char *path,
+                      void (*progress)(void *ctx, int left, int all), void *ctx, xs_error *err)
+{
+    enum { STEP_PAGES = 1024, BUSY_SLEEP_MS = 20, BUSY_TRIES = 500 };
+    sqlite3 *to = NULL;
+    int rc = sqlite3_open_v2(path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
+    sqlite3_backup *b = rc == SQLITE_OK ? sqlite3_backup_init(to, "main", c->db, "main") : NULL;
+    if (b) {
+        int tries = 0;
+        while ((rc = sqlite3_backup_step(b, STEP_PAGES)) == SQLITE_OK || rc == SQLITE_BUSY ||
+               rc == SQLITE_LOCKED) {
+            if (progress)
+                progress(ctx, sqlite3_backup_remaining(b), sqlite3_backup_pagecount(b));
+            if (rc == SQLITE_OK)
+                continue;
+            if (++tries > BUSY_TRIES)
+                break;
+            sqlite3_sleep(BUSY_SLEEP_MS);
+        }
+        int end = sqlite3_backup_finish(b);
+        rc = rc == SQLITE_DONE ? end : rc;
+    }
+    bool ok = b && rc == SQLITE_OK;
+    if (!ok)
+        (void)xs_fail(err, XS_E_DATABASE, XS_NO_POS, "%s: %s", path,
+                      rc == SQLITE_OK || !to ? sqlite3_errstr(rc) : sqlite3_errmsg(to));
+    sqlite3_close(to);
+    return ok;
+}
+
 const xs_dbdriver_ops sqlite_driver = {
     .size = sizeof(xs_dbdriver_ops),
     .open = sq_open,
@@ -534,4 +564,5 @@ const xs_dbdriver_ops sqlite_driver = {
     .checkpoint = sq_checkpoint,
     .snapshot = sq_snapshot,
     .restore = sq_restore,
+    .backup = sq_backup,
 };
