@@ -1,0 +1,209 @@
+/* recovery.c - real sockets that are cut at random while events flow: a client of SSE and long-poll
+ * that comes back with its position gets everything it missed or a resync; a WebSocket client that
+ * asks for the history finds it there. usage: recovery XS APP */
+#include "bench/rtclient.h"
+#include "core/const.h"
+#include "core/json.h"
+#include "core/text.h"
+#include "tests/common/server.h"
+
+enum { CLIENTS = 9, EVENTS = 300, RUN_MS = 2000, SETTLE_MS = 10000 };
+
+typedef struct Client {
+    RtTransport transport;
+    RtClient *rt;
+    char position[64];
+    int64_t last;      /* number of the newest event of the channel */
+    bool free, joined; /* free: after a resync, or at the first time */
+    bool far;          /* stays away so long that the ring forgets */
+    int64_t until_ms;  /* cut, or come back */
+    unsigned frames, resyncs, cuts;
+    const char *problem;
+} Client;
+
+static const char *channel_of(const Client *c)
+{
+    return c->transport == RT_WS ? "log:a" : "harbor/r";
+}
+
+static void take(Client *c, const Const *frame)
+{
+    int64_t n = const_int_of(const_get(const_get(const_get(frame, "payload"), "data"), "n"), 0);
+    if (!n)
+        return;
+    if (!c->free && n != c->last + 1)
+        c->problem = n <= c->last ? "an event came twice" : "an event is missing";
+    c->free = false;
+    c->last = n;
+    c->frames++;
+}
+
+static void on_frame(void *user, const char *json, size_t len)
+{
+    Client *c = user;
+    Arena a;
+    xs_error err;
+    arena_init(&a, 0);
+    const Const *frame = json_parse(&a, (Text){json, len}, &err);
+    Text action = const_get_text(frame, "action");
+    const Const *history = const_get(const_get(frame, "payload"), "history");
+    if (text_eq(action, TEXT("resync"))) {
+        c->resyncs++;
+        c->free = true;
+    } else if (text_eq(action, TEXT("join"))) {
+        c->joined = true;
+        /* The history begins with the first of all events; what is live goes on behind it. */
+        if (history && history->count && c->transport == RT_WS) {
+            c->last = 0;
+            c->free = false;
+            for (uint32_t i = 0; i < history->count; i++)
+                take(c, history->items[i]);
+        }
+    } else if (text_eq(action, TEXT("event"))) {
+        take(c, frame);
+    }
+    arena_deinit(&a);
+}
+
+static void ignore_open(void *user)
+{
+    (void)user;
+}
+
+static void on_close(void *user, int code, const char *reason)
+{
+    Client *c = user;
+    (void)reason;
+    if (!c->problem && code != 1000)
+        c->problem = "the server closed a connection";
+}
+
+static bool come(RtLoop *loop, int port, Client *c)
+{
+    const char *channels[] = {channel_of(c)};
+    RtOptions opt = {.transport = c->transport,
+                     .host = "127.0.0.1",
+                     .port = port,
+                     .base = "/rt/harbor",
+                     .channels = channels,
+                     .channel_count = 1,
+                     .history = c->transport == RT_WS,
+                     .poll_s = 2,
+                     .position = c->position[0] ? c->position : NULL};
+    RtEvents events = {c, ignore_open, on_frame, on_close};
+    xs_error err;
+    c->joined = false;
+    c->rt = rt_connect(loop, &opt, &events, &err);
+    return c->rt != NULL;
+}
+
+static void cut(Client *c)
+{
+    if (c->transport != RT_WS)
+        snprintf(c->position, sizeof c->position, "%s", rt_position(c->rt));
+    if (!c->position[0])
+        c->free = true;
+    rt_free(c->rt);
+    c->rt = NULL;
+    c->cuts++;
+}
+
+static bool publish(int port, const char *channel, int n)
+{
+    char body[128], *reply = NULL;
+    snprintf(body, sizeof body, "{\"channel\":\"%s\",\"event\":\"e\",\"data\":{\"n\":%d}}", channel,
+             n);
+    int status = http_request(port, "POST", "/api:harbor/tell", NULL, body, &reply);
+    free(reply);
+    return status == 200;
+}
+
+static bool all_there(void *ctx)
+{
+    const Client *clients = ctx;
+    for (int i = 0; i < CLIENTS; i++)
+        if (clients[i].last != EVENTS + 1 && !clients[i].problem)
+            return false;
+    return true;
+}
+
+static bool all_joined(void *ctx)
+{
+    const Client *clients = ctx;
+    for (int i = 0; i < CLIENTS; i++)
+        if (!clients[i].joined && !clients[i].problem)
+            return false;
+    return true;
+}
+
+static bool run(int port, RtLoop *loop, Client *clients)
+{
+    srand(7);
+    int64_t begin = clock_ms();
+    for (int n = 1; n <= EVENTS; n++) {
+        if (!publish(port, "log:a", n) || !publish(port, "harbor/r", n))
+            return false;
+        for (int i = 0; i < CLIENTS; i++) {
+            Client *c = &clients[i];
+            if (c->problem || clock_ms() < c->until_ms)
+                continue;
+            if (c->rt && !c->joined) /* give it the time to open */
+                continue;
+            if (c->rt)
+                cut(c);
+            else if (!come(loop, port, c))
+                return false;
+            c->until_ms = clock_ms() + (c->rt ? 50 + rand() % 200 : c->far ? 1200 : rand() % 60);
+        }
+        rt_loop_step(loop, 0);
+        while (clock_ms() - begin < (int64_t)n * RUN_MS / EVENTS)
+            rt_loop_step(loop, 1);
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        if (!clients[i].rt && !come(loop, port, &clients[i]))
+            return false;
+    /* One more, so that whoever was told to reload sees something. */
+    return rt_loop_run(loop, SETTLE_MS, all_joined, clients) &&
+           publish(port, "log:a", EVENTS + 1) && publish(port, "harbor/r", EVENTS + 1) &&
+           rt_loop_run(loop, SETTLE_MS, all_there, clients);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 3)
+        return 2;
+    char serve[] = "serve", listen_flag[] = "--listen", address[] = "127.0.0.1:0", db[] = "--db",
+         memory[] = ":memory:", drain[] = "--drain-ms", ms[] = "100", log[] = "--log-level",
+         level[] = "error";
+    char *args[] = {argv[1], serve, argv[2], listen_flag, address, db,
+                    memory,  drain, ms,      log,         level,   NULL};
+    Server server;
+    signal(SIGPIPE, SIG_IGN);
+    if (!server_start(&server, args))
+        return 1;
+    RtLoop *loop = rt_loop_new();
+    Client clients[CLIENTS];
+    for (int i = 0; i < CLIENTS; i++)
+        clients[i] =
+            (Client){.transport = (RtTransport)(i % 3), .free = true, .far = i >= CLIENTS - 3};
+    bool ok = loop && run(server.port, loop, clients);
+    unsigned resyncs = 0, cuts = 0;
+    for (int i = 0; i < CLIENTS; i++) {
+        const Client *c = &clients[i];
+        static const char *const names[] = {"ws", "sse", "longpoll"};
+        bool whole = c->last == EVENTS + 1;
+        if (c->problem || !whole)
+            fprintf(stderr, "%s: %s (newest %lld of %d, %u cuts, %u resyncs)\n",
+                    names[c->transport], c->problem ? c->problem : "not up to date",
+                    (long long)c->last, EVENTS, c->cuts, c->resyncs);
+        ok = ok && !c->problem && whole;
+        resyncs += c->resyncs;
+        cuts += c->cuts;
+        rt_free(c->rt);
+    }
+    rt_loop_free(loop);
+    printf("%u cuts, %u resyncs\n", cuts, resyncs);
+    if (server_stop(&server, SIGTERM, 10000) != 0)
+        ok = false;
+    return ok && cuts > CLIENTS * 2 ? 0 : 1;
+}
