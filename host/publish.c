@@ -138,6 +138,12 @@ static bool trusted(Publisher *p, xs_http *x)
 
 /* ---- publishing ---- */
 
+static void next_result(Buf *out)
+{
+    if (out->len && out->ptr[out->len - 1] == '}')
+        buf_char(out, ',');
+}
+
 static bool publish_one(Publisher *p, Space *space, const HubPublish *event, Buf *out,
                         xs_error *err)
 {
@@ -145,8 +151,7 @@ static bool publish_one(Publisher *p, Space *space, const HubPublish *event, Buf
     if (!hub_publish(p->hub, space, event, &done, err))
         return false;
     metric_add(&p->metrics->published_http);
-    if (out->len && out->ptr[out->len - 1] == '}')
-        buf_char(out, ',');
+    next_result(out);
     buf_cstr(out, "{\"channel\":");
     json_write_text(out, event->channel);
     buf_printf(out,
@@ -154,6 +159,31 @@ static bool publish_one(Publisher *p, Space *space, const HubPublish *event, Buf
                (unsigned long long)done.epoch, (unsigned long long)done.seq,
                (unsigned long long)done.off, (unsigned long long)done.delivered_local);
     return true;
+}
+
+static int status_of(const xs_error *err)
+{
+    return err->code == XS_E_BAD_ARG ? 400 : xs_code_get(err->code)->status;
+}
+
+static const char *code_of(const xs_error *err)
+{
+    return status_of(err) == 400 ? "ERROR_CODE_BAD_REQUEST" : xs_code_get(err->code)->wire;
+}
+
+/* One of several targets: its failure is its result. */
+static bool publish_one_of(Publisher *p, Space *space, const HubPublish *event, Buf *out)
+{
+    xs_error err = {0};
+    if (publish_one(p, space, event, out, &err))
+        return true;
+    next_result(out);
+    buf_cstr(out, "{\"channel\":");
+    json_write_text(out, event->channel);
+    buf_printf(out, ",\"error\":{\"code\":\"%s\",\"message\":", code_of(&err));
+    json_write_text(out, text_from(err.message));
+    buf_cstr(out, "}}");
+    return false;
 }
 
 static bool bad(xs_error *err, const char *what)
@@ -197,85 +227,113 @@ static Text repeat_key(Arena *a, const Space *space, Text id)
                         TEXT_ARG(space_canonical(space)), TEXT_ARG(id));
 }
 
-static bool publish_row(Publisher *p, Space *space, const Const *row, Arena *a, Buf *out,
-                        xs_error *err)
-{
+/* What a row asks for, or why it cannot be: nothing is published before every row is good. */
+typedef struct Row {
     HubPublish event;
-    if (!read_event(row, a, &event, err))
+    Text id;
+    const Const *channels; /* list; NULL = the one in event */
+} Row;
+
+static bool read_row(const Const *json, Arena *a, Row *out, xs_error *err)
+{
+    const Const *channel = const_get(json, "channel"), *channels = const_get(json, "channels");
+    *out = (Row){.id = const_get_text(json, "id")};
+    if (!read_event(json, a, &out->event, err))
         return false;
-    Text id = const_get_text(row, "id");
-    if (id.len > ID_MAX)
+    if (out->id.len > ID_MAX)
         return bad(err, "id");
-    Text key = id.len ? repeat_key(a, space, id) : (Text){0};
+    if (channel && channel->kind == C_TEXT) {
+        out->event.channel = channel->text;
+        return true;
+    }
+    bool list =
+        channels && channels->kind == C_LIST && channels->count && channels->count <= BATCH_MAX;
+    for (uint32_t i = 0; list && i < channels->count; i++)
+        list = channels->items[i]->kind == C_TEXT;
+    out->channels = channels;
+    return list || bad(err, channels ? "channels" : "channel");
+}
+
+/* one: the only event of the request, whose failure is the request's. *ok false: some target
+ * failed. */
+static bool publish_row(Publisher *p, Space *space, Row *row, bool one, Arena *a, Buf *out,
+                        bool *ok, xs_error *err)
+{
+    Text key = row->id.len ? repeat_key(a, space, row->id) : (Text){0};
     int64_t now = service_now_ms();
     const char *earlier = key.ptr ? expiring_get(p->repeats, key, now) : NULL;
-    if (out->len && out->ptr[out->len - 1] == '}')
-        buf_char(out, ',');
+    next_result(out);
     size_t start = out->len;
     if (earlier)
         return buf_cstr(out, earlier);
-    const Const *channel = const_get(row, "channel"), *channels = const_get(row, "channels");
-    if (channel && channel->kind == C_TEXT) {
-        event.channel = channel->text;
-        if (!publish_one(p, space, &event, out, err))
-            return false;
-    } else if (channels && channels->kind == C_LIST && channels->count &&
-               channels->count <= BATCH_MAX) {
-        for (uint32_t i = 0; i < channels->count; i++) {
-            event.channel = const_text_of(channels->items[i], (Text){"", 0});
-            if (!publish_one(p, space, &event, out, err))
-                return false;
+    bool good = true;
+    if (row->channels) {
+        for (uint32_t i = 0; i < row->channels->count; i++) {
+            row->event.channel = row->channels->items[i]->text;
+            good = publish_one_of(p, space, &row->event, out) && good;
         }
+    } else if (one) {
+        if (!publish_one(p, space, &row->event, out, err))
+            return false;
     } else {
-        return bad(err, channels ? "channels" : "channel");
+        good = publish_one_of(p, space, &row->event, out);
     }
-    char *copy = key.ptr && !out->failed ? mem_strndup(out->ptr + start, out->len - start) : NULL;
+    *ok = *ok && good;
+    char *copy =
+        good && key.ptr && !out->failed ? mem_strndup(out->ptr + start, out->len - start) : NULL;
     if (copy && !expiring_put(p->repeats, key, copy, now))
         return true; /* not remembered: a repeat publishes again, as without a key */
     return true;
 }
 
-static bool publish_all(Publisher *p, Space *space, xs_http *x, Buf *out, xs_error *err)
+static bool publish_all(Publisher *p, Space *space, xs_http *x, Buf *out, bool *ok, xs_error *err)
 {
     xs_str body = http_api.body(x);
     Arena *a = http_arena(x);
+    Row rows[BATCH_MAX];
     const Const *doc = json_parse(a, (Text){body.ptr, body.len}, err);
     const Const *events = const_get(doc, "events");
     if (!doc)
         return xs_fail(err, err->code == XS_E_NOMEM ? XS_E_NOMEM : XS_E_BADREQUEST, XS_NO_POS,
                        err->code == XS_E_NOMEM ? "Out of memory." : "Malformed JSON body.");
     if (!events)
-        return publish_row(p, space, doc, a, out, err);
+        return read_row(doc, a, &rows[0], err) &&
+               publish_row(p, space, &rows[0], true, a, out, ok, err);
     if (events->kind != C_LIST || events->count > BATCH_MAX)
         return bad(err, "events");
     for (uint32_t i = 0; i < events->count; i++)
-        if (!publish_row(p, space, events->items[i], a, out, err))
+        if (!read_row(events->items[i], a, &rows[i], err))
+            return false;
+    for (uint32_t i = 0; i < events->count; i++)
+        if (!publish_row(p, space, &rows[i], false, a, out, ok, err))
             return false;
     return true;
 }
 
+bool publisher_trusts(Publisher *p, xs_http *x)
+{
+    if (trusted(p, x))
+        return true;
+    http_reply_error(x, 401, "ERROR_CODE_UNAUTHORIZED",
+                     p->config->rt_publish_keys.len ? "Authentication Required"
+                                                    : "No publish keys are configured.");
+    return false;
+}
+
 void publisher_handle(Publisher *p, xs_http *x, Space *space)
 {
-    if (!trusted(p, x)) {
-        http_reply_error(x, 401, "ERROR_CODE_UNAUTHORIZED",
-                         p->config->rt_publish_keys.len ? "Authentication Required"
-                                                        : "No publish keys are configured.");
-        return;
-    }
     xs_error err = {0};
     Buf results = BUF_INIT, reply = BUF_INIT;
-    if (publish_all(p, space, x, &results, &err)) {
-        buf_cstr(&reply, "{\"ok\":true,\"results\":[");
+    bool ok = true;
+    if (publish_all(p, space, x, &results, &ok, &err)) {
+        buf_printf(&reply, "{\"ok\":%s,\"results\":[", ok ? "true" : "false");
         buf_text(&reply, buf_view(&results));
         buf_cstr(&reply, "]}");
         const xs_header type = {"Content-Type", "application/json; charset=utf-8"};
         reply.failed = reply.failed || results.failed;
         http_reply_take(x, 200, &type, 1, &reply);
     } else {
-        const xs_code_info *info = xs_code_get(err.code);
-        int status = err.code == XS_E_BAD_ARG ? 400 : info->status;
-        http_reply_error(x, status, status == 400 ? "ERROR_CODE_BAD_REQUEST" : info->wire,
-                         err.message);
+        http_reply_error(x, status_of(&err), code_of(&err), err.message);
     }
     buf_deinit(&results);
 }

@@ -13,7 +13,9 @@ typedef struct Publisher Publisher;
 XS_MUST_CHECK Publisher *publisher_new(const Config *config, Hub *hub, Metrics *metrics,
                                        xs_error *err);
 void publisher_free(Publisher *p);
-/** Check the key or signature, publish, answer. */
+/** Does the request carry a publish key, or a signature made with one? false: it was answered. */
+XS_MUST_CHECK bool publisher_trusts(Publisher *p, xs_http *x);
+/** Publish what a trusted request asks for, and answer. */
 void publisher_handle(Publisher *p, xs_http *x, Space *space);
 
 #endif

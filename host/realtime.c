@@ -9,8 +9,8 @@
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
+#include "host/admin.h"
 #include "host/expiring.h"
-#include "host/publish.h"
 #include "host/upgrade.h"
 
 enum { TICKET_TTL_MS = 30000, TICKETS_MAX = 65536, TICKET_BYTES = 16, SEND_MAX_FRAMES = 32 };
@@ -534,9 +534,7 @@ bool realtime_admin(Realtime *r, xs_http *x)
     Space *space = find_space(r, &path);
     if (!space)
         reply_not_found(x);
-    else if (text_eq(path.action, TEXT("publish")) && strcmp(http_api.method(x), "POST") == 0)
-        publisher_handle(r->publisher, x, space);
     else
-        http_reply_error(x, 501, "ERROR_FATAL", "not supported by this engine");
+        admin_handle(r->publisher, r->opt.hub, x, space, path.action);
     return true;
 }

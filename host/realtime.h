@@ -30,7 +30,7 @@ bool realtime_handle(Realtime *r, xs_http *x);
 /** A connection with a complete head: take it when it is a WebSocket upgrade to serve; false =
  * leave it to HTTP. */
 bool realtime_upgrade(Realtime *r, int fd, Text head, const struct sockaddr *addr);
-/** POST /_xs/rt/<canonical>/publish; false = another path. */
+/** Answer x when its path is under /_xs/rt/; false = another path. */
 bool realtime_admin(Realtime *r, xs_http *x);
 
 #endif

@@ -189,7 +189,7 @@ static void test_realtime_paths(void **state)
         {"/rt/", NULL, NULL, NULL},
         {"/rt/:chat", NULL, NULL, NULL},
         {"/rt/a b", NULL, NULL, NULL},
-        {"/rt/chat/a/b", NULL, NULL, NULL},
+        {"/rt/chat/a/b", NULL, "chat", "a/b"},
         {"/api:x", NULL, NULL, NULL},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {

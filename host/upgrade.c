@@ -187,7 +187,7 @@ bool realtime_path(Text path, Text prefix, RealtimePath *out)
     out->canonical = name;
     if (end != SIZE_MAX)
         out->action = text_slice(path, end + 1, path.len);
-    return is_name(name) && text_find(out->action, TEXT("/"), 0) == SIZE_MAX;
+    return is_name(name);
 }
 
 bool origin_allowed(Text allowed, Text origin, Text host)

@@ -30,7 +30,7 @@ UpgradeKind upgrade_parse(Arena *a, Text head, Upgrade *out);
 typedef struct RealtimePath {
     Text base;              /* "/rt/<canonical>" as in the path */
     Text tenant, canonical; /* tenant ptr NULL = none given */
-    Text action;            /* "sse"; len 0 = the base itself */
+    Text action;            /* "sse", "channels/a/history"; len 0 = the base itself */
 } RealtimePath;
 /** prefix: "/rt/". False: another path, or names with other than [A-Za-z0-9_-]. */
 bool realtime_path(Text path, Text prefix, RealtimePath *out);

@@ -857,6 +857,18 @@ static void do_leave(xs_conn *c, Frame *f)
     }
 }
 
+void protocol_expel(xs_conn *c, Text channel)
+{
+    Sub *sub = find_sub(c, channel);
+    if (!sub || !sub->joined)
+        return;
+    answer_error(c, D1_JOIN_DENIED, channel, TEXT("join"), (Text){0});
+    leave_channel(sub, 0);
+    conn_deliver(c, d1_leave(channel));
+    tell_leave(c, channel, sub->busy ? NULL : sub);
+    release_sub(sub);
+}
+
 /* Whoever was sent away, or said so, does not come back as the same. */
 static uint32_t grace_of(const xs_conn *c)
 {

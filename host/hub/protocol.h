@@ -20,6 +20,8 @@ void protocol_join_listed(xs_conn *c, xs_request *req);
 xs_resume_state protocol_resume_state(xs_conn *c, xs_request *req);
 /** The connection is gone: leave every channel. true: it is still listed as present somewhere. */
 bool protocol_leave_all(xs_conn *c);
+/** End one membership against the client's will: error join_denied, then leave. */
+void protocol_expel(xs_conn *c, Text channel);
 /** c->away changed: off or on the rosters of its channels. */
 void protocol_away(xs_conn *c);
 /** A verdict from the mailbox; consumes the job. */
