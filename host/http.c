@@ -57,6 +57,8 @@ struct xs_http {
     void *peer;
     const xs_http_events *events; /* NULL once on_closed was told or is not due */
     bool over;                    /* answered, ended or left: calls about it do nothing */
+    bool kept;                    /* its memory stays until http_release */
+    Text ip;
 };
 
 struct Conn {
@@ -243,15 +245,23 @@ static void drop_answer(Conn *c)
     c->file = -1;
 }
 
+static void free_memory(xs_http *x)
+{
+    buf_deinit(&x->body);
+    arena_deinit(&x->arena);
+    mem_free(x);
+}
+
 static void free_exchange(Conn *c)
 {
     xs_http *x = c->x;
     c->x = NULL;
     if (!x)
         return;
-    buf_deinit(&x->body);
-    arena_deinit(&x->arena);
-    mem_free(x);
+    x->conn = NULL;
+    x->over = true;
+    if (!x->kept)
+        free_memory(x);
 }
 
 /* The exchange ends because the client left or the server stops. */
@@ -535,9 +545,9 @@ static void answered(xs_http *x)
 /* An answer may begin: false when the client is gone or answered already. */
 static bool begin_answer(xs_http *x, ConnState state)
 {
-    Conn *c = x->conn;
     if (x->over)
         return false;
+    Conn *c = x->conn;
     if (c->broken) {
         answered(x);
         return false;
@@ -678,6 +688,11 @@ static bool read_head(Conn *c)
     c->x = x;
     if (!http_head_parse(&x->arena, text_slice(c->now, 0, end), &x->head, &problem)) {
         refuse(c, problem);
+        return true;
+    }
+    x->ip = arena_text(&x->arena, text_from(c->ip));
+    if (!x->ip.ptr) {
+        refuse(c, (HttpProblem){500, "Out of memory."});
         return true;
     }
     use_up(c, end);
@@ -950,11 +965,11 @@ Text http_querystring(const xs_http *x)
 }
 Text http_remote_ip(const xs_http *x)
 {
-    return text_from(x->conn->ip);
+    return x->ip;
 }
 int http_remote_port(const xs_http *x)
 {
-    return x->conn->port;
+    return x->conn ? x->conn->port : 0;
 }
 void *http_user(const xs_http *x)
 {
@@ -1034,9 +1049,9 @@ static void api_reply(xs_http *x, int status, const xs_header *headers, size_t n
 
 static void api_hold(xs_http *x, void *peer, const xs_http_events *events)
 {
-    Conn *c = x->conn;
     if (x->over)
         return;
+    Conn *c = x->conn;
     x->peer = peer;
     x->events = events;
     if (c->eof || c->broken)
@@ -1047,12 +1062,12 @@ static void api_stream(xs_http *x, int status, const xs_header *headers, size_t 
                        void *peer, const xs_http_events *events)
 {
     Conn *c = x->conn;
-    x->peer = peer;
-    x->events = events;
     if (x->over || c->broken) {
         api_hold(x, peer, events);
         return;
     }
+    x->peer = peer;
+    x->events = events;
     set_state(c, C_STREAM);
     drop_answer(c);
     if (c->http10)
@@ -1068,7 +1083,7 @@ static void api_stream(xs_http *x, int status, const xs_header *headers, size_t 
 
 static int api_stream_fd(xs_http *x)
 {
-    return x->conn->state == C_OPEN ? x->conn->fd : -1;
+    return !x->over && x->conn->state == C_OPEN ? x->conn->fd : -1;
 }
 
 static bool api_stream_chunked(xs_http *x)
@@ -1078,15 +1093,15 @@ static bool api_stream_chunked(xs_http *x)
 
 static void api_want_write(xs_http *x, bool on)
 {
-    if (x->conn->state == C_OPEN && !x->over && !x->conn->broken)
+    if (!x->over && x->conn->state == C_OPEN && !x->conn->broken)
         set_writing(x->conn, on); /* before the head is out, the first on_writable is due anyway */
 }
 
 static void end_stream(xs_http *x, bool keep_alive)
 {
-    Conn *c = x->conn;
     if (x->over)
         return;
+    Conn *c = x->conn;
     x->over = true;
     x->events = NULL;
     if (c->state == C_STREAM) { /* its head has not left yet: the end follows it */
@@ -1095,6 +1110,7 @@ static void end_stream(xs_http *x, bool keep_alive)
         return;
     }
     bool goes_on = keep_alive && c->keep_alive && !c->broken && !c->eof;
+    set_writing(c, false);
     free_exchange(c);
     if (c->broken) {
         end_conn(c);
@@ -1112,6 +1128,24 @@ static void api_stream_end(xs_http *x)
 void http_stream_done(xs_http *x)
 {
     end_stream(x, true);
+}
+
+void http_stream_patience(xs_http *x, bool waiting)
+{
+    if (!x->over && x->conn->state == C_OPEN)
+        x->conn->deadline_ms = waiting ? now_ms() + (int64_t)x->conn->http->opt.idle_s * 1000 : 0;
+}
+
+void http_keep(xs_http *x)
+{
+    x->kept = true;
+}
+
+void http_release(xs_http *x)
+{
+    x->kept = false;
+    if (!x->conn)
+        free_memory(x);
 }
 
 const xs_http_api http_api = {
@@ -1147,11 +1181,11 @@ void http_reply_take(xs_http *x, int status, const xs_header *headers, size_t nh
         http_reply_error(x, 500, "ERROR_FATAL", "Out of memory.");
         return;
     }
-    Conn *c = x->conn;
     if (!begin_answer(x, C_REPLY)) {
         buf_deinit(&b);
         return;
     }
+    Conn *c = x->conn;
     bool large = b.len > INLINE_BODY;
     if (large)
         c->tail = b;
@@ -1188,11 +1222,11 @@ void http_reply_file(xs_http *x, int fd, uint64_t size, const char *content_type
     const xs_header headers[] = {{"Content-Type", content_type},
                                  {"Cache-Control", "no-cache"},
                                  {"X-Content-Type-Options", "nosniff"}};
-    Conn *c = x->conn;
     if (!begin_answer(x, C_REPLY)) {
         close(fd);
         return;
     }
+    Conn *c = x->conn;
     put_head(c, 200, x->extra_headers, headers, COUNT_OF(headers));
     put_number(&c->out, "Content-Length: ", size);
     buf_append(&c->out, "\r\n", 2);

@@ -71,6 +71,12 @@ void http_reply_file(xs_http *x, int fd, uint64_t size, const char *content_type
 
 /** As xs_http_api.stream_end, for a stream whose last chunk was written: the connection is kept. */
 void http_stream_done(xs_http *x);
+/** While waiting: a stream whose peer reads nothing for idle_s is closed. */
+void http_stream_patience(xs_http *x, bool waiting);
+/** The facts of x stay readable until http_release, also when it was answered or its client left.
+ */
+void http_keep(xs_http *x);
+void http_release(xs_http *x);
 /** {"code","message","payload":""} */
 void http_write_error(Buf *out, const char *code, const char *message);
 

@@ -2,25 +2,31 @@
  * nobody else touches it, so the job borrows all texts from it. */
 #include "host/query.h"
 
+#include <sodium.h>
+
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
+#include "host/gzip.h"
+#include "host/outstream.h"
 #include "host/request.h"
 #include "vm/convert.h"
 
-enum { REPLY_MAX_HEADERS = 64 };
+enum { REPLY_MAX_HEADERS = OUTSTREAM_MAX_HEADERS, REQUEST_ID_MAX = 128 };
 
 typedef struct QueryJob {
     Job job;
-    xs_http *x; /* for the loop only */
+    xs_http *x; /* kept until the job ends; its answer is the loop's business */
     RouteMatch match;
-    Text authorization, content_type, querystring, body;
+    Text authorization, content_type, querystring, body, accept_encoding;
     ReplyHeaders headers;
     bool begun;
     uint32_t step; /* pre-middleware, the query, post-middleware */
     const Const *input;
     int status;
-    bool raw; /* body is text of another type than JSON */
+    bool raw;    /* body is text of another type than JSON */
+    bool failed; /* the reply is an error */
+    bool gzipped;
     Buf reply;
 } QueryJob;
 
@@ -30,15 +36,14 @@ static const Text json_type = {"application/json; charset=utf-8", 31};
 
 static void write_error(const xs_error *err, Buf *out)
 {
-    buf_printf(out, "{\"code\":\"%s\",\"message\":", xs_code_get(err->code)->wire);
-    json_write_text(out, text_from(err->message));
-    buf_cstr(out, ",\"payload\":\"\"}");
+    http_write_error(out, xs_code_get(err->code)->wire, err->message);
 }
 
 static void fail_with(QueryJob *q, const xs_error *err)
 {
     q->status = xs_code_get(err->code)->status;
     q->raw = false;
+    q->failed = true;
     buf_deinit(&q->reply);
     write_error(err, &q->reply);
 }
@@ -138,6 +143,7 @@ static void step_failed(QueryJob *q, int status, Buf *error)
     *error = BUF_INIT;
     q->status = status;
     q->raw = false;
+    q->failed = true;
     if (m && m->policy == STEP_CRITICAL)
         q->step = step_count(q);
     else if (is_pre(q))
@@ -181,6 +187,8 @@ static Text set_content_type(const QueryJob *q)
 static void write_result(QueryJob *q, Value v)
 {
     Text type = set_content_type(q);
+    if (q->headers.stream)
+        return; /* it is on its way */
     buf_deinit(&q->reply);
     q->status = q->headers.status ? q->headers.status : 200;
     q->raw = v.kind == V_TEXT && type.ptr && text_find(type, TEXT("json"), 0) == SIZE_MAX;
@@ -278,35 +286,78 @@ static void count_reply(Metrics *m, int status)
     metric_add(status >= 500 ? &m->http_5xx : status >= 400 ? &m->http_4xx : &m->http_2xx);
 }
 
-/* Loop: send what the worker made. */
-static void send_reply(Job *job)
+/* Headers the program set, then those every reply has. At most REPLY_MAX_HEADERS. */
+static size_t list_headers(const QueryJob *q, xs_header *out)
 {
-    QueryJob *q = (QueryJob *)job;
-    xs_header headers[REPLY_MAX_HEADERS];
     size_t n = 0;
     const Const *set = q->headers.headers;
     bool typed = false;
     for (uint32_t i = 0; set && i < set->count; i++) {
         const Const *list = set->pairs[i].value;
         bool type = text_eq(set->pairs[i].key, TEXT("Content-Type"));
-        if (type && q->status >= 400 && !q->raw)
+        if (type && q->failed)
             continue; /* an error body is JSON whatever the program announced */
         typed = typed || type;
-        for (uint32_t k = 0; k < list->count && n < REPLY_MAX_HEADERS - 1; k++)
-            headers[n++] = (xs_header){set->pairs[i].key.ptr, list->items[k]->text.ptr};
+        for (uint32_t k = 0; k < list->count && n < REPLY_MAX_HEADERS - 3; k++)
+            out[n++] = (xs_header){set->pairs[i].key.ptr, list->items[k]->text.ptr};
     }
-    if (q->status == 204)
-        buf_deinit(&q->reply);
-    else if (!typed)
-        headers[n++] = (xs_header){"Content-Type", json_type.ptr};
-    count_reply(pool_options(job->pool)->metrics, q->status);
-    http_reply_take(q->x, q->status, headers, n, &q->reply);
-    job_deinit(job);
+    if (!typed && q->status != 204)
+        out[n++] = (xs_header){"Content-Type", json_type.ptr};
+    if (q->gzipped) {
+        out[n++] = (xs_header){"Content-Encoding", "gzip"};
+        out[n++] = (xs_header){"Vary", "Accept-Encoding"};
+    }
+    return n;
+}
+
+/* Worker, on the first api.stream. */
+static OutStream *open_stream(ReplyHeaders *r)
+{
+    QueryJob *q = (QueryJob *)((char *)r - offsetof(QueryJob, headers));
+    xs_header headers[REPLY_MAX_HEADERS];
+    q->status = r->status ? r->status : 200;
+    size_t n = list_headers(q, headers);
+    return outstream_new(q->job.pool, q->x, q->status, headers, n);
+}
+
+static void free_query(QueryJob *q)
+{
+    http_release(q->x);
+    buf_deinit(&q->reply);
+    job_deinit(&q->job);
     mem_free(q);
+}
+
+/* Loop: send what the worker made. */
+static void send_reply(Job *job)
+{
+    QueryJob *q = (QueryJob *)job;
+    xs_header headers[REPLY_MAX_HEADERS];
+    count_reply(pool_options(job->pool)->metrics, q->status);
+    if (q->headers.stream) {
+        outstream_finish(q->headers.stream, !q->failed);
+    } else {
+        if (q->status == 204)
+            buf_deinit(&q->reply);
+        http_reply_take(q->x, q->status, headers, list_headers(q, headers), &q->reply);
+    }
+    free_query(q);
+}
+
+static void compress(QueryJob *q)
+{
+    const Config *c = pool_options(q->job.pool)->config;
+    Text type = set_content_type(q);
+    if (c->gzip_level && (int64_t)q->reply.len >= c->gzip_min && !q->headers.stream &&
+        gzip_accepted(q->accept_encoding) &&
+        gzip_worthwhile(type.ptr && !q->failed ? type : json_type) &&
+        !const_get(q->headers.headers, "Content-Encoding"))
+        q->gzipped = gzip_body(&q->reply, (int)c->gzip_level);
 }
 
 static void query_done(Job *job)
 {
+    compress((QueryJob *)job);
     pool_to_loop(job->pool, job, send_reply);
 }
 
@@ -381,6 +432,7 @@ static void fill_run(QueryJob *q, xs_http *x)
     xs_str body = http_api.body(x);
     q->authorization = header_text(x, "Authorization");
     q->content_type = header_text(x, "Content-Type");
+    q->accept_encoding = header_text(x, "Accept-Encoding");
     q->querystring = http_querystring(x);
     q->body = (Text){body.ptr, body.len};
     run->method = text_from(http_api.method(x));
@@ -395,6 +447,37 @@ static void fill_run(QueryJob *q, xs_http *x)
         run->base_url = arena_printf(http_arena(x), "http://" TEXT_FMT, TEXT_ARG(run->host));
 }
 
+/* The request's own id when it is a fit one, else a new one; it goes into the answer. */
+static void name_request(QueryService *s, xs_http *x)
+{
+    Text id = header_text(x, "X-Request-Id");
+    for (size_t i = 0; i < id.len; i++)
+        if (id.ptr[i] <= ' ' || id.ptr[i] > '~')
+            id.len = 0;
+    if (!id.len || id.len > REQUEST_ID_MAX) {
+        if (!s->request_seed)
+            randombytes_buf(&s->request_seed, sizeof s->request_seed);
+        id = arena_printf(http_arena(x), "%016llx",
+                          (unsigned long long)(s->request_seed + ++s->requests));
+    }
+    if (id.ptr)
+        http_add_header(x, "X-Request-Id", id);
+}
+
+/* True: too many from that address, answered. */
+static bool over_limit(const QueryService *s, xs_http *x)
+{
+    int64_t wait = s->guard ? guard_take(s->guard, http_remote_ip(x), service_now_ms()) : 0;
+    if (!wait)
+        return false;
+    Text seconds = arena_printf(http_arena(x), "%lld", (long long)wait);
+    if (seconds.ptr)
+        http_add_header(x, "Retry-After", seconds);
+    count_reply(pool_options(s->pool)->metrics, 429);
+    http_reply_error(x, 429, "ERROR_CODE_TOO_MANY_REQUESTS", "Too many requests.");
+    return true;
+}
+
 static void submit(const QueryService *s, xs_http *x, const RouteMatch *match)
 {
     const PoolOptions *opt = pool_options(s->pool);
@@ -403,9 +486,11 @@ static void submit(const QueryService *s, xs_http *x, const RouteMatch *match)
         http_reply_error(x, 500, "ERROR_FATAL", "Out of memory.");
         return;
     }
+    q->headers.open_stream = open_stream;
     job_init(&q->job, s->pool, &query_ops, s->space, &q->headers, opt->config->request_timeout_ms);
     q->headers.arena = &q->job.arena;
     q->x = x;
+    http_keep(x);
     q->match = *match;
     fill_run(q, x);
     if (pool_submit(s->pool, &q->job))
@@ -413,17 +498,17 @@ static void submit(const QueryService *s, xs_http *x, const RouteMatch *match)
     http_add_header(x, "Retry-After", TEXT("1"));
     count_reply(opt->metrics, 503);
     http_reply_error(x, 503, "ERROR_CODE_OVERLOAD", "The server is busy.");
-    job_deinit(&q->job);
-    mem_free(q);
+    free_query(q);
 }
 
-bool query_handle(const QueryService *s, xs_http *x)
+bool query_handle(QueryService *s, xs_http *x)
 {
     ApiPath path;
     Metrics *m = pool_options(s->pool)->metrics;
     Text raw = http_raw_path(x);
     if (!text_starts(raw, TEXT("/api:")))
         return false;
+    name_request(s, x);
     const GroupCors *cors =
         router_split(s->router, raw, &path) ? router_group(s->router, path.canonical) : NULL;
     Text verb = text_from(http_api.method(x));
@@ -434,6 +519,8 @@ bool query_handle(const QueryService *s, xs_http *x)
         http_api.reply(x, 204, NULL, 0, (xs_str){"", 0});
         return true;
     }
+    if (over_limit(s, x))
+        return true;
     Text branch = header_text(x, "X-Branch");
     RouteMatch match;
     if (!cors || (branch.len && !text_eq(branch, pool_options(s->pool)->config->branch)) ||

@@ -3,6 +3,7 @@
 #ifndef HOST_QUERY_H
 #define HOST_QUERY_H
 
+#include "host/guard.h"
 #include "host/http.h"
 #include "host/router.h"
 #include "host/worker.h"
@@ -10,10 +11,12 @@
 typedef struct QueryService {
     const Router *router;
     Pool *pool;
-    Space *space; /* where events of queries go */
+    Space *space;                    /* where events of queries go */
+    Guard *guard;                    /* NULL = no limit */
+    uint64_t request_seed, requests; /* of request ids */
 } QueryService;
 
 /** Answer x when its path is under /api:, now or later; false = another path, x untouched. */
-bool query_handle(const QueryService *q, xs_http *x);
+bool query_handle(QueryService *q, xs_http *x);
 
 #endif

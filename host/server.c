@@ -273,8 +273,10 @@ static bool start_program(Server *s, xs_error *err)
     if (!s->pool)
         return false;
     triggers_set_pool(s->triggers, s->pool);
-    s->queries = (QueryService){s->router, s->pool, s->space};
-    return true;
+    s->queries = (QueryService){.router = s->router, .pool = s->pool, .space = s->space};
+    if (c->rate_requests)
+        s->queries.guard = guard_new((uint32_t)c->rate_requests, c->rate_window_ms);
+    return !c->rate_requests || s->queries.guard || no_memory(err);
 }
 
 static bool start_front(Server *s, xs_error *err)
@@ -384,6 +386,7 @@ static void server_end(Server *s)
     if (s->db)
         dbpool_close(s->db);
     router_free(s->router);
+    guard_free(s->queries.guard);
     triggers_free(s->triggers);
     auth_free(s->auth);
     env_free(s->env);

@@ -13,6 +13,7 @@
 #include "core/num.h"
 #include "core/text.h"
 #include "host/http.h"
+#include "host/outstream.h"
 #include "vm/convert.h"
 
 /* ---- environment ---- */
@@ -273,6 +274,58 @@ static bool set_header(void *ctx, Fiber *fiber, Text line, bool append, xs_error
     return reply_set_header(c->reply, line, append, err);
 }
 
+/* ---- streamed answers ---- */
+
+static bool stream_begun(void *ctx)
+{
+    return ((const ServiceCtx *)ctx)->reply->stream != NULL;
+}
+
+/* Quotes and breaks would end the parameter or the header. */
+static bool set_filename(ReplyHeaders *r, Text name, xs_error *err)
+{
+    Buf b = BUF_INIT;
+    buf_cstr(&b, "Content-Disposition: attachment; filename=\"");
+    for (size_t i = 0; i < name.len; i++) {
+        char ch = name.ptr[i];
+        buf_char(&b, (unsigned char)ch < ' ' || strchr("\"\\/\x7f", ch) ? '_' : ch);
+    }
+    buf_char(&b, '"');
+    bool ok = b.failed ? xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory")
+                       : reply_set_header(r, buf_view(&b), false, err);
+    buf_deinit(&b);
+    return ok;
+}
+
+static bool open_stream(ReplyHeaders *r, const StreamPiece *piece, xs_error *err)
+{
+    Text type = arena_printf(r->arena, "Content-Type: " TEXT_FMT, TEXT_ARG(piece->type));
+    if ((!const_get(r->headers, "Content-Type") && !reply_set_header(r, type, false, err)) ||
+        (piece->filename.len && !set_filename(r, piece->filename, err)))
+        return false;
+    r->stream = r->open_stream(r);
+    return r->stream || xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
+}
+
+static bool stream_write(void *ctx, const StreamPiece *piece, bool *full, xs_error *err)
+{
+    ReplyHeaders *r = ((const ServiceCtx *)ctx)->reply;
+    if (!r->stream && !open_stream(r, piece, err))
+        return false;
+    return outstream_write(r->stream, piece->bytes, full) ||
+           xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
+}
+
+static bool stream_wait(void *ctx, void (*ready)(void *arg), void *arg)
+{
+    return outstream_when_ready(((const ServiceCtx *)ctx)->reply->stream, ready, arg);
+}
+
+static void stream_forget(void *ctx)
+{
+    outstream_forget(((const ServiceCtx *)ctx)->reply->stream);
+}
+
 bool service_open_outside(ServiceEnv *e, const Config *c, xs_error *err)
 {
     const OutsideOptions opt = {.cache_bytes = (size_t)c->cache_bytes, .redis_url = c->redis_url};
@@ -293,4 +346,10 @@ void service_fill(Services *s, ServiceCtx *c, Db *db)
                     .db = db,
                     .outside = c->env->outside,
                     .set_header = c->reply ? set_header : NULL};
+    if (!c->reply || !c->reply->open_stream)
+        return;
+    s->stream_begun = stream_begun;
+    s->stream_write = stream_write;
+    s->stream_wait = stream_wait;
+    s->stream_forget = stream_forget;
 }

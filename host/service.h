@@ -37,6 +37,9 @@ typedef struct ReplyHeaders {
     Arena *arena;
     int status;     /* 0 = not set */
     Const *headers; /* map name → list of texts; NULL = none */
+    /* api.stream: opens the answer on the first piece. NULL = it cannot be streamed. */
+    struct OutStream *(*open_stream)(struct ReplyHeaders *r);
+    struct OutStream *stream;
 } ReplyHeaders;
 
 typedef struct ServiceCtx {

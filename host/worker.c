@@ -33,7 +33,8 @@ struct Pool {
     pthread_mutex_t lock;
     Worker *workers;
     size_t nworkers;
-    JobList queue, for_loop;
+    JobList queue;
+    LoopPost *posts, *last_post;
     size_t running;
     bool stopping, stopped;
     int loop_fd;
@@ -207,16 +208,33 @@ bool pool_submit(Pool *p, Job *job)
 
 /* ---- back to the loop ---- */
 
-void pool_to_loop(Pool *p, Job *job, void (*fn)(Job *job))
+void pool_post(Pool *p, LoopPost *post)
 {
-    job->on_loop = fn;
+    post->next = NULL;
     pthread_mutex_lock(&p->lock);
-    bool first = !p->for_loop.first;
-    list_add(&p->for_loop, job);
+    bool first = !p->posts;
+    if (first)
+        p->posts = post;
+    else
+        p->last_post->next = post;
+    p->last_post = post;
     pthread_mutex_unlock(&p->lock);
     uint64_t one = 1;
     if (first && write(p->loop_fd, &one, sizeof one) < 0)
         return; /* the counter is full: the loop is awake already */
+}
+
+static void run_on_loop(LoopPost *post)
+{
+    Job *job = (Job *)((char *)post - offsetof(Job, post));
+    job->on_loop(job);
+}
+
+void pool_to_loop(Pool *p, Job *job, void (*fn)(Job *job))
+{
+    job->on_loop = fn;
+    job->post.fn = run_on_loop;
+    pool_post(p, &job->post);
 }
 
 static void on_loop_event(evutil_socket_t fd, short what, void *arg)
@@ -227,12 +245,13 @@ static void on_loop_event(evutil_socket_t fd, short what, void *arg)
     if (read(fd, &n, sizeof n) < 0)
         n = 0;
     pthread_mutex_lock(&p->lock);
-    JobList all = p->for_loop;
-    p->for_loop = (JobList){0};
+    LoopPost *post = p->posts;
+    p->posts = p->last_post = NULL;
     pthread_mutex_unlock(&p->lock);
-    Job *job;
-    while ((job = list_take(&all)))
-        job->on_loop(job);
+    for (LoopPost *next; post; post = next) {
+        next = post->next;
+        post->fn(post);
+    }
 }
 
 /* ---- life ---- */

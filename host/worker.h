@@ -25,6 +25,12 @@ typedef struct JobOps {
     void (*dropped)(Job *job);
 } JobOps;
 
+/* A call that waits for the loop's thread. One place at a time; the memory is the poster's. */
+typedef struct LoopPost {
+    struct LoopPost *next;
+    void (*fn)(struct LoopPost *post);
+} LoopPost;
+
 /* First member of every kind of job. One owner at a time: submitter, queue, worker, loop. */
 struct Job {
     const JobOps *ops;
@@ -38,6 +44,7 @@ struct Job {
     Limits limits;
     Fiber *fiber;
     FiberState state;
+    LoopPost post;
     void (*on_loop)(Job *job);
 };
 
@@ -61,6 +68,8 @@ void job_deinit(Job *job); /* arena; the fiber is gone by then */
 XS_MUST_CHECK bool job_begin(Job *job, uint32_t proc, const Const *input, xs_error *err);
 /** Any thread. False = full or stopping; the job stays the caller's. */
 XS_MUST_CHECK bool pool_submit(Pool *p, Job *job);
+/** Any thread: post->fn(post) is called on the loop's thread. */
+void pool_post(Pool *p, LoopPost *post);
 /** Any thread: fn(job) is called on the loop's thread. */
 void pool_to_loop(Pool *p, Job *job, void (*fn)(Job *job));
 void pool_load(Pool *p, uint64_t *waiting, uint64_t *running);

@@ -146,6 +146,22 @@ static void post(Io *io, IoPost *p)
         return; /* the counter is full: the loop is awake already */
 }
 
+static void signalled(Wait *w)
+{
+    if (w->active)
+        wait_done(w);
+    wait_unref(w);
+}
+
+void wait_signal(Wait *w)
+{
+    atomic_fetch_add(&w->refs, 1);
+    w->signal = (IoPost){.run = signalled, .wait = w};
+    pthread_mutex_lock(&w->io->lock);
+    post(w->io, &w->signal);
+    pthread_mutex_unlock(&w->io->lock);
+}
+
 static bool take_result(Wait *w, Heap *h, Value *out, xs_error *err, Value *thrown)
 {
     *out = val_null();

@@ -57,7 +57,7 @@ struct Wait {
     bool active;
     Wait *prev, *next;
     struct event *timer;
-    IoPost begin, give_up;
+    IoPost begin, give_up, signal;
 };
 
 /**
@@ -67,5 +67,7 @@ struct Wait {
 NativeResult wait_for(Call *c, Io *io, Wait *w);
 /** Loop thread, once per started wait. */
 void wait_done(Wait *w);
+/** Any thread, at most once, while the wait is known not to have ended: wait_done from the loop. */
+void wait_signal(Wait *w);
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef VM_SERVICES_H
 #define VM_SERVICES_H
 
+#include "core/buf.h"
 #include "core/const.h"
 #include "vm/value.h"
 
@@ -29,6 +30,12 @@ typedef struct TestServices {
     int (*call)(void *ctx, Call *c); /* a NativeResult */
 } TestServices;
 
+/* A part of a streamed answer. */
+typedef struct StreamPiece {
+    Text type, filename; /* of the answer; they count the first time, len 0 = none */
+    Buf *bytes;          /* taken */
+} StreamPiece;
+
 typedef struct Services {
     void *ctx;
     int64_t (*now_ms)(void *ctx);
@@ -48,6 +55,14 @@ typedef struct Services {
     /** util.set_header: "Name: value" or a status line "HTTP/1.1 201 Created" of the reply; append
      * keeps an earlier header of that name. NULL outside HTTP: the statement does nothing then. */
     bool (*set_header)(void *ctx, Fiber *fiber, Text line, bool append, xs_error *err);
+    /** api.stream, all four NULL outside HTTP: the statement does nothing then. *full: the client
+     * is behind, wait for stream_wait. */
+    bool (*stream_begun)(void *ctx);
+    bool (*stream_write)(void *ctx, const StreamPiece *piece, bool *full, xs_error *err);
+    /** ready(arg) is called once, from any thread; false: there is room already. */
+    bool (*stream_wait)(void *ctx, void (*ready)(void *arg), void *arg);
+    /** That call does not happen any more. */
+    void (*stream_forget)(void *ctx);
     /** Any thread: make the worker of this parked fiber call fiber_finish. NULL: natives wait in
      * place. */
     void (*wake)(void *ctx, Fiber *fiber);

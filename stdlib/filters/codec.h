@@ -32,6 +32,9 @@ Value querystring_value(Heap *h, Text query);
 Value yaml_value(Heap *h, Text in, xs_error *err);
 /** Text of val_to_json. Errors: XS_E_MEMORY. */
 XS_MUST_CHECK bool value_json(Value v, Buf *out, xs_error *err);
+/** A value as one cell, quoted where needed. scratch is cleared first. Errors: XS_E_NOT_TEXT. */
+XS_MUST_CHECK bool csv_write_cell(Value v, char sep, char quote, Buf *scratch, Buf *out,
+                                  xs_error *err);
 /** A new version 4 UUID, 36 characters and a NUL. */
 XS_MUST_CHECK bool uuid_make(const Services *s, char out[37], xs_error *err);
 bool uuid_valid(Text t);

@@ -180,29 +180,34 @@ bool flt_csv_parse(Call *c)
 
 /* ---- writing ---- */
 
-static bool write_cell(Call *c, Value v, const Dialect *d, Buf *scratch, Buf *out)
+bool csv_write_cell(Value v, char sep, char quote, Buf *scratch, Buf *out, xs_error *err)
 {
     scratch->len = 0;
     if (v.kind == V_LIST || v.kind == V_MAP) {
-        if (!value_json(v, scratch, c->err))
+        if (!value_json(v, scratch, err))
             return false;
-    } else if (!(v.kind == V_BOOL && !v.b) && !val_write_text(v, scratch, c->err)) {
+    } else if (!(v.kind == V_BOOL && !v.b) && !val_write_text(v, scratch, err)) {
         return false;
     }
     Text t = buf_view(scratch);
-    bool quote = false;
-    for (size_t i = 0; i < t.len && !quote; i++)
-        quote = t.ptr[i] == d->sep || t.ptr[i] == d->quote || t.ptr[i] == '\r' || t.ptr[i] == '\n';
-    if (quote)
-        buf_char(out, d->quote);
+    bool quoted = false;
+    for (size_t i = 0; i < t.len && !quoted; i++)
+        quoted = t.ptr[i] == sep || t.ptr[i] == quote || t.ptr[i] == '\r' || t.ptr[i] == '\n';
+    if (quoted)
+        buf_char(out, quote);
     for (size_t i = 0; i < t.len; i++) {
-        if (quote && t.ptr[i] == d->quote)
-            buf_char(out, d->quote);
+        if (quoted && t.ptr[i] == quote)
+            buf_char(out, quote);
         buf_char(out, t.ptr[i]);
     }
-    if (quote)
-        buf_char(out, d->quote);
+    if (quoted)
+        buf_char(out, quote);
     return true;
+}
+
+static bool write_cell(Call *c, Value v, const Dialect *d, Buf *scratch, Buf *out)
+{
+    return csv_write_cell(v, d->sep, d->quote, scratch, out, c->err);
 }
 
 static bool write_row(Call *c, Value row, const Dialect *d, Buf *scratch, Buf *out)

@@ -57,6 +57,40 @@ static const Case cases[] = {
     {"empty header value", "GET /api:raw/hello HTTP/1.1\r\n" H "X-A:\r\n\r\n", "200", false, NULL,
      NULL},
 
+    /* ---- answers ---- */
+    {"compressed", "GET /api:raw/large HTTP/1.1\r\n" H "Accept-Encoding: br, gzip\r\n\r\n", "200",
+     false, "Content-Encoding: gzip", "cdef0123"},
+    {"not compressed", "GET /api:raw/large HTTP/1.1\r\n" H "Accept-Encoding: gzip;q=0\r\n\r\n",
+     "200", false, "Content-Length: 16384", "gzip"},
+    {"too small to compress", "GET /api:raw/hello HTTP/1.1\r\n" H "Accept-Encoding: gzip\r\n\r\n",
+     "200", false, "world", "gzip"},
+    {"own request id", "GET /api:raw/hello HTTP/1.1\r\n" H "X-Request-Id: abc-1\r\n\r\n", "200",
+     false, "X-Request-Id: abc-1\r\n", NULL},
+    {"new request id", GET_OK, "200", false, "X-Request-Id: ", NULL},
+    {"another origin", "GET /api:raw/hello HTTP/1.1\r\n" H "Origin: https://a.test\r\n\r\n", "200",
+     false, "Access-Control-Allow-Origin: https://a.test", NULL},
+    {"preflight",
+     "OPTIONS /api:raw/echo HTTP/1.1\r\n" H "Origin: https://a.test\r\n"
+     "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: x-a\r\n\r\n",
+     "204", false, "Access-Control-Allow-Headers: x-a", NULL},
+    {"rows", "GET /api:raw/rows HTTP/1.1\r\n" H "\r\n" GET_OK, "200 200", false,
+     "{\"id\":1,\"name\":\"a,b\"}\n{\"id\":2,", "never"},
+    {"rows end", "GET /api:raw/rows HTTP/1.1\r\n" H "\r\n", "200", false, "\r\n0\r\n\r\n", NULL},
+    {"rows of 1.0", "GET /api:raw/rows HTTP/1.0\r\n\r\n", "200", true, "\r\n\r\n{\"id\":1,",
+     "chunked"},
+    {"head of rows", "HEAD /api:raw/rows HTTP/1.1\r\n" H "\r\n" GET_OK, "200 200", false,
+     "application/x-ndjson", "\"id\""},
+    {"rows as csv", "GET /api:raw/rows?format=csv&name=a%22b.csv HTTP/1.1\r\n" H "\r\n", "200",
+     false, "id,name\r\n1,\"a,b\"\r\n2,\"two\nlines\"\r\n", NULL},
+    {"csv file name", "GET /api:raw/rows?format=csv&name=a%22b.csv HTTP/1.1\r\n" H "\r\n", "200",
+     false, "Content-Disposition: attachment; filename=\"a_b.csv\"", NULL},
+    {"rows as events", "GET /api:raw/rows?format=sse HTTP/1.1\r\n" H "\r\n", "200", false,
+     "data: {\"id\":1,\"name\":\"a,b\"}\n\n", NULL},
+    {"rows of no format", "GET /api:raw/rows?format=xml HTTP/1.1\r\n" H "\r\n", "500", false,
+     "format", NULL},
+    {"rows cut short", "GET /api:raw/rows?name=fails HTTP/1.1\r\n" H "\r\n", "200", true,
+     "\"id\":3", "\r\n0\r\n\r\n"},
+
     /* ---- request lines ---- */
     {"no version", "GET /api:raw/hello\r\n\r\n", "400", true, NULL, NULL},
     {"words", "nonsense\r\n\r\n", "400", true, NULL, NULL},
@@ -423,6 +457,29 @@ static void run_slow(int port)
     }
 }
 
+/* A client that does not read does not make the server keep all it will get. */
+static void run_flood(int port)
+{
+    enum { FLOOD_BYTES = 4 << 20 };
+    static char bytes[64 << 10];
+    int fd = http_connect(port);
+    size_t total = 0;
+    send_script(fd, "GET /api:raw/flood HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
+    poll(NULL, 0, 200);
+    ssize_t n;
+    while ((n = recv(fd, bytes, sizeof bytes, 0)) > 0)
+        total += (size_t)n;
+    close(fd);
+    if (total < FLOOD_BYTES || total > FLOOD_BYTES + (64 << 10))
+        report("flood", "other size", "");
+    /* And one that leaves in the middle. */
+    fd = http_connect(port);
+    send_script(fd, "GET /api:raw/flood HTTP/1.1\r\n" H "\r\n");
+    if (recv(fd, bytes, 1000, 0) <= 0)
+        report("flood", "nothing came", "");
+    close(fd);
+}
+
 /* Many that drip their heads: others are served meanwhile. */
 static void run_slowloris(int port, int neighbour)
 {
@@ -490,6 +547,7 @@ int main(int argc, char **argv)
     run_nul(s.port);
     if (!neighbour_served(neighbour))
         report("neighbour", "not served", "");
+    run_flood(s.port);
     run_slowloris(s.port, neighbour);
     run_slow(s.port);
     close(neighbour);
