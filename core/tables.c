@@ -212,6 +212,8 @@ static ClauseSpec parse_clause(Text word)
             clause.required = true;
         } else if (rest.ptr[0] == '+') {
             clause.strict = true;
+        } else if (rest.ptr[0] == '~') {
+            clause.extension = true;
         } else if (text_starts(rest, TEXT("..."))) {
             clause.repeatable = true;
             step = 3;

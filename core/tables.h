@@ -40,15 +40,16 @@ enum {
     SF_QUERY = 4,
     SF_MUTATES = 8,
     SF_INTERNAL = 16, /* no keyword */
-    SF_SCOPE = 32     /* the variables, $input and $auth follow the clauses as arguments */
+    SF_SCOPE = 32,    /* the variables, $input and $auth follow the clauses as arguments */
+    SF_ENGINE = 64    /* an extension of the platform's checker (E15) */
 };
 
 typedef struct ClauseSpec {
     Text name;    /* first spelling */
     Text aliases; /* "|"-separated others, len 0 = none */
     Text kind; /* "e" "t" "n" "b" "{a|b}" "O" "[t]" "q" "S" "join" "eval" "sort" "return" "addon" */
-    bool required, strict, repeatable; /* "*", "+", "..." */
-    Text def;                          /* JSON default, ptr NULL = none */
+    bool required, strict, repeatable, extension; /* "*", "+", "...", "~" */
+    Text def;                                     /* JSON default, ptr NULL = none */
 } ClauseSpec;
 
 enum { STATEMENT_MAX_CLAUSES = 24 };

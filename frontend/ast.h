@@ -114,6 +114,7 @@ struct Field {
     Text name, type, doc;
     Pos pos, type_pos;
     bool list, has_min, has_max, nullable, optional, sensitive, has_block, has_schema;
+    uint8_t seen; /* 1 = sensitive, 2 = size was given */
     int64_t min, max;
     Expr *def;
     LIST(InFilter) filters;
@@ -184,7 +185,7 @@ typedef enum ConstructKind {
     CONSTRUCT_COUNT
 } ConstructKind;
 
-enum { CF_COMMON = 1, CF_HISTORY = 2, CF_ACTIVE = 4, CF_RUNS = 8, CF_SKIP = 16 };
+enum { CF_COMMON = 1, CF_HISTORY = 2, CF_ACTIVE = 4, CF_RUNS = 8, CF_SKIP = 16, CF_ENGINE = 32 };
 
 typedef struct ConstructInfo {
     const char *keyword, *members;
@@ -209,10 +210,13 @@ typedef struct Test {
 typedef struct Construct {
     ConstructKind kind;
     Text name, doc, file;
+    FileState *state;
     Pos pos, name_pos;
     LIST(Member) members;
-    FieldList input; /* input, schema or output */
+    FieldList input;    /* input, schema or output */
+    FieldList declared; /* the same without columns of dblinks, set by prog_inputs */
     Pos input_pos;
+    Text input_kind; /* "F" or "F@shape" */
     bool has_input, has_stack, seed_form;
     uint32_t proc; /* index of its procedure, set before code is made */
     Block stack;
@@ -230,6 +234,22 @@ Text bin_name(BinOp op);
 bool expr_constant(const Expr *e);         /* a literal, or lists and objects of literals */
 const char *expr_kind_name(const Expr *e); /* "a text", "an expression", for messages */
 bool word_in(const char *list, Text word); /* list: words with one blank between them */
+
+/* ---- members and their kinds (shape.c) ---- */
+
+enum { MAX_MEMBERS = 32 };
+typedef struct MemberSpec {
+    Text name, kind;
+    bool required, strict, extension, repeatable;
+} MemberSpec;
+/** The items of a column of constructs.def or shapes.def. */
+size_t specs_parse(const char *column, MemberSpec *out, size_t max);
+/** Report what does not fit a kind. */
+void shape_value(Comp *c, Text name, Text kind, const Expr *e);
+/** Whether the shape of a kind "…@shape" has a key; false when the kind has no shape. */
+bool shape_names(Text kind, Text name, bool *known);
+bool enum_has(Text set, Text value); /* "{a|b}" or "<a|b>" */
+Text enum_text(Comp *c, Text set);   /* "a, b" */
 
 /** S-expressions of a tree, for tests. */
 void ast_dump_expr(const Expr *e, Buf *out);
@@ -251,6 +271,7 @@ typedef struct Parser {
     bool free_lines; /* newlines mean nothing: inside ( ) and backticks */
     bool backtick;
     bool range_ok;         /* directly inside ( ) */
+    bool times;            /* timestamps belong here: schedule */
     bool disable_ok;       /* "!" before keys */
     bool in_addon;         /* its query's result needs no name */
     const char *query_key; /* values of this key are query conditions, "" = none */
@@ -262,6 +283,8 @@ void parse_advance(Parser *p);
 bool parse_accept(Parser *p, TokKind kind);
 bool parse_expect(Parser *p, TokKind kind, const char *what);
 bool parse_is_word(const Parser *p, const char *word);
+/** Reports comment lines before the token in hand, where the platform takes none. */
+void parse_no_comment(Parser *p);
 /** "expected <what> but found <token>". */
 void parse_unexpected(Parser *p, const char *what);
 bool parse_enter(Parser *p); /* one level deeper; false = reported */
@@ -276,6 +299,7 @@ Expr *parse_filters(Parser *p, Expr *operand);
 Expr *expr_new(Parser *p, ExprKind kind, Pos pos);
 
 Stmt *parse_statement(Parser *p);
+bool parse_keyword_here(const Parser *p); /* the token in hand starts a known statement */
 /** `{ statements }`; the brace is the token in hand. */
 void parse_block(Parser *p, Block *out);
 void parse_attrs(Parser *p, Stmt *s);

@@ -372,6 +372,8 @@ static void filter(Check *ck, Expr *e)
         unknown_filter(ck, e);
     } else {
         if (!text_eq(e->text, text_from(f->name)))
+            report_extension(ck->c, e->pos, 22, "a former name of a filter");
+        if (!text_eq(e->text, text_from(f->name)))
             report(ck->c, D_DEPRECATED_FILTER, e->pos, NO_HINT, "'" TEXT_FMT "' is now called '%s'",
                    TEXT_ARG(e->text), f->name);
         if (!e->disabled)
@@ -487,6 +489,8 @@ static void expr(Check *ck, Expr *e)
             break;
         }
         expr(ck, e->a);
+        if (e->b && mentions_element(e->b))
+            report_extension(ck->c, e->pos, 15, "a condition in brackets");
         ck->elements++;
         expr(ck, e->b);
         ck->elements--;
@@ -525,6 +529,8 @@ static void check_return(Check *ck, Expr *e)
         return;
     }
     const Expr *type = pair_value(e, "type");
+    if (!type)
+        report_extension(ck->c, e->pos, 15, "return without type");
     enum_value(ck, type, "type", "list single count exists stream aggregate",
                "list, single, count, exists, stream, aggregate");
     bool aggregate = type && type->kind == EX_TEXT && text_eq(type->text, TEXT("aggregate"));
@@ -556,6 +562,7 @@ static void check_return(Check *ck, Expr *e)
 static void check_sort(Check *ck, Expr *e)
 {
     if (e->kind == EX_LIST) {
+        report_extension(ck->c, e->pos, 15, "a list of sort objects");
         for (size_t i = 0; i < e->items.len; i++)
             check_sort(ck, e->items.ptr[i]);
         return;
@@ -705,6 +712,54 @@ static void check_error_type(Check *ck, const Stmt *s)
                "'" TEXT_FMT "' is not a known value of error_type", TEXT_ARG(a->value->text));
 }
 
+static Text constant_attr(const Stmt *s, const char *name)
+{
+    const Attr *a = stmt_attr(s, name);
+    return a && a->value && a->value->kind == EX_TEXT ? a->value->text : (Text){0};
+}
+
+static void check_header(Check *ck, const Stmt *s)
+{
+    Text mode = constant_attr(s, "duplicates");
+    if (mode.ptr && !word_in("replace add append", mode))
+        report(ck->c, D_UNLISTED_VALUE, stmt_attr(s, "duplicates")->value->pos, NO_HINT,
+               "'" TEXT_FMT "' is not a known value of duplicates; known: replace, add, append",
+               TEXT_ARG(mode));
+}
+
+/* What the mail provider of a send_email takes, and what it needs. */
+static void check_email(Check *ck, const Stmt *s)
+{
+    static const struct {
+        const char *provider, *takes, *needs;
+    } rows[] = {{"xano", "subject message", "message"},
+                {"resend", "subject message to from cc bcc reply_to scheduled_at api_key",
+                 "api_key subject message from to"}};
+    Text provider = constant_attr(s, "service_provider");
+    if (!provider.ptr && stmt_attr(s, "service_provider"))
+        return;
+    const size_t row = text_eq(provider, TEXT("resend"));
+    for (size_t i = 0; i < s->attrs.len; i++)
+        if (s->attrs.ptr[i].clause >= 0 &&
+            !text_eq(s->attrs.ptr[i].name, TEXT("service_provider")) &&
+            !word_in(rows[row].takes, s->attrs.ptr[i].name))
+            report(ck->c, D_UNLISTED_VALUE, s->attrs.ptr[i].pos, NO_HINT,
+                   "'" TEXT_FMT "' is not used by the provider %s", TEXT_ARG(s->attrs.ptr[i].name),
+                   rows[row].provider);
+    Text needs = text_from(rows[row].needs);
+    for (size_t at = 0; at < needs.len;) {
+        size_t end = text_find(needs, TEXT(" "), at);
+        Text name = text_slice(needs, at, end);
+        at += name.len + 1;
+        bool given = false;
+        for (size_t i = 0; i < s->attrs.len && !given; i++)
+            given = text_eq(s->attrs.ptr[i].name, name);
+        if (!given)
+            report(ck->c, D_MISSING_ATTRIBUTE, s->pos, NO_HINT,
+                   "util.send_email is missing: " TEXT_FMT, TEXT_ARG(name));
+    }
+}
+
 static void check_db(Check *ck, Stmt *s)
 {
     if (!text_starts(s->keyword, TEXT("db.")) || s->info->operand != OPR_NAME || !s->name.ptr)
@@ -811,6 +866,10 @@ static void statement(Check *ck, Stmt *s)
         check_publish(ck, s);
     if (text_eq(s->keyword, TEXT("precondition")))
         check_error_type(ck, s);
+    if (text_eq(s->keyword, TEXT("util.set_header")))
+        check_header(ck, s);
+    if (text_eq(s->keyword, TEXT("util.send_email")))
+        check_email(ck, s);
     if (s->kind == ST_TRANSACTION && stmt_attr(s, "isolation"))
         report(ck->c, D_ISOLATION, stmt_attr(s, "isolation")->pos, NO_HINT, "isolation is ignored");
     check_db(ck, s);
@@ -847,7 +906,7 @@ static void check_pattern(Check *ck, Text pattern, Pos pos)
                "a channel pattern has one '*', at its end, behind ':' or '/'");
 }
 
-static void check_actions(Check *ck, const char *known)
+static void check_actions(Check *ck)
 {
     const Member *m = construct_member(ck->k, "actions");
     if (!m || !m->value || m->value->kind != EX_MAP)
@@ -855,9 +914,6 @@ static void check_actions(Check *ck, const char *known)
     bool any = m->value->pairs.len == 0;
     for (size_t i = 0; i < m->value->pairs.len; i++) {
         const Pair *p = &m->value->pairs.ptr[i];
-        if (!word_in(known, p->text))
-            report(ck->c, D_UNLISTED_VALUE, p->pos, NO_HINT, "'" TEXT_FMT "' is not a known action",
-                   TEXT_ARG(p->text));
         any = any || (p->value && p->value->kind == EX_BOOL && p->value->i);
     }
     if (!any)
@@ -865,13 +921,18 @@ static void check_actions(Check *ck, const char *known)
                "all actions are false: this trigger never runs");
 }
 
-static void check_trigger_input(Check *ck, const char *known)
+/* Fields of constructs whose input is fixed by the engine. */
+static void check_fixed_input(Check *ck)
 {
-    for (size_t i = 0; i < ck->k->input.len; i++)
-        if (ck->k->input.ptr[i]->name.ptr && !word_in(known, ck->k->input.ptr[i]->name))
-            report(ck->c, D_TRIGGER_INPUT, ck->k->input.ptr[i]->pos, NO_HINT,
-                   "'" TEXT_FMT "' is not an input of this trigger",
-                   TEXT_ARG(ck->k->input.ptr[i]->name));
+    const Construct *k = ck->k;
+    for (size_t i = 0; i < k->input.len && !k->seed_form; i++) {
+        const Field *f = k->input.ptr[i];
+        bool known = true;
+        if (f->name.ptr && shape_names(k->input_kind, f->name, &known) && !known)
+            report(ck->c, D_TRIGGER_INPUT, f->pos, NO_HINT,
+                   "'" TEXT_FMT "' is not an input of a %s", TEXT_ARG(f->name),
+                   construct_info[k->kind].keyword);
+    }
 }
 
 static void realtime_trigger(Check *ck)
@@ -888,9 +949,22 @@ static void realtime_trigger(Check *ck)
         report(ck->c, D_EMPTY_REFERENCE, event->value_pos, NO_HINT, "event must not be empty");
     if (channel && channel->value && channel->value->kind == EX_TEXT)
         check_pattern(ck, channel->value->text, channel->value_pos);
-    if (!k->seed_form)
-        check_trigger_input(ck, "action channel client options payload");
-    check_actions(ck, "join message");
+}
+
+static void realtime_channel(Check *ck)
+{
+    check_pattern(ck, ck->k->name, ck->k->name_pos);
+    const Member *m = construct_member(ck->k, "settings");
+    const Expr *size = m ? pair_value(m->value, "message_history") : NULL;
+    if (!size || size->kind != EX_INT)
+        return;
+    if (size->i < 0 || size->i > 1000)
+        report(ck->c, D_BAD_ENUM, size->pos, NO_HINT,
+               "expected 'message_history' to be one of 0, 25, 50, 100, 250, 1000");
+    else if (size->i != 0 && size->i != 25 && size->i != 50 && size->i != 100 && size->i != 250 &&
+             size->i != 1000)
+        report(ck->c, D_UNLISTED_VALUE, size->pos, NO_HINT,
+               "the platform knows message_history 0, 25, 50, 100, 250, 1000");
 }
 
 static void reference(Check *ck, const char *name, ConstructKind kind, const char *what)
@@ -983,26 +1057,6 @@ static void realtime_server(Check *ck)
                "canonical has 1 to 64 letters, digits, '_' and '-'");
 }
 
-/* Keys of an object that has a fixed set of them, and values of its texts. */
-static void settings(Check *ck, const char *member, const char *keys, const char *key,
-                     const char *words)
-{
-    const Member *m = construct_member(ck->k, member);
-    if (!m || !m->value || m->value->kind != EX_MAP)
-        return;
-    for (size_t i = 0; i < m->value->pairs.len; i++) {
-        const Pair *p = &m->value->pairs.ptr[i];
-        if (!word_in(keys, p->text))
-            report(ck->c, D_UNLISTED_VALUE, p->pos, NO_HINT, "'" TEXT_FMT "' is no setting of %s",
-                   TEXT_ARG(p->text), member);
-        else if (key && text_eq(p->text, text_from(key)) && p->value && p->value->kind == EX_TEXT &&
-                 !word_in(words, p->value->text))
-            report(ck->c, D_UNLISTED_VALUE, p->value->pos, NO_HINT,
-                   "'" TEXT_FMT "' is none of the known values: %s", TEXT_ARG(p->value->text),
-                   words);
-    }
-}
-
 static bool has_param(Text path, Text name)
 {
     for (size_t at = 0; (at = text_find(path, name, at)) != SIZE_MAX; at++)
@@ -1038,11 +1092,6 @@ static void channel(Check *ck)
     else
         path_params(ck, D_PATH_PARAM_E);
     channel_inputs(ck);
-    settings(ck, "access", "anonymous presence", NULL, NULL);
-    settings(ck, "publish", "who direct", "who", "nobody anyone authenticated");
-    settings(ck, "conversation", "enabled active limit ttl", NULL, NULL);
-    settings(ck, "delivery", "guarantee per_recipient", "guarantee", "at_most_once at_least_once");
-    settings(ck, "rate_limit", "messages_per_minute", NULL, NULL);
 }
 
 /* The channel a message or trigger belongs to. */
@@ -1077,9 +1126,6 @@ static void server_trigger(Check *ck, bool of_channel)
     reference(ck, "realtime_server", CK_REALTIME_SERVER, "realtime_server");
     if (of_channel)
         channel_reference(ck);
-    check_trigger_input(ck, of_channel ? "action channel payload client"
-                                       : "action realtime_server client");
-    check_actions(ck, of_channel ? "join leave deliver" : "connect disconnect");
 }
 
 static void check_publish(Check *ck, const Stmt *s)
@@ -1093,6 +1139,20 @@ static void check_publish(Check *ck, const Stmt *s)
         !prog_find(ck->pr, CK_REALTIME_SERVER, server->value->text))
         prog_unknown(ck->pr, CK_REALTIME_SERVER, "realtime_server", server->value->text,
                      server->value->pos);
+}
+
+static void check_index_op(Check *ck, const Expr *type, const Expr *op)
+{
+    static const char *const ops[][3] = {
+        {"btree", "asc desc", "asc, desc"},
+        {"btree|unique", "asc desc", "asc, desc"},
+        {"gin", "jsonb_path_op jsonb_path_ops", "jsonb_path_op"},
+        {"search", "A B C D", "A, B, C, D"},
+        {"vector", "vector_cosine_ops vector_ip_ops vector_l1_ops vector_l2_ops",
+         "vector_cosine_ops, vector_ip_ops, vector_l1_ops, vector_l2_ops"}};
+    for (size_t i = 0; type && type->kind == EX_TEXT && i < COUNT_OF(ops); i++)
+        if (text_eq(type->text, text_from(ops[i][0])))
+            enum_value(ck, op, "op", ops[i][1], ops[i][2]);
 }
 
 static void table(Check *ck)
@@ -1114,12 +1174,13 @@ static void table(Check *ck)
                    "primary btree btree|unique gin search vector spatial",
                    "primary, btree, btree|unique, gin, search, vector, spatial");
         const Expr *fields = pair_value(row, "field");
-        if (!fields || fields->kind != EX_LIST || prog_has_dblink(k))
+        if (!fields || fields->kind != EX_LIST)
             continue;
         for (size_t f = 0; f < fields->items.len; f++) {
             const Expr *name = pair_value(fields->items.ptr[f], "name");
-            if (name && name->kind == EX_TEXT && !text_eq(name->text, TEXT("xdo")) &&
-                !prog_column(ck->pr, k, name->text))
+            check_index_op(ck, pair_value(row, "type"), pair_value(fields->items.ptr[f], "op"));
+            if (!prog_has_dblink(k) && name && name->kind == EX_TEXT &&
+                !text_eq(name->text, TEXT("xdo")) && !prog_column(ck->pr, k, name->text))
                 report(ck->c, D_UNKNOWN_COLUMN, name->pos,
                        hint_near(ck->c, prog_column_nearest(k, name->text)),
                        "table '" TEXT_FMT "' has no column '" TEXT_FMT "'", TEXT_ARG(k->name),
@@ -1148,10 +1209,6 @@ static void agent(Check *ck)
     if (prompt == messages)
         report(ck->c, D_LLM_PROMPT, llm->pos, NO_HINT, "give either prompt or messages");
     const Expr *type = pair_value(llm->value, "type");
-    if (!type)
-        report(ck->c, D_MISSING_ATTRIBUTE, llm->pos, NO_HINT, "llm is missing: type");
-    enum_value(ck, type, "type", "anthropic google-genai openai xano-free",
-               "anthropic, google-genai, openai, xano-free");
     static const char *const only[][2] = {{"search_grounding", "google-genai xano-free"},
                                           {"include_thoughts", "google-genai"},
                                           {"reasoning_effort", "openai"},
@@ -1173,9 +1230,7 @@ static void run_job(Check *ck)
         if (!m || !m->value)
             continue;
         const Expr *name = pair_value(m->value, "name");
-        if (!name || name->kind != EX_TEXT)
-            report(ck->c, D_MISSING_ATTRIBUTE, m->pos, NO_HINT, "%s is missing: name", members[i]);
-        else if (!prog_find(ck->pr, CK_FUNCTION, name->text))
+        if (name && name->kind == EX_TEXT && !prog_find(ck->pr, CK_FUNCTION, name->text))
             prog_unknown(ck->pr, CK_FUNCTION, "function", name->text, name->pos);
         expr(ck, m->value);
     }
@@ -1196,23 +1251,21 @@ static void by_kind(Check *ck)
     case CK_ADDON: addon(ck); break;
     case CK_AGENT: agent(ck); break;
     case CK_REALTIME_TRIGGER: realtime_trigger(ck); break;
-    case CK_REALTIME_CHANNEL: check_pattern(ck, ck->k->name, ck->k->name_pos); break;
+    case CK_REALTIME_CHANNEL: realtime_channel(ck); break;
     case CK_REALTIME_SERVER: realtime_server(ck); break;
     case CK_CHANNEL: channel(ck); break;
     case CK_MESSAGE: message(ck); break;
     case CK_REALTIME_SERVER_TRIGGER: server_trigger(ck, false); break;
     case CK_CHANNEL_TRIGGER: server_trigger(ck, true); break;
-    case CK_TABLE_TRIGGER:
-        reference(ck, "table", CK_TABLE, "table");
-        check_trigger_input(ck, "new old action datasource");
-        check_actions(ck, "insert update delete truncate");
-        break;
+    case CK_TABLE_TRIGGER: reference(ck, "table", CK_TABLE, "table"); break;
     case CK_AGENT_TRIGGER: reference(ck, "agent", CK_AGENT, "agent"); break;
     case CK_MCP_SERVER_TRIGGER: reference(ck, "mcp_server", CK_MCP_SERVER, "mcp_server"); break;
     case CK_RUN_JOB:
     case CK_RUN_SERVICE: run_job(ck); break;
     default: break;
     }
+    check_actions(ck);
+    check_fixed_input(ck);
     check_middleware(ck);
 }
 
@@ -1231,12 +1284,13 @@ static void tests(Check *ck)
 void check_construct(Prog *pr, Construct *k)
 {
     Check ck = {.pr = pr, .c = pr->c, .k = k};
-    comp_file(pr->c, k->file.ptr);
+    pr->c->file = k->state;
     collect(&ck, &k->stack);
     by_kind(&ck);
     block(&ck, &k->stack);
     expr(&ck, k->response);
     tests(&ck);
+    check_references(pr, k);
     map_deinit(&ck.assigned);
 }
 

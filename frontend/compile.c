@@ -60,7 +60,7 @@ static bool generate(Prog *pr, BundleImage *out)
         ProcImage proc;
         if (!has_code(pr->all.ptr[i]))
             continue;
-        comp_file(pr->c, pr->all.ptr[i]->file.ptr);
+        pr->c->file = pr->all.ptr[i]->state;
         if (gen_construct(pr, &em, pr->all.ptr[i], &proc))
             PUSH(pr->c, &em.procs, proc);
         else
@@ -78,8 +78,8 @@ static bool generate(Prog *pr, BundleImage *out)
 static bool out_of_memory(Comp *c)
 {
     if (c->oom) {
-        c->file_errors = 0;
-        c->error_line = 0;
+        c->nowhere = (FileState){0};
+        c->file = &c->nowhere;
         report(c, D_OUT_OF_MEMORY, (Pos){0}, NO_HINT, "the compiler ran out of memory");
     }
     return c->oom;
@@ -222,7 +222,7 @@ static void use(Coverage *cv, const char *kind, Text name, Pos pos)
     }
     u->count++;
     if (u->at.len < MAX_COVERAGE_PLACES)
-        PUSH(cv->c, &u->at, ((xs_pos){cv->c->file, pos.line, pos.col, pos.len}));
+        PUSH(cv->c, &u->at, ((xs_pos){cv->c->file->file, pos.line, pos.col, pos.len}));
 }
 
 static bool cover_expr(Expr *e, void *ctx)
@@ -304,7 +304,7 @@ void compile_coverage(Arena *a, const SourceFile *files, size_t count, bool json
     Coverage cv = {.c = &c};
     for (size_t i = 0; i < pr.all.len && !c.oom; i++) {
         const Construct *k = pr.all.ptr[i];
-        comp_file(&c, k->file.ptr);
+        c.file = k->state;
         cover_block(&cv, &k->stack);
         expr_walk(k->response, cover_expr, &cv);
         if (!has_code(k) && k->has_stack)

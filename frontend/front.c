@@ -15,17 +15,18 @@ static const struct {
 bool comp_init(Comp *c, Arena *a, DiagList *diags, const CompileOptions *opt)
 {
     *c = (Comp){.a = a, .diags = diags, .opt = opt};
+    c->file = &c->nowhere;
     tables_init();
     c->reserve = arena_alloc(a, RESERVE_BYTES);
     c->oom = !c->reserve;
     return !c->oom;
 }
 
-void comp_file(Comp *c, const char *file)
+FileState *comp_file(Comp *c, const char *file)
 {
-    c->file = file;
-    c->file_errors = c->file_warnings = 0;
-    c->error_line = 0;
+    c->file = NEW(c, FileState);
+    c->file->file = file;
+    return c->file;
 }
 
 void *comp_new(Comp *c, size_t size)
@@ -73,14 +74,17 @@ bool comp_grow(Comp *c, void **items, size_t *cap, size_t len, size_t item)
 
 static bool wanted(Comp *c, DiagSeverity severity, Pos pos)
 {
+    FileState *f = c->file;
     if (severity == DS_STRICT && !c->opt->strict)
         return false;
     if (severity == DS_WARNING)
-        return c->file_warnings++ < MAX_FILE_WARNINGS;
-    if (c->file_errors >= MAX_FILE_ERRORS || (pos.line && pos.line == c->error_line))
+        return f->warnings++ < MAX_FILE_WARNINGS;
+    for (uint32_t i = 0; i < f->errors; i++)
+        if (pos.line && f->lines[i] == pos.line)
+            return false;
+    if (f->errors >= MAX_FILE_ERRORS)
         return false;
-    c->file_errors++;
-    c->error_line = pos.line;
+    f->lines[f->errors++] = pos.line;
     return true;
 }
 
@@ -94,7 +98,7 @@ void report(Comp *c, DiagId id, Pos pos, Text hint, const char *fmt, ...)
     va_start(ap, fmt);
     buf_vprintf(&b, fmt, ap);
     va_end(ap);
-    xs_pos at = {.file = c->file, .line = pos.line, .col = pos.col, .len = pos.len};
+    xs_pos at = {.file = c->file->file, .line = pos.line, .col = pos.col, .len = pos.len};
     diag_add(c->diags, severity == DS_WARNING ? SEV_WARNING : SEV_ERROR, diag_rows[id].text, at,
              hint, TEXT_FMT, TEXT_ARG(buf_view(&b)));
     buf_deinit(&b);

@@ -31,16 +31,22 @@ typedef struct Pos {
     uint32_t line, col, len; /* from 1, in code points */
 } Pos;
 
+/* What was reported of one file: errors of all passes count together. */
+typedef struct FileState {
+    const char *file;
+    uint32_t errors, warnings;
+    uint32_t lines[MAX_FILE_ERRORS]; /* with an error */
+} FileState;
+
 /* One compilation. When memory runs out, `oom` is set, nodes come from the reserve so that no
  * caller needs a branch, the lexer ends its file, and nothing behind the parser runs. */
 typedef struct Comp {
     Arena *a;
     DiagList *diags;
     const CompileOptions *opt;
-    const char *file; /* of the file in work */
-    size_t file_errors, file_warnings;
-    uint32_t error_line; /* last line with an error in it */
-    bool loose;          /* unresolved references are warnings */
+    FileState *file; /* in work */
+    FileState nowhere;
+    bool loose; /* unresolved references are warnings */
     bool oom;
     char *reserve; /* RESERVE_BYTES */
     size_t reserve_used;
@@ -48,7 +54,8 @@ typedef struct Comp {
 
 /** false when not even the reserve is there; reported. */
 bool comp_init(Comp *c, Arena *a, DiagList *diags, const CompileOptions *opt);
-void comp_file(Comp *c, const char *file); /* begin a file: resets the counters of errors */
+FileState *comp_file(Comp *c,
+                     const char *file); /* begin a file; assign Comp.file to return to it */
 /** Zeroed memory for one node of at most MAX_NODE_BYTES; never NULL once comp_init succeeded. */
 void *comp_new(Comp *c, size_t size);
 Text comp_text(Comp *c, Text t);

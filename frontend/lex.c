@@ -154,6 +154,7 @@ static void skip_space(Lexer *lx, Token *t)
         } else if (ch == '/' && peek(lx, 1) == '/') {
             if (!own_line)
                 report_extension(lx->c, here(lx), 1, "a comment behind code");
+            t->comment |= own_line;
             if (own_line && !docs) {
                 docs = true;
                 doc_from = lx->at;
@@ -351,6 +352,8 @@ static void lex_block_text(Lexer *lx, Token *t, char quote)
             skip(lx, 1);
         if (peek(lx, 0) == quote && peek(lx, 1) == quote && peek(lx, 2) == quote) {
             uint32_t indent = lx->at - line;
+            if (indent && memchr(lx->src.ptr + line, '\t', indent))
+                report_extension(lx->c, here(lx), 2, "a tab in front of closing quotes");
             skip(lx, 3);
             Text body = text_slice(lx->src, from, line);
             if (t->kind == TOK_EXPR) {

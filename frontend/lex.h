@@ -59,6 +59,7 @@ typedef struct Token {
     Pos pos;
     bool nl;      /* a newline stands before it */
     bool glued;   /* no blank before it */
+    bool comment; /* comment lines stand before it */
     bool single;  /* TOK_TEXT written with ' */
     bool fence;   /* TOK_EXPR written with three backticks */
     bool escaped; /* TOK_EXPR had escapes: text is a copy */

@@ -1,129 +1,23 @@
 /* parse_construct.c - top-level constructs and their members. Language specification, section 4. */
 #include "frontend/ast.h"
 
-typedef struct MemberSpec {
-    Text name, kind;
-    bool required, strict, repeatable;
-} MemberSpec;
-
-enum { MAX_MEMBERS = 32 };
-
 /* The members a construct takes: its own, then the common ones. */
 static size_t member_specs(const ConstructInfo *info, MemberSpec *out)
 {
     static const struct {
         int flag;
         const char *spec;
-    } shared[] = {{CF_COMMON, "description:t docs:t tags:[t] guid:t"},
-                  {CF_HISTORY, "history:c"},
+    } shared[] = {{CF_COMMON, "description:t docs:t tags:[t] guid:t~"},
+                  {CF_HISTORY, "history:H"},
                   {CF_ACTIVE, "active:b"}};
-    size_t n = 0;
-    for (size_t part = 0; part <= COUNT_OF(shared); part++) {
-        if (part && !(info->flags & shared[part - 1].flag))
-            continue;
-        Text spec = text_from(part ? shared[part - 1].spec : info->members);
-        for (size_t at = 0; at < spec.len && n < MAX_MEMBERS;) {
-            size_t end = text_find(spec, TEXT(" "), at);
-            end = end == SIZE_MAX ? spec.len : end;
-            Text item = text_slice(spec, at, end);
-            at = end + 1;
-            size_t colon = text_find(item, TEXT(":"), 0);
-            if (colon == SIZE_MAX)
-                continue;
-            MemberSpec m = {.name = text_slice(item, 0, colon),
-                            .kind = text_slice(item, colon + 1, item.len)};
-            if (text_ends(m.kind, TEXT("..."))) {
-                m.repeatable = true;
-                m.kind.len -= 3;
-            }
-            m.required = text_ends(m.kind, TEXT("*"));
-            m.strict = text_ends(m.kind, TEXT("+"));
-            m.kind.len -= m.required || m.strict;
-            out[n++] = m;
-        }
-    }
+    size_t n = specs_parse(info->members, out, MAX_MEMBERS);
+    for (size_t part = 0; part < COUNT_OF(shared); part++)
+        if (info->flags & shared[part].flag)
+            n += specs_parse(shared[part].spec, out + n, MAX_MEMBERS - n);
     return n;
 }
 
 /* ---- values of members ---- */
-
-static void expect_kind(Parser *p, const Member *m, bool fits, const char *want)
-{
-    if (!fits && m->value->kind != EX_BAD)
-        report(p->c, D_TYPE_EXPECTED, m->value->pos, NO_HINT,
-               "expected %s for '" TEXT_FMT "' but found %s", want, TEXT_ARG(m->name),
-               expr_kind_name(m->value));
-}
-
-static Text commas(Comp *c, Text set)
-{
-    Buf b = BUF_INIT;
-    for (size_t i = 1; i + 1 < set.len; i++)
-        if (set.ptr[i] == '|')
-            buf_cstr(&b, ", ");
-        else
-            buf_char(&b, set.ptr[i]);
-    Text t = comp_text(c, buf_view(&b));
-    buf_deinit(&b);
-    return t;
-}
-
-static bool in_set(Text set, Text value)
-{
-    set = text_slice(set, 1, set.len - 1);
-    for (size_t at = 0; at <= set.len;) {
-        size_t bar = text_find(set, TEXT("|"), at);
-        size_t end = bar == SIZE_MAX ? set.len : bar;
-        if (text_eq(text_slice(set, at, end), value))
-            return true;
-        at = end + 1;
-    }
-    return false;
-}
-
-static void check_history(Parser *p, const Expr *e)
-{
-    bool ok = e->kind == EX_BAD || (e->kind == EX_BOOL && !e->i);
-    if (e->kind == EX_INT)
-        ok = e->i == 0 || e->i == 10 || e->i == 100 || e->i == 1000 || e->i == 10000;
-    if (e->kind == EX_TEXT)
-        ok = in_set(TEXT("{inherit|all|0|10|100|1000|10000}"), e->text);
-    if (!ok)
-        report(
-            p->c, D_BAD_ENUM, e->pos, NO_HINT,
-            "expected history to be one of false, \"inherit\", \"all\", 0, 10, 100, 1000, 10000");
-}
-
-static void check_member(Parser *p, const Member *m, Text kind)
-{
-    const Expr *e = m->value;
-    char k = kind.len ? kind.ptr[0] : 'e';
-    if (k == 'e' || k == 'q')
-        return;
-    if (!expr_constant(e)) {
-        report(p->c, D_CONSTANT_EXPECTED, e->pos, NO_HINT, "'" TEXT_FMT "' must be a constant",
-               TEXT_ARG(m->name));
-        return;
-    }
-    switch (k) {
-    case 't': expect_kind(p, m, e->kind == EX_TEXT, "a text"); break;
-    case 'b': expect_kind(p, m, e->kind == EX_BOOL, "a bool"); break;
-    case 'n': expect_kind(p, m, e->kind == EX_INT || e->kind == EX_DEC, "a number"); break;
-    case 'O': expect_kind(p, m, e->kind == EX_MAP, "an object"); break;
-    case 'L':
-    case '[': expect_kind(p, m, e->kind == EX_LIST, "a list"); break;
-    case '{':
-        expect_kind(p, m, e->kind == EX_TEXT, "a text");
-        if (e->kind == EX_TEXT && !in_set(kind, e->text))
-            report(p->c, D_BAD_ENUM, e->pos, NO_HINT,
-                   "expected '" TEXT_FMT "' to be one of " TEXT_FMT, TEXT_ARG(m->name),
-                   TEXT_ARG(commas(p->c, kind)));
-        break;
-    default: break;
-    }
-    if (text_eq(m->name, TEXT("history")) && k == 'c')
-        check_history(p, e);
-}
 
 /* name { a = 1 b = 2 }: the block form of an object. */
 static Expr *attr_object(Parser *p)
@@ -195,7 +89,7 @@ static void verb(Parser *p, Member *m)
     Token t = p->tok;
     m->value = expr_new(p, EX_TEXT, t.pos);
     m->value->text = TEXT("GET");
-    if (t.kind == TOK_IDENT && in_set(TEXT("{GET|POST|PUT|PATCH|DELETE}"), t.text))
+    if (t.kind == TOK_IDENT && enum_has(TEXT("{GET|POST|PUT|PATCH|DELETE}"), t.text))
         m->value->text = t.text;
     else
         report(p->c, D_BAD_VERB, t.pos, NO_HINT,
@@ -239,11 +133,20 @@ static void value_member(Parser *p, Member *m, Text kind)
     } else {
         m->value_pos = p->tok.pos;
         p->query_key = text_eq(m->name, TEXT("view")) ? "search" : NULL;
+        p->times = text_eq(m->name, TEXT("schedule"));
         m->value = kind.ptr[0] == 'q' ? parse_query_expr(p) : parse_expr(p);
         p->query_key = NULL;
+        p->times = false;
     }
-    if (m->value && !text_eq(m->name, TEXT("view"))) /* views hold conditions */
-        check_member(p, m, kind);
+    Expr *e = m->value;
+    if (text_eq(m->name, TEXT("schedule")) && e && e->kind == EX_MAP) {
+        report_extension(p->c, m->pos, 15, "a schedule block");
+        for (size_t i = 0; i < e->pairs.len; i++)
+            if (text_eq(e->pairs.ptr[i].text, TEXT("events")))
+                e = e->pairs.ptr[i].value;
+    }
+    if (e)
+        shape_value(p->c, m->name, kind, e);
 }
 
 static void member(Parser *p, Construct *k, const MemberSpec *specs, size_t n)
@@ -269,8 +172,12 @@ static void member(Parser *p, Construct *k, const MemberSpec *specs, size_t n)
         return;
     }
     const MemberSpec *spec = &specs[i];
+    if (!p->tok.nl)
+        report_extension(p->c, p->tok.pos, 4, "a member that does not start its line");
     bool twice = !spec->repeatable && duplicate(p, k, m.name, m.pos);
     m.kind = spec->kind.ptr[0];
+    if (spec->extension)
+        report_extension(p->c, m.pos, 15, "this member");
     if (m.kind == 'T') {
         parse_test(p, k);
         return;
@@ -280,6 +187,7 @@ static void member(Parser *p, Construct *k, const MemberSpec *specs, size_t n)
     case 'F':
         k->has_input = true;
         k->input_pos = m.pos;
+        k->input_kind = spec->kind;
         if (p->tok.kind == TOK_LBRACE)
             parse_fields(p, &k->input, k->kind == CK_TABLE);
         else if (p->tok.kind == TOK_ASSIGN)
@@ -404,6 +312,7 @@ static Construct *construct(Parser *p, ConstructKind kind, Text file)
     Construct *k = NEW(p->c, Construct);
     k->kind = kind;
     k->file = file;
+    k->state = p->c->file;
     k->doc = p->tok.doc;
     k->pos = p->tok.pos;
     parse_advance(p);
@@ -411,6 +320,8 @@ static Construct *construct(Parser *p, ConstructKind kind, Text file)
         parse_advance(p);
         parse_advance(p);
     }
+    if (construct_info[kind].flags & CF_ENGINE)
+        report_extension(p->c, k->pos, 15, construct_info[kind].keyword);
     if (construct_info[kind].flags & CF_SKIP) {
         skip_construct(p, k);
         return NULL;
@@ -439,13 +350,16 @@ static Construct *fragment(Parser *p, Text file)
     Construct *k = NEW(p->c, Construct);
     k->kind = CK_FRAGMENT;
     k->file = file;
+    k->state = p->c->file;
     k->pos = p->tok.pos;
     k->has_stack = true;
     while (p->tok.kind != TOK_EOF) {
         ConstructKind kind;
-        if (p->tok.nl && construct_kind(p, &kind) && !statement_find(p->tok.text))
+        if (p->tok.nl && !parse_keyword_here(p) && construct_kind(p, &kind))
             break;
         uint32_t start = p->tok.off;
+        if (!p->tok.nl && k->stack.items.len)
+            report_extension(p->c, p->tok.pos, 4, "a statement that does not start its line");
         Stmt *s = parse_statement(p);
         if (s)
             PUSH(p->c, &k->stack.items, s);
@@ -460,7 +374,7 @@ static bool fragment_here(Parser *p)
     ConstructKind kind;
     if (p->tok.kind == TOK_BANG)
         return true;
-    return p->tok.kind == TOK_IDENT && !construct_kind(p, &kind);
+    return p->tok.kind == TOK_IDENT && (parse_keyword_here(p) || !construct_kind(p, &kind));
 }
 
 void parse_file(Comp *c, Text src, bool bare, Text file, ConstructList *out)
@@ -487,14 +401,14 @@ void parse_file(Comp *c, Text src, bool bare, Text file, ConstructList *out)
     while (p.tok.kind != TOK_EOF) {
         ConstructKind kind;
         Construct *k = NULL;
-        if (construct_kind(&p, &kind)) {
+        if (bare && fragment_here(&p)) {
+            k = fragment(&p, file);
+        } else if (construct_kind(&p, &kind)) {
             if (count && !bare)
                 report(c, D_EXTRA_INPUT, p.tok.pos, NO_HINT,
                        "a file holds one construct; " TEXT_FMT " starts a second one",
                        TEXT_ARG(token_text(c, &p.tok)));
             k = construct(&p, kind, file);
-        } else if (bare && fragment_here(&p)) {
-            k = fragment(&p, file);
         } else {
             if (count)
                 report(c, D_EXTRA_INPUT, p.tok.pos, NO_HINT,

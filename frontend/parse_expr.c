@@ -381,6 +381,7 @@ static Expr *list(Parser *p)
     while (!closes(p)) {
         uint32_t start = p->tok.off;
         Expr *item;
+        parse_no_comment(p);
         if (p->tok.kind == TOK_SPREAD) {
             item = expr_new(p, EX_SPREAD, p->tok.pos);
             report_extension(p->c, p->tok.pos, 16, "a spread");
@@ -507,6 +508,7 @@ static void skip_entry(Parser *p)
 static void pair(Parser *p, Expr *map, KeySet *seen, bool disable_ok)
 {
     Pair item = {.pos = p->tok.pos};
+    parse_no_comment(p);
     if (parse_accept(p, TOK_SPREAD)) {
         report_extension(p->c, item.pos, 16, "a spread");
         Expr *spread = expr_new(p, EX_SPREAD, item.pos);
@@ -794,7 +796,8 @@ static Expr *primary(Parser *p)
     case TOK_INT:
     case TOK_DEC: return number(p, false, t.pos);
     case TOK_TIME:
-        report_extension(p->c, t.pos, 13, "a timestamp literal");
+        if (!p->times)
+            report_extension(p->c, t.pos, 13, "a timestamp literal");
         e = expr_new(p, EX_INT, t.pos);
         e->i = t.i;
         parse_advance(p);
@@ -929,6 +932,7 @@ static bool filter_is_inline(const FilterInfo *f)
 static Expr *one_filter(Parser *p, Expr *operand)
 {
     Expr *e = expr_new(p, EX_FILTER, p->tok.pos);
+    parse_no_comment(p);
     parse_advance(p);
     e->disabled = parse_accept(p, TOK_BANG);
     if (p->tok.kind != TOK_IDENT) {
@@ -990,6 +994,8 @@ static Expr *operand(Parser *p)
         e = primary(p);
     }
     e = postfix(p, e);
+    if (e->kind == EX_VAR && word_in("input env var", e->text))
+        report_extension(p->c, e->pos, 15, "the whole object as a value");
     return p->no_filters ? e : parse_filters(p, e);
 }
 

@@ -458,6 +458,11 @@ static void field_attr(Parser *p, Field *f, bool table)
         return;
     Expr *e = parse_expr(p);
     bool twice = false;
+    static const uint8_t seen_bit[] = {0, 1, 0, 0, 0, 2, 0, 0};
+    if (which < COUNT_OF(seen_bit) && seen_bit[which]) {
+        twice = f->seen & seen_bit[which];
+        f->seen |= seen_bit[which];
+    }
     switch (which) {
     case 0:
         twice = f->description.ptr != NULL;
@@ -488,6 +493,8 @@ static void field_attr(Parser *p, Field *f, bool table)
         enum_values(p, f, e, pos);
         break;
     case 5:
+        if (e->kind == EX_INT && e->i <= 0)
+            report(p->c, D_TYPE_EXPECTED, e->pos, NO_HINT, "expected a size of 1 or more");
         check_attr_kind(p, name, e, EX_INT, "a number");
         f->size = e->kind == EX_INT ? e->i : 0;
         break;
@@ -512,8 +519,11 @@ static void field_block(Parser *p, Field *f, bool table)
     parse_advance(p);
     while (p->tok.kind != TOK_RBRACE && p->tok.kind != TOK_EOF) {
         uint32_t start = p->tok.off;
+        parse_no_comment(p);
         if (p->tok.kind == TOK_IDENT)
             field_attr(p, f, table);
+        else if (p->tok.kind == TOK_BANG)
+            report(p->c, D_CANNOT_DISABLE, p->tok.pos, NO_HINT, "an argument cannot be disabled");
         else
             parse_unexpected(p, "an argument name or '}'");
         parse_accept(p, TOK_COMMA);
@@ -532,7 +542,7 @@ static void check_field(Parser *p, const Field *f, const TypeInfo *type, bool ta
         return;
     if (text_eq(f->type, TEXT("enum")) && !f->values)
         report(p->c, D_ENUM_VALUES, f->pos, NO_HINT, "an enum needs a values list");
-    if (text_eq(f->type, TEXT("vector")) && f->size <= 0)
+    if (text_eq(f->type, TEXT("vector")) && !(f->seen & 2))
         report(p->c, D_VECTOR_SIZE, f->pos, NO_HINT, "a vector should state its size");
     if (text_eq(f->type, TEXT("object")) && !f->has_block)
         report(p->c, D_OBJECT_SCHEMA, f->pos, NO_HINT, "an object field needs a schema");
@@ -578,7 +588,9 @@ static Field *field(Parser *p, bool table)
                "the list brackets come first");
         slice(p, f);
     }
-    if ((p->tok.kind != TOK_IDENT && p->tok.kind != TOK_TEXT) || p->tok.nl) {
+    bool literal =
+        p->tok.kind == TOK_IDENT && word_in("true false null now", p->tok.text); /* reserved */
+    if ((p->tok.kind != TOK_IDENT && p->tok.kind != TOK_TEXT) || p->tok.nl || literal) {
         report(p->c, D_NAME_EXPECTED, p->tok.nl ? f->type_pos : p->tok.pos, NO_HINT,
                "a field needs a name");
         skip_field(p);
@@ -618,7 +630,12 @@ void parse_fields(Parser *p, FieldList *out, bool table)
         uint32_t start = p->tok.off;
         Field *f = NULL;
         if (p->tok.kind == TOK_IDENT) {
+            if (!p->tok.nl && p->last.kind != TOK_LBRACE)
+                report_extension(p->c, p->tok.pos, 4, "a field that does not start its line");
             f = field(p, table);
+        } else if (p->tok.kind == TOK_BANG) {
+            report(p->c, D_CANNOT_DISABLE, p->tok.pos, NO_HINT, "a field cannot be disabled");
+            skip_field(p);
         } else {
             parse_unexpected(p, "a field type or '}'");
             parse_advance(p);

@@ -30,6 +30,12 @@ bool parse_is_word(const Parser *p, const char *word)
     return p->tok.kind == TOK_IDENT && text_eq(p->tok.text, text_from(word));
 }
 
+void parse_no_comment(Parser *p)
+{
+    if (p->tok.comment)
+        report_extension(p->c, p->tok.pos, 1, "a comment above this");
+}
+
 static bool word_accept(Parser *p, const char *word)
 {
     if (!parse_is_word(p, word))
@@ -175,6 +181,12 @@ static const StatementInfo *keyword_here(const Parser *p, Text *keyword)
     return NULL;
 }
 
+bool parse_keyword_here(const Parser *p)
+{
+    Text keyword;
+    return keyword_here(p, &keyword) != NULL;
+}
+
 void parse_recover(Parser *p, uint32_t brace_depth)
 {
     (void)brace_depth;
@@ -190,10 +202,24 @@ void parse_recover(Parser *p, uint32_t brace_depth)
     }
 }
 
+/* "name(" */
+static bool call_behind(const Parser *p, Text words)
+{
+    Lexer copy = p->lx;
+    lex_seek(&copy, p->tok.off + (uint32_t)words.len);
+    Token next = lex_next(&copy);
+    return next.kind == TOK_LPAREN && next.glued;
+}
+
 static void unknown_statement(Parser *p)
 {
     Pos pos = p->tok.pos;
     if (p->tok.kind == TOK_VAR) {
+        if (call_behind(p, dotted_words(p))) {
+            report(p->c, D_CALL_SYNTAX, pos, NO_HINT,
+                   "there are no function calls; use a statement or a filter");
+            return;
+        }
         report(
             p->c, D_UNEXPECTED_TOKEN, pos,
             arena_printf(p->c->a, "var.update $" TEXT_FMT " { value = … }", TEXT_ARG(p->tok.text)),
@@ -229,10 +255,7 @@ static void unknown_statement(Parser *p)
             hint = text_from(known[i].hint);
     if (!hint.ptr)
         hint = hint_near(p->c, statement_nearest(words));
-    Lexer copy = p->lx;
-    lex_seek(&copy, p->tok.off + (uint32_t)words.len);
-    Token next = lex_next(&copy);
-    if (next.kind == TOK_LPAREN && next.glued && !hint.ptr)
+    if (call_behind(p, words) && !hint.ptr)
         report(p->c, D_CALL_SYNTAX, pos, hint,
                "there are no function calls; use a statement or a filter");
     else
@@ -242,37 +265,11 @@ static void unknown_statement(Parser *p)
 
 /* ---- attributes ---- */
 
-static bool in_set(Text set, Text value)
-{
-    set = text_slice(set, 1, set.len - 1);
-    for (size_t at = 0; at <= set.len;) {
-        size_t bar = text_find(set, TEXT("|"), at);
-        size_t end = bar == SIZE_MAX ? set.len : bar;
-        if (text_eq(text_slice(set, at, end), value))
-            return true;
-        at = end + 1;
-    }
-    return false;
-}
-
-static Text set_text(Comp *c, Text set)
-{
-    Buf b = BUF_INIT;
-    for (size_t i = 1; i + 1 < set.len; i++)
-        if (set.ptr[i] == '|')
-            buf_cstr(&b, ", ");
-        else
-            buf_char(&b, set.ptr[i]);
-    Text t = comp_text(c, buf_view(&b));
-    buf_deinit(&b);
-    return t;
-}
-
 static void check_enum(Parser *p, Text name, Text set, const Expr *e)
 {
-    if (e->kind == EX_TEXT && !in_set(set, e->text))
+    if (e->kind == EX_TEXT && !enum_has(set, e->text))
         report(p->c, D_BAD_ENUM, e->pos, NO_HINT, "expected " TEXT_FMT " to be one of " TEXT_FMT,
-               TEXT_ARG(name), TEXT_ARG(set_text(p->c, set)));
+               TEXT_ARG(name), TEXT_ARG(enum_text(p->c, set)));
     else if (e->kind != EX_TEXT && expr_constant(e) && e->kind != EX_BAD)
         report(p->c, D_TYPE_EXPECTED, e->pos, NO_HINT,
                "expected a text for " TEXT_FMT " but found %s", TEXT_ARG(name), expr_kind_name(e));
@@ -395,6 +392,27 @@ static bool any_clause(const Stmt *s)
     return text_eq(s->keyword, TEXT("placeholder")) || text_eq(s->keyword, TEXT("comment"));
 }
 
+/* "$a and $b": a word on the line of a value that starts no argument. */
+static bool word_behind_value(const Parser *p)
+{
+    static const char words[] = "and or is not isnt mod div xor";
+    return p->tok.kind == TOK_IDENT && !p->tok.nl && word_in(words, p->tok.text);
+}
+
+/* The engine knows these at the start of a branch; they say nothing here. */
+static void branch_attrs(Parser *p)
+{
+    while (parse_is_word(p, "description") || parse_is_word(p, "disabled")) {
+        Lexer copy = p->lx;
+        if (lex_next(&copy).kind != TOK_ASSIGN)
+            return;
+        report_extension(p->c, p->tok.pos, 15, "an argument of a branch");
+        parse_advance(p);
+        parse_advance(p);
+        parse_expr(p);
+    }
+}
+
 static void attr(Parser *p, Stmt *s)
 {
     Attr a = {.name = p->tok.text, .pos = p->tok.pos, .clause = -1};
@@ -403,6 +421,11 @@ static void attr(Parser *p, Stmt *s)
             report(p->c, D_CANNOT_DISABLE, p->tok.pos, NO_HINT, "an argument cannot be disabled");
         else
             parse_unexpected(p, "an argument name or '}'");
+        parse_recover(p, 0);
+        return;
+    }
+    if (word_behind_value(p)) {
+        parse_unexpected(p, "a new line");
         parse_recover(p, 0);
         return;
     }
@@ -417,6 +440,8 @@ static void attr(Parser *p, Stmt *s)
                   text_eq(a.name, TEXT("mock"));
     if (clause) {
         a.clause = (int32_t)index;
+        if (clause->extension || !text_eq(a.name, clause->name))
+            report_extension(p->c, a.pos, 15, "this argument");
         a.name = clause->name;
     } else if (!common && !any_clause(s)) {
         report(p->c, D_UNKNOWN_ATTRIBUTE, a.pos, attr_hint(p, s->info, a.name),
@@ -459,6 +484,16 @@ static void unclosed(Parser *p, const char *what, Pos open)
            open.line);
 }
 
+/* Statements whose arguments the platform separates by new lines only. */
+static bool lines_only(Text keyword)
+{
+    static const char *const groups[] = {"debug.", "math.", "storage.", "zip.", "stream."};
+    for (size_t i = 0; i < COUNT_OF(groups); i++)
+        if (text_starts(keyword, text_from(groups[i])))
+            return true;
+    return word_in("throw return precondition array.push", keyword);
+}
+
 void parse_attrs(Parser *p, Stmt *s)
 {
     Pos open = p->tok.pos;
@@ -469,7 +504,10 @@ void parse_attrs(Parser *p, Stmt *s)
         uint32_t start = p->tok.off;
         if (!p->tok.nl && p->last.kind != TOK_COMMA && p->last.kind != TOK_LBRACE)
             report_extension(p->c, p->tok.pos, 5, "arguments separated by blanks");
+        parse_no_comment(p);
         attr(p, s);
+        if (p->tok.kind == TOK_COMMA && lines_only(s->keyword))
+            report_extension(p->c, p->tok.pos, 5, "a comma between arguments of this statement");
         parse_accept(p, TOK_COMMA);
         if (p->tok.off == start && p->tok.kind != TOK_EOF)
             parse_advance(p);
@@ -506,13 +544,17 @@ static void check_required(Parser *p, const Stmt *s)
 
 /* ---- bodies ---- */
 
-void parse_block(Parser *p, Block *out)
+static void block_items(Parser *p, Block *out, bool branch)
 {
     out->pos = p->tok.pos;
     out->given = true;
     if (!parse_enter(p))
         return;
     parse_advance(p);
+    if (branch)
+        branch_attrs(p);
+    if (p->tok.kind == TOK_RBRACE && !p->tok.nl)
+        report_extension(p->c, p->tok.pos, 4, "a block on one line");
     while (p->tok.kind != TOK_RBRACE && p->tok.kind != TOK_EOF) {
         uint32_t start = p->tok.off;
         if (!p->tok.nl)
@@ -528,12 +570,17 @@ void parse_block(Parser *p, Block *out)
     parse_leave(p);
 }
 
-static void body(Parser *p, Block *out)
+void parse_block(Parser *p, Block *out)
+{
+    block_items(p, out, false);
+}
+
+static void body(Parser *p, Block *out, bool branch)
 {
     out->given = true;
     out->pos = p->last.pos;
     if (p->tok.kind == TOK_LBRACE)
-        parse_block(p, out);
+        block_items(p, out, branch);
 }
 
 static void skip_parens(Parser *p)
@@ -623,6 +670,7 @@ static void conditional(Parser *p, Stmt *s)
         Branch b = {.pos = p->tok.pos};
         if (!p->tok.nl)
             report_extension(p->c, b.pos, 4, "a branch that does not start its line");
+        parse_no_comment(p);
         if (parse_is_word(p, "if") || parse_is_word(p, "elseif")) {
             bool is_if = parse_is_word(p, "if");
             if (is_if && s->branches.len)
@@ -644,7 +692,7 @@ static void conditional(Parser *p, Stmt *s)
         } else {
             break;
         }
-        body(p, &b.body);
+        body(p, &b.body, true);
         PUSH(p->c, &s->branches, b);
     }
     if (s->branches.len == 0)
@@ -662,6 +710,8 @@ static void switch_statement(Parser *p, Stmt *s)
     while (parse_is_word(p, "case") || parse_is_word(p, "default")) {
         Branch b = {.pos = p->tok.pos};
         if (parse_is_word(p, "case")) {
+            if (has_default)
+                report_extension(p->c, b.pos, 4, "a case behind default");
             parse_advance(p);
             b.cond = condition(p, "case");
         } else {
@@ -671,7 +721,9 @@ static void switch_statement(Parser *p, Stmt *s)
             has_default = true;
             parse_advance(p);
         }
-        body(p, &b.body);
+        body(p, &b.body, false);
+        if (parse_is_word(p, "break") && (p->tok.nl || !b.cond))
+            report_extension(p->c, p->tok.pos, 4, "a break that does not follow its case");
         b.breaks = word_accept(p, "break");
         PUSH(p->c, &s->branches, b);
     }
@@ -705,7 +757,7 @@ static void loop(Parser *p, Stmt *s)
             report(p->c, D_UNEXPECTED_TOKEN, p->tok.pos, TEXT("each as $x { … }"),
                    "expected 'as' and a variable");
         }
-        body(p, &b.body);
+        body(p, &b.body, false);
         PUSH(p->c, &s->branches, b);
     }
     if (s->branches.len == 0)
@@ -721,16 +773,22 @@ static void try_catch(Parser *p, Stmt *s)
         return;
     for (size_t i = 0; i < 3; i++) {
         Branch b = {.pos = p->tok.pos};
-        if (word_accept(p, parts[i])) {
+        if (parse_is_word(p, parts[i])) {
+            if (!p->tok.nl && i > 0)
+                report_extension(p->c, b.pos, 4, "a branch that does not start its line");
+            parse_no_comment(p);
+            parse_advance(p);
             if (parse_is_word(p, "as") || p->tok.kind == TOK_LPAREN) {
                 report(p->c, D_UNEXPECTED_TOKEN, p->tok.pos, TEXT("the error is $error"),
                        "catch takes no variable");
                 while (p->tok.kind != TOK_LBRACE && p->tok.kind != TOK_EOF && !p->tok.nl)
                     parse_advance(p);
             }
-            body(p, &b.body);
+            body(p, &b.body, false);
         } else if (i == 0) {
             parse_unexpected(p, "a try block");
+        } else if (i == 1) {
+            report_extension(p->c, s->pos, 15, "try_catch without catch");
         }
         PUSH(p->c, &s->branches, b);
     }
@@ -782,13 +840,19 @@ static void operand_expr(Parser *p, Stmt *s)
 
 static void operand_var(Parser *p, Stmt *s)
 {
+    s->operand = expr_new(p, EX_BAD, p->tok.pos);
+    if (p->tok.kind == TOK_LPAREN && p->tok.glued)
+        return; /* reported as a call */
     if (p->tok.kind != TOK_VAR || p->tok.nl) {
         parse_unexpected(p, "a variable");
-        s->operand = expr_new(p, EX_BAD, p->tok.pos);
         return;
     }
     Pos pos = p->tok.pos;
+    if (text_eq(p->tok.text, TEXT("var")))
+        report_extension(p->c, pos, 15, "$var in front of the name");
     s->operand = parse_filters(p, parse_var_path(p));
+    if (s->operand->kind == EX_FILTER)
+        report_extension(p->c, pos, 15, "a filter behind the variable");
     if (text_eq(s->keyword, TEXT("var")) && s->operand->kind != EX_VAR &&
         s->operand->kind != EX_BAD)
         report(p->c, D_VAR_NEEDS_NAME, pos, TEXT("use var.update to set a path"),
@@ -805,8 +869,10 @@ static void operand(Parser *p, Stmt *s)
     snprintf(name, sizeof name, "'%s'", s->info->name);
     switch (s->info->operand) {
     case OPR_NONE:
-        if (text_eq(s->keyword, TEXT("await")) && p->tok.kind == TOK_VAR && !p->tok.nl)
+        if (text_eq(s->keyword, TEXT("await")) && p->tok.kind == TOK_VAR && !p->tok.nl) {
+            report_extension(p->c, p->tok.pos, 15, "an operand of await");
             s->operand = parse_var_path(p);
+        }
         break;
     case OPR_NAME:
     case OPR_NAME_VERB:
@@ -927,6 +993,8 @@ Stmt *parse_statement(Parser *p)
     s->keyword = text_from(info->name);
     s->pos = p->tok.pos;
     s->pos.len = (uint32_t)keyword.len;
+    if ((info->flags & SF_ENGINE) || !text_eq(keyword, s->keyword))
+        report_extension(p->c, s->pos, 15, "this statement");
     lex_seek(&p->lx, p->tok.off + (uint32_t)keyword.len);
     parse_advance(p);
     s->kind = kind_of(s->keyword);
@@ -945,6 +1013,19 @@ Stmt *parse_statement(Parser *p)
     case ST_PLAIN: plain(p, s); break;
     }
     return s;
+}
+
+static bool unknown_test_member(Parser *p)
+{
+    static const Text names[] = {TEXT("description"), TEXT("datasource"), TEXT("input")};
+    Lexer copy = p->lx;
+    if (p->tok.kind != TOK_IDENT || lex_next(&copy).kind != TOK_ASSIGN)
+        return false;
+    report(p->c, D_UNKNOWN_MEMBER, p->tok.pos,
+           hint_near(p->c, text_nearest(p->tok.text, names, COUNT_OF(names))),
+           "'" TEXT_FMT "' is not valid in a test", TEXT_ARG(p->tok.text));
+    parse_advance(p);
+    return true;
 }
 
 void parse_test(Parser *p, Construct *k)
@@ -971,8 +1052,13 @@ void parse_test(Parser *p, Construct *k)
                 a.value = parse_expr(p);
                 PUSH(p->c, &t.attrs, a);
             }
+        } else if (unknown_test_member(p)) {
+            parse_recover(p, 0);
         } else {
             Stmt *s = parse_statement(p);
+            if (s && !text_starts(s->keyword, TEXT("expect.")))
+                report(p->c, D_UNEXPECTED_TOKEN, s->pos, TEXT("use a workflow_test"),
+                       "a test holds only expect statements");
             if (s)
                 PUSH(p->c, &t.body.items, s);
         }

@@ -30,6 +30,8 @@ void prog_inputs(Prog *pr, Construct *k);
 
 /** All checks of one construct that need no code: names, contexts, filters, references. */
 void check_construct(Prog *pr, Construct *k);
+/** Names of tasks, tools, agents, endpoints, channels; variables never read. Part of the above. */
+void check_references(Prog *pr, Construct *k);
 void check_expression(Prog *pr, Expr *e);
 
 bool column_filter(Text name);   /* may stand on a column */

@@ -52,7 +52,7 @@ void prog_resolve(Prog *pr)
         Text key = key_of(pr, k);
         Construct *other = map_get(&pr->names[k->kind], key);
         if (other) {
-            comp_file(pr->c, k->file.ptr);
+            pr->c->file = k->state;
             report(pr->c, D_DUPLICATE_NAME, k->name_pos, NO_HINT,
                    "%s '" TEXT_FMT "' is already defined in " TEXT_FMT,
                    construct_info[k->kind].keyword, TEXT_ARG(k->name), TEXT_ARG(other->file));
@@ -173,6 +173,7 @@ static void add_path_params(Prog *pr, const Construct *k, FieldList *out)
 
 void prog_inputs(Prog *pr, Construct *k)
 {
+    k->declared = k->input;
     if (k->kind == CK_TABLE || k->kind == CK_AGENT)
         return;
     FieldList out = {0};
@@ -185,7 +186,7 @@ void prog_inputs(Prog *pr, Construct *k)
         }
         Construct *table = prog_find(pr, CK_TABLE, f->table);
         if (!table) {
-            comp_file(pr->c, k->file.ptr);
+            pr->c->file = k->state;
             if (f->table.ptr)
                 prog_unknown(pr, CK_TABLE, "table", f->table, f->pos);
             continue;

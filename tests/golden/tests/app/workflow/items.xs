@@ -16,7 +16,7 @@ workflow_test "items" {
     expect.to_throw {
       exception = "Missing var entry"
       stack {
-        var $a { value = $item.id }
+        var $_a { value = $item.id }
       }
     }
     expect.to_throw {
