@@ -7,6 +7,7 @@
 
 #include "core/buf.h"
 #include "frontend/compile.h"
+#include "host/config.h"
 #include "vm/vm.h"
 
 enum { EXIT_OK = 0, EXIT_PROBLEM = 1, EXIT_USAGE = 2 };
@@ -59,6 +60,9 @@ XS_MUST_CHECK bool cli_compile(Arena *arena, char *const *paths, int count,
                                const CompileOptions *how, SourceFile **sources, BundleImage *out);
 /** Verify an image and bind its natives. NULL: the error was printed. */
 XS_MUST_CHECK Program *cli_bind(const BundleImage *image);
+
+/** Serve until a signal; errors are printed. Returns the exit code. */
+int cli_serve(Program *program, const Config *config, char *const *env);
 
 /** DiagSource over a SourceFile array: ctx is the address of the pointer to its first entry. */
 Text cli_source_text(void *ctx, const char *file);

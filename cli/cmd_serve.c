@@ -61,27 +61,30 @@ static void print_ready(void *ctx, const ServerReady *ready)
     fflush(stdout);
 }
 
-static bool serve(const Config *config, char *const *paths, int count)
+int cli_serve(Program *program, const Config *config, char *const *env)
+{
+    ServerOptions options = {.config = config,
+                             .program = program,
+                             .static_plugins = static_plugins,
+                             .compile_expr = cli_compile_expr,
+                             .env = env,
+                             .on_ready = print_ready};
+    xs_error err;
+    if (server_run(&options, &err))
+        return EXIT_OK;
+    cli_error(&err);
+    return err.code == XS_E_CONFIG ? EXIT_USAGE : EXIT_PROBLEM;
+}
+
+static int serve(const Config *config, char *const *paths, int count)
 {
     Arena arena;
     arena_init(&arena, 0);
     Program *program = cli_load_program(&arena, paths, count, false);
-    bool ok = program != NULL;
-    if (ok) {
-        ServerOptions options = {.config = config,
-                                 .program = program,
-                                 .static_plugins = static_plugins,
-                                 .compile_expr = cli_compile_expr,
-                                 .env = environ,
-                                 .on_ready = print_ready};
-        xs_error err;
-        ok = server_run(&options, &err);
-        if (!ok)
-            cli_error(&err);
-        program_unref(program);
-    }
+    int code = program ? cli_serve(program, config, environ) : EXIT_PROBLEM;
+    program_unref(program);
     arena_deinit(&arena);
-    return ok;
+    return code;
 }
 
 int cmd_serve(int argc, char **argv)
@@ -101,7 +104,7 @@ int cmd_serve(int argc, char **argv)
     else if (argc < 2)
         code = cli_usage("serve", "name the program to serve: a folder or an .xsb bundle");
     else
-        code = serve(&config, argv + 1, argc - 1) ? EXIT_OK : EXIT_PROBLEM;
+        code = serve(&config, argv + 1, argc - 1);
     config_deinit(&config);
     return code;
 }

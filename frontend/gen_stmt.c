@@ -1198,34 +1198,16 @@ static Text proc_name(Prog *pr, const Construct *k)
     return name;
 }
 
-static const Expr *pair_value(const Expr *map, const char *key)
+/* A job's own code ends with the input of its main function; xs run calls pre, this, main, post. */
+static void job_input(Gen *g)
 {
-    for (size_t i = 0; map && map->kind == EX_MAP && i < map->pairs.len; i++)
-        if (text_eq(map->pairs.ptr[i].text, text_from(key)))
-            return map->pairs.ptr[i].value;
-    return NULL;
-}
-
-/* pre, main and post of run.job: calls of functions. Returns the register of the result. */
-static int job_call(Gen *g, const char *member)
-{
-    const Member *m = construct_member(g->k, member);
-    const Expr *name = m ? pair_value(m->value, "name") : NULL;
-    const Expr *input = m ? pair_value(m->value, "input") : NULL;
-    const Construct *f =
-        name && name->kind == EX_TEXT ? prog_find(g->pr, CK_FUNCTION, name->text) : NULL;
-    int t = gen_temp(g), in = gen_temp(g);
-    emit_abc(g, OP_LOADNULL, t, 0, 0);
-    if (!f)
-        return t;
-    for (size_t i = 0; i < m->value->pairs.len; i++)
-        if (m->value->pairs.ptr[i].value == input && input)
-            gen_expr(g, m->value->pairs.ptr[i].value, in);
-    if (!input)
-        emit_abx(g, OP_NEWMAP, in, 0);
-    g->pos = m->pos;
-    emit_extra(g, OP_CALLD, t, in, 0, f->proc);
-    return t;
+    const Member *m = construct_member(g->k, "main");
+    int t = gen_temp(g);
+    emit_abx(g, OP_NEWMAP, t, 0);
+    for (size_t i = 0; m && m->value && m->value->kind == EX_MAP && i < m->value->pairs.len; i++)
+        if (text_eq(m->value->pairs.ptr[i].text, TEXT("input")))
+            gen_expr(g, m->value->pairs.ptr[i].value, t);
+    emit_abc(g, OP_RET, t, 0, 0);
 }
 
 static bool predefined_input(const Construct *k)
@@ -1256,8 +1238,6 @@ bool gen_construct(Prog *pr, Emit *em, const Construct *k, ProcImage *out)
     } else if (g.ninputs) {
         emit_abc(&g, OP_BIND, 0, 0, 0);
     }
-    if (job)
-        job_call(&g, "pre");
     Block stack = k->stack;
     gen_block(&g, &stack);
     g.pos = k->pos;
@@ -1271,9 +1251,7 @@ bool gen_construct(Prog *pr, Emit *em, const Construct *k, ProcImage *out)
         emit_abc(&g, OP_RET, g.fixed, 0, 0);
         g.most = g.most > g.fixed ? g.most : g.fixed + 1;
     } else if (job) {
-        int t = job_call(&g, "main");
-        job_call(&g, "post");
-        emit_abc(&g, OP_RET, t, 0, 0);
+        job_input(&g);
     } else {
         emit_abc(&g, OP_RETNULL, 0, 0, 0);
     }

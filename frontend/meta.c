@@ -364,10 +364,41 @@ static const Const *addon(Comp *c, const Construct *k)
     return m;
 }
 
-static const Const *job(Comp *c, const Construct *k)
+/* {"proc": of the function, "as"?} of pre, main or post; NULL = there is none. */
+static const Const *job_part(Prog *pr, const Construct *k, const char *member)
 {
+    Comp *c = pr->c;
+    const Member *given = construct_member(k, member);
+    const Construct *f = NULL;
+    Const *m = k_map(c);
+    for (size_t i = 0;
+         given && given->value && given->value->kind == EX_MAP && i < given->value->pairs.len;
+         i++) {
+        const Pair *p = &given->value->pairs.ptr[i];
+        if (!p->value || p->value->kind != EX_TEXT)
+            continue;
+        if (text_eq(p->text, TEXT("name")))
+            f = prog_find(pr, CK_FUNCTION, p->value->text);
+        else if (text_eq(p->text, TEXT("as")))
+            k_set_text(c, m, "as", p->value->text);
+    }
+    if (f)
+        set_proc(c, m, f);
+    return f ? m : NULL;
+}
+
+static const Const *job(Prog *pr, const Construct *k)
+{
+    static const char *const parts[] = {"pre", "main", "post"};
+    Comp *c = pr->c;
     Const *m = named(c, k);
     set_proc(c, m, k);
+    k_set_text(c, m, "file", k->file);
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        const Const *part = job_part(pr, k, parts[i]);
+        if (part)
+            k_set(c, m, text_from(parts[i]), part);
+    }
     k_set_bool(c, m, "service", k->kind == CK_RUN_SERVICE);
     copy_member(c, m, k, "env");
     return m;
@@ -398,7 +429,7 @@ const Const *meta_program(Prog *pr, Text name, const Const *tests)
         case CK_MIDDLEWARE: k_set(c, middlewares, k->name, middleware(c, k)); break;
         case CK_ADDON: k_set(c, addons, k->name, addon(c, k)); break;
         case CK_RUN_JOB:
-        case CK_RUN_SERVICE: k_push(c, jobs, job(c, k)); break;
+        case CK_RUN_SERVICE: k_push(c, jobs, job(pr, k)); break;
         case CK_REALTIME_SERVER: k_push(c, servers, realtime_server(c, k)); break;
         case CK_CHANNEL: k_push(c, server_channels, server_channel(c, k)); break;
         case CK_MESSAGE: k_push(c, messages, message(c, k)); break;

@@ -1,8 +1,11 @@
 /* run.c - the services of the host without its loop: used by xs run and tests. */
 #include "host/run.h"
 
+#include <time.h>
+
 #include "core/json.h"
 #include "core/text.h"
+#include "host/boot.h"
 #include "stdlib/db/db.h"
 #include "vm/convert.h"
 #include "vm/heap.h"
@@ -88,32 +91,76 @@ static bool take_error(Fiber *f, Buf *err_json, Buf *out_json, xs_error *err)
     return false;
 }
 
-static bool call(Run *r, uint32_t proc, const Const *input, Buf *out_json, Buf *err_json,
-                 xs_error *err)
+static Fiber *run_fiber(Run *r, bool timed)
 {
     const Config *c = r->opt->config;
     Limits limits = {.steps = (uint64_t)c->steps,
                      .heap_bytes = (size_t)c->heap_bytes,
                      .depth = (uint32_t)c->call_depth,
-                     .deadline_ms = service_now_ms() + c->request_timeout_ms};
+                     .deadline_ms = timed ? service_now_ms() + c->request_timeout_ms : 0};
     Fiber *f = fiber_new(r->program, &r->services, &r->context, &limits);
+    if (f && r->opt->trace)
+        fiber_set_trace(f, r->opt->trace, r->opt->trace_ctx);
+    return f;
+}
+
+static bool no_memory(xs_error *err)
+{
+    return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
+}
+
+/* Call a procedure; input is consumed, *out borrowed until the next call. False: err set or the
+ * fiber has ended in an error. */
+static bool step(Fiber *f, int64_t proc, Value input, Value *out, FiberState *state, xs_error *err)
+{
+    *state = FIBER_READY;
+    if (input.kind == V_UNSET)
+        return heap_fail(fiber_heap(f), err);
+    if (!fiber_call(f, proc < 0 ? UINT32_MAX : (uint32_t)proc, input, err))
+        return false;
+    *state = fiber_run(f);
+    if (*state == FIBER_PARKED)
+        return xs_fail(err, XS_E_UNSUPPORTED, XS_NO_POS,
+                       "the function waits for something only a server has");
+    *out = *state == FIBER_DONE ? fiber_result(f) : val_unset();
+    return *state == FIBER_DONE;
+}
+
+static bool call(Run *r, uint32_t proc, const Const *input, Buf *out_json, Buf *err_json,
+                 xs_error *err)
+{
+    Fiber *f = run_fiber(r, true);
     if (!f)
-        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
-    Value v = input ? val_from_const(fiber_heap(f), input) : val_null();
-    bool ok = v.kind == V_UNSET ? heap_fail(fiber_heap(f), err) : fiber_call(f, proc, v, err);
-    if (ok) {
-        FiberState state = fiber_run(f);
-        if (state == FIBER_DONE)
-            ok = val_write_json(fiber_result(f), out_json) ||
-                 xs_fail(err, XS_E_NOMEM, XS_NO_POS, "The response could not be written");
-        else if (state == FIBER_ERROR)
-            ok = take_error(f, err_json, out_json, err);
-        else
-            ok = xs_fail(err, XS_E_UNSUPPORTED, XS_NO_POS,
-                         "the function waits for something only a server has");
-    }
+        return no_memory(err);
+    FiberState state;
+    Value out;
+    bool ok =
+        step(f, proc, input ? val_from_const(fiber_heap(f), input) : val_null(), &out, &state, err);
+    if (ok)
+        ok = val_write_json(out, out_json) ||
+             xs_fail(err, XS_E_NOMEM, XS_NO_POS, "The response could not be written");
+    else if (state == FIBER_ERROR)
+        ok = take_error(f, err_json, out_json, err);
     fiber_free(f);
     return ok;
+}
+
+static void init_run(Run *r, Program *program, const RunOptions *opt)
+{
+    *r = (Run){.program = program, .opt = opt};
+    arena_init(&r->arena, 0);
+    log_parse_level(opt->config->log_level, &r->log.level);
+    r->log.json = text_eq(opt->config->log_format, TEXT("json"));
+}
+
+static bool read_input(Run *r, Text json, xs_error *err)
+{
+    if (!json.len)
+        return true;
+    r->context.raw_input = json_parse(&r->arena, json, err);
+    return r->context.raw_input &&
+           (r->context.raw_input->kind == C_MAP ||
+            xs_fail(err, XS_E_BAD_JSON, XS_NO_POS, "the input must be a JSON object"));
 }
 
 bool run_function(Program *program, const RunOptions *opt, Text name, Text input_json,
@@ -123,20 +170,102 @@ bool run_function(Program *program, const RunOptions *opt, Text name, Text input
     if (proc == UINT32_MAX)
         return xs_fail(err, XS_E_NOTFOUND, XS_NO_POS, "the program has no function '" TEXT_FMT "'",
                        TEXT_ARG(name));
-    Run r = {.program = program, .opt = opt};
-    arena_init(&r.arena, 0);
-    log_parse_level(opt->config->log_level, &r.log.level);
-    r.log.json = text_eq(opt->config->log_format, TEXT("json"));
-    const Const *input = NULL;
-    bool ok = true;
-    if (input_json.len) {
-        input = json_parse(&r.arena, input_json, err);
-        ok = input != NULL;
-        if (ok && input->kind != C_MAP)
-            ok = xs_fail(err, XS_E_BAD_JSON, XS_NO_POS, "the input must be a JSON object");
+    Run r;
+    init_run(&r, program, opt);
+    bool ok = open_run(&r, err) && read_input(&r, input_json, err) &&
+              call(&r, proc, r.context.raw_input, out_json, err_json, err);
+    close_run(&r);
+    return ok;
+}
+
+/* ---- jobs ---- */
+
+static double seconds(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+typedef struct JobRun {
+    Run *run;
+    Fiber *f;
+    Value named, main; /* {as: value}, V_UNSET = no part has `as` */
+    FiberState state;
+} JobRun;
+
+/* pre, main or post when the job has it. */
+static bool job_part(JobRun *j, const Const *job, const char *name, Value input, Value *out,
+                     xs_error *err)
+{
+    Heap *h = fiber_heap(j->f);
+    const Const *part = const_get(job, name);
+    Text as = const_get_text(part, "as");
+    *out = val_unset();
+    if (!part) {
+        val_unref(h, input);
+        return true;
     }
-    r.context.raw_input = input;
-    ok = ok && open_run(&r, err) && call(&r, proc, input, out_json, err_json, err);
+    if (!step(j->f, const_int_of(const_get(part, "proc"), -1), input, out, &j->state, err))
+        return false;
+    val_ref(*out);
+    if (!as.ptr)
+        return true;
+    if (j->named.kind == V_UNSET)
+        j->named = map_new(h, 2);
+    return j->named.kind == V_MAP && map_set_text(h, &j->named, as, val_ref(*out))
+               ? true
+               : heap_fail(h, err);
+}
+
+static bool job_steps(JobRun *j, const Const *job, RunTimes *t, xs_error *err)
+{
+    Heap *h = fiber_heap(j->f);
+    Value ignored, input;
+    double start = seconds();
+    if (!job_part(j, job, "pre", map_new(h, 0), &ignored, err) ||
+        !step(j->f, const_int_of(const_get(job, "proc"), -1), val_null(), &input, &j->state, err))
+        return false;
+    val_ref(input);
+    if (j->run->context.raw_input)
+        input = val_from_const(h, j->run->context.raw_input);
+    t->pre_s = seconds() - start;
+    if (!job_part(j, job, "main", input, &j->main, err))
+        return false;
+    t->main_s = seconds() - start - t->pre_s;
+    bool ok = job_part(j, job, "post", map_new(h, 0), &ignored, err);
+    t->post_s = seconds() - start - t->pre_s - t->main_s;
+    return ok;
+}
+
+static bool job_call(Run *r, const Const *job, RunTimes *t, Buf *out_json, Buf *err_json,
+                     xs_error *err)
+{
+    JobRun j = {.run = r, .f = run_fiber(r, false)};
+    if (!j.f)
+        return no_memory(err);
+    bool ok = job_steps(&j, job, t, err);
+    if (ok)
+        ok = val_write_json(j.named.kind == V_MAP ? j.named : j.main, out_json) ||
+             xs_fail(err, XS_E_NOMEM, XS_NO_POS, "The response could not be written");
+    else if (j.state == FIBER_ERROR)
+        ok = take_error(j.f, err_json, out_json, err);
+    fiber_free(j.f);
+    return ok;
+}
+
+bool run_job(Program *program, const RunOptions *opt, const Const *job, Text input_json,
+             RunTimes *times, Buf *out_json, Buf *err_json, xs_error *err)
+{
+    double start = seconds();
+    Run r;
+    *times = (RunTimes){0};
+    init_run(&r, program, opt);
+    bool ok =
+        open_run(&r, err) && boot_check_env(r.env, job, err) && read_input(&r, input_json, err);
+    times->boot_s = seconds() - start;
+    ok = ok && job_call(&r, job, times, out_json, err_json, err);
+    times->total_s = seconds() - start;
     close_run(&r);
     return ok;
 }

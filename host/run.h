@@ -11,6 +11,8 @@ typedef struct RunOptions {
     CompileExprFn compile_expr;
     char *const *env;
     const Const *auth; /* $auth; NULL = none */
+    TraceFn trace;     /* told of every instruction; may be NULL */
+    void *trace_ctx;
 } RunOptions;
 
 /**
@@ -23,5 +25,21 @@ typedef struct RunOptions {
  */
 XS_MUST_CHECK bool run_function(Program *program, const RunOptions *opt, Text name, Text input_json,
                                 Buf *out_json, Buf *err_json, xs_error *err);
+
+typedef struct RunTimes {
+    double boot_s, pre_s, main_s, post_s, total_s;
+} RunTimes;
+
+/**
+ * Run a job: its pre, stack, main and post, one after the other on one database, without a
+ * deadline.
+ * @param job         row of "jobs" of the bundle's metadata
+ * @param input_json  instead of the input of main; empty = that
+ * @param out_json    gets what main gives, or {name: value} when a part has `as`
+ * @return as run_function; also XS_E_CONFIG: an environment value of the job's list is not set
+ */
+XS_MUST_CHECK bool run_job(Program *program, const RunOptions *opt, const Const *job,
+                           Text input_json, RunTimes *times, Buf *out_json, Buf *err_json,
+                           xs_error *err);
 
 #endif

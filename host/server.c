@@ -9,6 +9,7 @@
 
 #include "core/mem.h"
 #include "core/text.h"
+#include "host/boot.h"
 #include "host/carriers.h"
 #include "host/door.h"
 #include "host/files.h"
@@ -262,6 +263,8 @@ static bool start_program(Server *s, xs_error *err)
     s->service.hub = s->hub;
     s->service.compile_expr = s->opt->compile_expr;
     if (!service_open_outside(&s->service, c, err))
+        return false;
+    if (!boot_service(s->opt->program, &s->service, s->space, s->db, c, err))
         return false;
     PoolOptions pool = {.program = s->opt->program,
                         .config = c,

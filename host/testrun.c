@@ -332,6 +332,19 @@ static uint64_t seed_of(const TestRun *r, const TestCase *t)
     return r->opt->seed ^ h;
 }
 
+/* A test that wrote nothing leaves nothing to put back. */
+static bool restore(TestWorker *w, xs_error *err)
+{
+    DbStats stats;
+    if (!w->pool)
+        return true;
+    dbpool_stats(w->pool, &stats);
+    if (stats.writes == w->clean.writes && stats.commits == w->clean.commits)
+        return true;
+    w->clean = stats;
+    return dbpool_restore(w->pool, w->run->image, w->run->image_len, err);
+}
+
 /* Clock, random numbers, events, log and database as every test finds them. */
 static bool begin_test(TestWorker *w, const TestCase *t, xs_error *err)
 {
@@ -372,7 +385,7 @@ static bool begin_test(TestWorker *w, const TestCase *t, xs_error *err)
     if (source.len && !text_eq(source, TEXT("test")))
         return xs_fail(err, XS_E_BADREQUEST, XS_NO_POS, "unknown data source '" TEXT_FMT "'",
                        TEXT_ARG(source));
-    return !w->pool || dbpool_restore(w->pool, r->image, r->image_len, err);
+    return restore(w, err);
 }
 
 static double seconds(void)
@@ -423,14 +436,22 @@ static bool open_database(TestWorker *w, xs_error *err)
     DbOptions opt = {.synchronous_off = true, .log = quiet_migration};
     w->pool = dbpool_open(":memory:", tables, &opt, err);
     w->db = w->pool ? db_open(w->pool, NULL, NULL, err) : NULL;
+    if (w->pool)
+        dbpool_stats(w->pool, &w->clean);
     return w->db && (r->image || dbpool_snapshot(w->pool, &r->image, &r->image_len, err));
 }
 
 static bool worker_init(TestWorker *w, TestRun *r, xs_error *err)
 {
     w->run = r;
-    w->base = (ServiceCtx){&r->service, NULL, NULL};
+    w->service.log = &r->quiet;
+    w->service.auth = r->auth;
+    w->service.env = r->env;
+    w->service.compile_expr = r->opt->compile_expr;
+    w->base = (ServiceCtx){&w->service, NULL, NULL};
     arena_init(&w->arena, 0);
+    if (!service_open_outside(&w->service, &r->config, err))
+        return false;
     if (r->hits && !(w->hits = hits_new(r->program)))
         return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
     if (!open_database(w, err))
@@ -452,6 +473,7 @@ static void worker_deinit(TestWorker *w)
     hits_free(w->run->program, w->hits);
     db_close(w->db);
     dbpool_close(w->pool);
+    outside_free(w->service.outside);
     arena_deinit(&w->arena);
     VEC_DEINIT(&w->events);
     buf_deinit(&w->log);
@@ -581,8 +603,6 @@ TestRun *testrun_new(Program *program, const TestRunOptions *opt, xs_error *err)
     if (ok && opt->coverage && !(r->hits = hits_new(program)))
         ok = xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
     r->quiet.level = LEVEL_ERROR;
-    r->service = (ServiceEnv){
-        .log = &r->quiet, .auth = r->auth, .env = r->env, .compile_expr = opt->compile_expr};
     if (ok)
         return r;
     testrun_free(r);

@@ -10,11 +10,13 @@
 
 typedef struct TestWorker {
     ServiceCtx base; /* first: what service.c makes of Services.ctx */
+    ServiceEnv service;
     TestRun *run;
     pthread_t thread;
     bool started;
     DbPool *pool; /* NULL = the program has no tables */
     Db *db;
+    DbStats clean; /* when the database was last as it should be */
     Services services;
     uint8_t **hits; /* per procedure and row of its line table; NULL = no coverage */
 
@@ -40,7 +42,6 @@ struct TestRun {
     EnvVars *env;
     Auth *auth;
     Log quiet;
-    ServiceEnv service;
     Config config; /* the given one, without a database file */
     char *image;   /* of a database as every test finds it */
     size_t image_len;

@@ -162,6 +162,8 @@ static void forget_last_run(Fiber *f)
     val_unref(f->heap, f->result);
     f->result = val_unset();
     f->state = FIBER_READY;
+    f->steps_used = 0;
+    begin_slice(f);
 }
 
 static bool begin_call(Fiber *f, uint32_t proc, Value input)

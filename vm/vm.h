@@ -66,7 +66,8 @@ Heap *fiber_heap(Fiber *f);
 const Services *fiber_services(Fiber *f);
 const RunContext *fiber_run_context(Fiber *f);
 Program *fiber_program(Fiber *f);
-/** Begin a procedure with an input object (consumed; V_NULL = none). Then fiber_run. */
+/** Begin a procedure with an input object (consumed; V_NULL = none) and a whole budget of steps.
+ * Then fiber_run. */
 XS_MUST_CHECK bool fiber_call(Fiber *f, uint32_t proc, Value input, xs_error *err);
 /** Run until it ends or parks. */
 FiberState fiber_run(Fiber *f);

@@ -56,6 +56,11 @@ NativeResult op_util_sleep(Call *c)
     double seconds = val_as_double(n);
     if (!(seconds > 0))
         return NATIVE_OK;
+    const Services *s = c->services;
+    if (s->test) { /* nobody waits in a test: its clock moves */
+        s->test->set_time(s->ctx, s->now_ms(s->ctx) + (int64_t)(fmin(seconds, 1e10) * 1000));
+        return NATIVE_OK;
+    }
     Wait *w = mem_zalloc(1, sizeof *w);
     if (!w) {
         call_fail(c, XS_E_NOMEM, NULL);

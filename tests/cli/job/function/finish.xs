@@ -1,0 +1,6 @@
+function "finish" {
+  stack {
+    debug.log { value = "bye" }
+  }
+  response = 1
+}

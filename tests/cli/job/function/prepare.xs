@@ -1,0 +1,8 @@
+function "prepare" {
+  stack {
+    db.add "log" {
+      data = {text: "prepared"}
+    }
+  }
+  response = null
+}

@@ -1,0 +1,7 @@
+table "log" {
+  schema {
+    int id
+    text text
+  }
+  index = [{type: "primary", field: [{name: "id"}]}]
+}

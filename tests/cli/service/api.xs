@@ -1,0 +1,3 @@
+api_group "c" {
+  canonical = "c"
+}

@@ -1,0 +1,8 @@
+function "fill" {
+  stack {
+    db.add "visitor" {
+      data = {name: $env.WHO}
+    }
+  }
+  response = null
+}

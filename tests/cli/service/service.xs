@@ -1,0 +1,4 @@
+run.service "counter" {
+  pre = {name: "fill"}
+  env = ["WHO"]
+}

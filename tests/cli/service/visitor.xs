@@ -1,0 +1,7 @@
+table "visitor" {
+  schema {
+    int id
+    text name
+  }
+  index = [{type: "primary", field: [{name: "id"}]}]
+}
