@@ -328,7 +328,10 @@ static void stream_forget(void *ctx)
 
 bool service_open_outside(ServiceEnv *e, const Config *c, xs_error *err)
 {
-    const OutsideOptions opt = {.cache_bytes = (size_t)c->cache_bytes, .redis_url = c->redis_url};
+    const OutsideOptions opt = {.cache_bytes = (size_t)c->cache_bytes,
+                                .redis_url = c->redis_url,
+                                .http_allow_private = c->http_allow_private,
+                                .http_max_bytes = (size_t)c->http_max_response};
     e->outside = outside_new(&opt, err);
     return e->outside != NULL;
 }

@@ -3,6 +3,7 @@
 
 #include "core/mem.h"
 #include "stdlib/cache/cache.h"
+#include "stdlib/http/client.h"
 
 Outside *outside_new(const OutsideOptions *opt, xs_error *err)
 {
@@ -13,7 +14,9 @@ Outside *outside_new(const OutsideOptions *opt, xs_error *err)
     }
     o->opt = *opt;
     o->io = io_new(err);
-    bool ok = o->io && (o->cache = cache_new(opt->cache_bytes, err)) &&
+    const HttpClientOptions http = {opt->http_allow_private, opt->http_max_bytes};
+    bool ok = o->io && (o->http = http_client_new(o->io, &http, err)) &&
+              (o->cache = cache_new(opt->cache_bytes, err)) &&
               (!opt->redis_url.len || (o->redis = redis_new(o->io, opt->redis_url, err)));
     if (ok)
         return o;
@@ -32,6 +35,7 @@ void outside_free(Outside *o)
     if (!o)
         return;
     io_free(o->io);
+    http_client_free(o->http);
     redis_free(o->redis);
     cache_free(o->cache);
     mem_free(o);

@@ -8,6 +8,8 @@
 typedef struct OutsideOptions {
     size_t cache_bytes; /* of the cache in this process */
     Text redis_url;     /* len 0 = that cache */
+    bool http_allow_private;
+    size_t http_max_bytes; /* of one response */
 } OutsideOptions;
 
 typedef struct Outside {
@@ -15,6 +17,7 @@ typedef struct Outside {
     Io *io;
     struct Cache *cache;
     struct Redis *redis; /* NULL = cache */
+    struct HttpClient *http;
 } Outside;
 
 /** opt is copied; its texts must outlive it. Errors: XS_E_NOMEM, XS_E_IO. */

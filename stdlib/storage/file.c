@@ -1,0 +1,136 @@
+/* file.c - file handles and what kind of content they have. */
+#include "stdlib/storage/file.h"
+
+#include "core/text.h"
+#include "vm/obj.h"
+
+static const char type[] = "file";
+
+static void file_free(Heap *h, HandleObj *self)
+{
+    if (self->ptr) {
+        val_unref(h, val_obj(V_TEXT, self->ptr));
+        self->ptr = NULL;
+    }
+}
+
+Text mime_of(Text name, Text data)
+{
+    static const struct {
+        const char *mark;
+        size_t len;
+        const char *mime;
+    } marks[] = {
+        {"\xff\xd8\xff", 3, "image/jpeg"},
+        {"\x89PNG\r\n\x1a\n", 8, "image/png"},
+        {"GIF87a", 6, "image/gif"},
+        {"GIF89a", 6, "image/gif"},
+        {"%PDF-", 5, "application/pdf"},
+        {"PK\3\4", 4, "application/zip"},
+        {"\x1f\x8b", 2, "application/gzip"},
+        {"OggS", 4, "audio/ogg"},
+        {"ID3", 3, "audio/mpeg"},
+        {"\x1a\x45\xdf\xa3", 4, "video/webm"},
+    };
+    static const char *const endings[][2] = {
+        {".txt", "text/plain"},
+        {".csv", "text/csv"},
+        {".html", "text/html"},
+        {".htm", "text/html"},
+        {".css", "text/css"},
+        {".js", "text/javascript"},
+        {".json", "application/json"},
+        {".xml", "application/xml"},
+        {".svg", "image/svg+xml"},
+        {".md", "text/markdown"},
+        {".pdf", "application/pdf"},
+        {".zip", "application/zip"},
+        {".png", "image/png"},
+        {".jpg", "image/jpeg"},
+        {".jpeg", "image/jpeg"},
+        {".gif", "image/gif"},
+        {".webp", "image/webp"},
+        {".mp3", "audio/mpeg"},
+        {".wav", "audio/wav"},
+        {".mp4", "video/mp4"},
+        {".webm", "video/webm"},
+        {".yaml", "application/yaml"},
+        {".ics", "text/calendar"},
+        {".docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"},
+        {".xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"},
+    };
+    if (data.len > 12 && memcmp(data.ptr, "RIFF", 4) == 0)
+        return memcmp(data.ptr + 8, "WEBP", 4) == 0 ? TEXT("image/webp") : TEXT("audio/wav");
+    if (data.len > 12 && memcmp(data.ptr + 4, "ftyp", 4) == 0)
+        return TEXT("video/mp4");
+    Text lower = text_slice(name, name.len > 6 ? name.len - 6 : 0, name.len);
+    char end[8];
+    for (size_t i = 0; i < lower.len; i++)
+        end[i] =
+            lower.ptr[i] >= 'A' && lower.ptr[i] <= 'Z' ? (char)(lower.ptr[i] | 32) : lower.ptr[i];
+    Text ending = {end, lower.len};
+    bool office = text_ends(ending, TEXT(".docx")) || text_ends(ending, TEXT(".xlsx"));
+    for (size_t i = 0; !office && i < COUNT_OF(marks); i++)
+        if (text_starts(data, (Text){marks[i].mark, marks[i].len}))
+            return text_from(marks[i].mime);
+    for (size_t i = 0; i < COUNT_OF(endings); i++)
+        if (text_ends(ending, text_from(endings[i][0])))
+            return text_from(endings[i][1]);
+    return utf8_valid(data) ? TEXT("text/plain") : TEXT("application/octet-stream");
+}
+
+static bool describe(Heap *h, HandleObj *f, Text name, Text mime)
+{
+    Value v = map_new(h, 3);
+    bool ok = v.kind == V_MAP && map_set_text(h, &v, TEXT("name"), text_new(h, name)) &&
+              map_set_text(h, &v, TEXT("size"), val_int(f->n)) &&
+              map_set_text(h, &v, TEXT("mime"), text_new(h, mime));
+    if (!ok) {
+        val_unref(h, v);
+        return false;
+    }
+    f->value = v;
+    return true;
+}
+
+Value file_new(Heap *h, Text name, Text mime, Value data)
+{
+    if (data.kind != V_TEXT) {
+        val_unref(h, data);
+        return val_unset();
+    }
+    Value v = handle_new(h, type, data.text, file_free);
+    if (v.kind == V_UNSET) {
+        val_unref(h, data);
+        return v;
+    }
+    Text bytes = val_text_view(data);
+    v.handle->n = (int64_t)bytes.len;
+    if (describe(h, v.handle, name, mime.len ? mime : mime_of(name, bytes)))
+        return v;
+    val_unref(h, v);
+    return val_unset();
+}
+
+bool file_view(Value v, FileView *out)
+{
+    if (v.kind != V_HANDLE || strcmp(v.handle->type, type) != 0 || !v.handle->ptr)
+        return false;
+    Value name = map_get_cstr(v.handle->value, "name"),
+          mime = map_get_cstr(v.handle->value, "mime");
+    *out = (FileView){.name = name.kind == V_TEXT ? val_text_view(name) : TEXT(""),
+                      .mime = mime.kind == V_TEXT ? val_text_view(mime) : TEXT(""),
+                      .data = val_text_view(val_obj(V_TEXT, v.handle->ptr))};
+    return true;
+}
+
+bool file_set_data(Heap *h, Value file, Value data)
+{
+    if (data.kind != V_TEXT)
+        return false;
+    HandleObj *f = file.handle;
+    val_unref(h, val_obj(V_TEXT, f->ptr));
+    f->ptr = data.text;
+    f->n = (int64_t)data.text->len;
+    return map_set_text(h, &f->value, TEXT("size"), val_int(f->n));
+}
