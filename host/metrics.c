@@ -14,6 +14,41 @@ static void single(Buf *out, const char *name, const char *type, const char *hel
     buf_printf(out, "%s %llu\n", name, (unsigned long long)value);
 }
 
+/* micro: the values are microseconds and shown in seconds. */
+static void histogram(Buf *out, const char *name, const char *help, const Buckets *b, bool micro)
+{
+    double unit = micro ? 1e6 : 1;
+    uint64_t sum = 0;
+    head(out, name, "histogram", help);
+    for (unsigned i = 0; i <= BUCKETS_COUNT; i++) {
+        sum += atomic_load_explicit(&b->counts[i], memory_order_relaxed);
+        if (i < BUCKETS_COUNT)
+            buf_printf(out, "%s_bucket{le=\"%g\"} %llu\n", name, (double)buckets_bound(i) / unit,
+                       (unsigned long long)sum);
+    }
+    buf_printf(out, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.6f\n%s_count %llu\n", name,
+               (unsigned long long)sum, name,
+               (double)atomic_load_explicit(&b->sum, memory_order_relaxed) / unit, name,
+               (unsigned long long)sum);
+}
+
+static void closes(Buf *out, const HubStats *hub)
+{
+    static const int codes[] = {
+#define CLOSE(code) code,
+#include "host/hub/counters.def"
+    };
+    const char *name = "xs_hub_closed_total";
+    head(out, name, "counter", "Connections ended, by WebSocket close code");
+    for (unsigned i = 0; i < HUB_CLOSED_COUNT; i++) {
+        if (codes[i])
+            buf_printf(out, "%s{code=\"%d\"} %llu\n", name, codes[i],
+                       (unsigned long long)hub->closed[i]);
+        else
+            buf_printf(out, "%s{code=\"other\"} %llu\n", name, (unsigned long long)hub->closed[i]);
+    }
+}
+
 typedef struct TransportMetric {
     size_t offset;
     const char *name, *type, *help;
@@ -44,7 +79,6 @@ void metrics_write(const MetricsInput *in, Buf *out)
 #define METRIC(field, name, type, help)                                                            \
     single(out, name, #type, help, atomic_load_explicit(&in->host->field, memory_order_relaxed));
 #include "host/metrics.def"
-#undef METRIC
     const struct {
         const char *name, *type, *help;
         uint64_t value;
@@ -61,7 +95,6 @@ void metrics_write(const MetricsInput *in, Buf *out)
         {"xs_hub_channels", "gauge", "Live channels", in->hub.channels},
 #define COUNTER(field, name, type, help) {name, #type, help, in->hub.field},
 #include "host/hub/counters.def"
-#undef COUNTER
         {"xs_db_reads_total", "counter", "Database reads", in->db.reads},
         {"xs_db_writes_total", "counter", "Database writes", in->db.writes},
         {"xs_db_commits_total", "counter", "Database commits; fewer than writes when grouped",
@@ -69,6 +102,16 @@ void metrics_write(const MetricsInput *in, Buf *out)
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         single(out, rows[i].name, rows[i].type, rows[i].help, rows[i].value);
+#define HISTOGRAM(field, name, help) histogram(out, name, help, &in->host->field, true);
+#include "host/metrics.def"
+    if (in->hub.deliver_us)
+        histogram(out, "xs_publish_deliver_seconds",
+                  "From publishing an event to its last write on a transport", in->hub.deliver_us,
+                  true);
+    if (in->db.commit_writes)
+        histogram(out, "xs_db_commit_writes", "Writes that shared one commit", in->db.commit_writes,
+                  false);
+    closes(out, &in->hub);
     for (size_t i = 0; i < COUNT_OF(transport_metrics); i++) {
         const TransportMetric *m = &transport_metrics[i];
         head(out, m->name, m->type, m->help);

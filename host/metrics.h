@@ -10,8 +10,8 @@
 
 typedef struct Metrics {
 #define METRIC(field, name, type, help) _Atomic uint64_t field;
+#define HISTOGRAM(field, name, help)    Buckets field;
 #include "host/metrics.def"
-#undef METRIC
 } Metrics;
 
 static inline void metric_add(_Atomic uint64_t *counter)

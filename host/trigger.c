@@ -207,6 +207,7 @@ typedef struct TriggerJob {
     const Const *payload; /* current one, parsed */
     Text replaced;        /* its JSON once a trigger replaced it; ptr NULL = as sent */
     bool consumed, parsed;
+    uint64_t began_us;
     bool replies; /* results of messages go to the sender alone */
     HubVerdict verdict;
     Text text;
@@ -319,6 +320,7 @@ static void trigger_ended(Job *job)
 static void trigger_done(Job *job)
 {
     TriggerJob *t = (TriggerJob *)job;
+    buckets_add(&pool_options(job->pool)->metrics->trigger_us, mono_us() - t->began_us, 1);
     if (t->verdict == HUB_ADMIT && t->consumed && t->hub->action == HUB_MESSAGE)
         t->verdict = HUB_CONSUMED;
     if (t->verdict == HUB_ADMIT)
@@ -370,6 +372,7 @@ static bool run_triggers(void *ctx, HubJob *hub)
              hub->action == HUB_JOIN ? c->rt_gate_timeout_ms : c->rt_trigger_timeout_ms);
     t->replies = text_eq(c->rt_l1_response, TEXT("reply"));
     t->hub = hub;
+    t->began_us = mono_us();
     t->verdict = HUB_ADMIT;
     for (size_t i = 0; i < all->count && t->count < CHAIN_MAX; i++)
         if (fires(all, &all->items[i], hub->action, hub->channel, hub->event))

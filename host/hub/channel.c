@@ -330,6 +330,7 @@ uint64_t channel_post(Channel *ch, Event *ev)
 {
     uint64_t subscribers = 0;
     ev->order = ++ch->space->order;
+    ev->posted_us = mono_us();
     for (size_t i = 0; i < ch->ninterest; i++) {
         Interest *in = &ch->interest[i];
         subscribers += in->count;

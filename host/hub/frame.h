@@ -13,7 +13,8 @@ enum { EVENT_PRESENCE = 1 << 16 /* subscribers that asked for presence */ };
 
 typedef struct Event {
     xs_frame frame;
-    uint64_t order; /* of all posts of the space, numbered or not; set when posted */
+    uint64_t order;     /* of all posts of the space, numbered or not; set when posted */
+    uint64_t posted_us; /* monotonic; set when posted */
     char exclude[SOCKET_ID_LEN + 1]; /* XS_FRAME_EXCLUDE */
     char target[SOCKET_ID_LEN + 1];  /* XS_FRAME_TARGET_SOCK */
     char sender[SOCKET_ID_LEN + 1];  /* socket that said it; "" = a stack */

@@ -301,7 +301,9 @@ void hub_stats(Hub *h, HubStats *out)
 #define COUNTER(field, name, type, help)                                                           \
     out->field = atomic_load_explicit(&h->field, memory_order_relaxed);
 #include "host/hub/counters.def"
-#undef COUNTER
+    for (unsigned i = 0; i < HUB_CLOSED_COUNT; i++)
+        out->closed[i] = atomic_load_explicit(&h->closed[i], memory_order_relaxed);
+    out->deliver_us = &h->deliver_us;
     MapSlot *slot;
     size_t at = 0;
     pthread_mutex_lock(&h->lock);

@@ -6,8 +6,11 @@
 #ifndef HOST_HUB_HUB_H
 #define HOST_HUB_HUB_H
 
+#include "core/buckets.h"
 #include "core/const.h"
 #include "include/xs/transport.h"
+
+uint64_t mono_us(void); /* monotonic clock, any thread */
 
 typedef struct Hub Hub;
 typedef struct Space Space; /* (tenant, canonical); lives as long as the hub */
@@ -168,11 +171,18 @@ XS_MUST_CHECK bool hub_shard_post(xs_shard *shard, void (*fn)(xs_shard *, void *
 XS_MUST_CHECK bool hub_send(Hub *h, Space *s, Text sid, Identity *who, Text frames, uint32_t *n,
                             xs_error *err);
 
+enum {
+#define CLOSE(code) HUB_CLOSED_##code,
+#include "host/hub/counters.def"
+    HUB_CLOSED_COUNT
+};
+
 typedef struct HubStats {
     uint64_t spaces, channels;
 #define COUNTER(field, name, type, help) uint64_t field;
 #include "host/hub/counters.def"
-#undef COUNTER
+    uint64_t closed[HUB_CLOSED_COUNT]; /* by code */
+    const Buckets *deliver_us;         /* from publishing to the last write of a shard; the hub's */
 } HubStats;
 void hub_stats(Hub *h, HubStats *out);
 

@@ -280,6 +280,15 @@ static unsigned offer_slot(xs_shard *s, Slot *slot, Event *ev)
     return 1;
 }
 
+/* Deliveries of an event that this shard has made by now. */
+static void count_delivered(xs_shard *s, const Event *ev, uint64_t n)
+{
+    if (!n)
+        return;
+    atomic_fetch_add_explicit(&s->hub->delivered, n, memory_order_relaxed);
+    buckets_add(&s->hub->deliver_us, mono_us() - ev->posted_us, n);
+}
+
 /* Every subscriber of one channel on this shard. */
 static void walk(xs_shard *s, ShardChannel *local, Event *ev)
 {
@@ -288,7 +297,7 @@ static void walk(xs_shard *s, ShardChannel *local, Event *ev)
         delivered += offer_slot(s, &local->slots[i], ev);
     if (ev->frame.flags & XS_FRAME_STORED)
         local->view->offered = ev->frame.seq;
-    atomic_fetch_add_explicit(&s->hub->delivered, delivered, memory_order_relaxed);
+    count_delivered(s, ev, delivered);
 }
 
 /* Events [0, n) of one channel that everybody may see, when nothing else is to be delivered. */
@@ -322,7 +331,7 @@ static void walk_burst(xs_shard *s, ShardChannel *local, const Mail *mail, uint3
     for (uint32_t i = 0; i < n; i++)
         if (frames[i]->flags & XS_FRAME_STORED)
             local->view->offered = frames[i]->seq;
-    atomic_fetch_add_explicit(&s->hub->delivered, delivered, memory_order_relaxed);
+    count_delivered(s, event_of(frames[0]), delivered);
 }
 
 /* Is the whole batch for one channel, and for everybody in it? */
@@ -675,12 +684,24 @@ static xs_frame_result up_frame(xs_conn *c, const char *data, size_t len)
     return result;
 }
 
+static void count_close(Hub *h, int close_code)
+{
+    static const int codes[HUB_CLOSED_COUNT] = {
+#define CLOSE(code) code,
+#include "host/hub/counters.def"
+    };
+    unsigned i = 0;
+    while (i < HUB_CLOSED_COUNT - 1 && codes[i] != close_code)
+        i++;
+    atomic_fetch_add_explicit(&h->closed[i], 1, memory_order_relaxed);
+}
+
 static void up_gone(xs_conn *c, int close_code)
 {
-    (void)close_code;
     xs_shard *s = c->shard;
     if (NEVER(c->gone))
         return;
+    count_close(s->hub, close_code);
     c->gone = true;
     mute(c);
     c->next_dead = s->dead;

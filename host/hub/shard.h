@@ -21,7 +21,8 @@ struct Hub {
     struct Expiring *ghosts;      /* sid → Ghost: lost sessions that may come back */
 #define COUNTER(field, name, type, help) _Atomic uint64_t field;
 #include "host/hub/counters.def"
-#undef COUNTER
+    _Atomic uint64_t closed[HUB_CLOSED_COUNT];
+    Buckets deliver_us;
 };
 
 /* A client frame that waits for the one before it. */
@@ -130,7 +131,6 @@ typedef struct SendBatch {
 xs_shard *shard_ref(xs_shard *s);
 void shard_unref(xs_shard *s);
 int64_t mono_ms(void);
-uint64_t mono_us(void);
 
 /** Hand a frame to one connection; consumes the reference; NULL is ignored (out of memory: it
  * closes). */

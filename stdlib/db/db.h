@@ -4,6 +4,7 @@
 #ifndef STDLIB_DB_DB_H
 #define STDLIB_DB_DB_H
 
+#include "core/buckets.h"
 #include "core/const.h"
 #include "vm/vm.h"
 
@@ -62,6 +63,7 @@ XS_MUST_CHECK bool dbpool_restore(DbPool *pool, const char *bytes, size_t len, x
 
 typedef struct DbStats {
     uint64_t reads, writes, commits; /* commits < writes shows group commit at work */
+    const Buckets *commit_writes;    /* writes per group of the writer; the pool's */
 } DbStats;
 void dbpool_stats(const DbPool *pool, DbStats *out);
 

@@ -228,6 +228,7 @@ struct DbPool {
     Job *lease_end;
     bool lease_back; /* returned without a job */
     atomic_uint_fast64_t reads, writes, commits;
+    Buckets commit_writes;
 };
 
 struct Db {

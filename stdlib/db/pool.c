@@ -204,6 +204,7 @@ void dbpool_stats(const DbPool *pool, DbStats *out)
     out->reads = atomic_load(&pool->reads);
     out->writes = atomic_load(&pool->writes);
     out->commits = atomic_load(&pool->commits);
+    out->commit_writes = &pool->commit_writes;
 }
 
 static const Const *read_auth_row(DbPool *p, Arena *a, const Table *t, const xs_db_value *id,

@@ -264,6 +264,7 @@ static void run_batch(DbPool *p, Job *batch)
     for (Job *j = batch; j; j = j->next)
         n++;
     atomic_fetch_add(&p->writes, n);
+    buckets_add(&p->commit_writes, n, 1);
     if (n == 1) {
         run_alone(p, batch);
         return;
