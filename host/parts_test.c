@@ -185,16 +185,34 @@ static void test_reply_headers(void **state)
 static void test_metrics(void **state)
 {
     (void)state;
-    Metrics m = {0};
+    static Metrics m;
     metric_add(&m.upgrades);
     TransportStats t = {.name = "ws", .stats = {.connections = 3, .queued_bytes = 9}};
+    static Buckets times;
+    buckets_add(&times, 100, 3); /* bounds are inclusive */
+    buckets_add(&times, 101, 1);
+    buckets_add(&m.trigger_us, UINT32_MAX, 2);
     MetricsInput in = {.host = &m, .transports = &t, .ntransports = 1, .hub = {.published = 5}};
+    in.hub.deliver_us = &times;
+    in.hub.closed[HUB_CLOSED_1013] = 6;
     Buf b = BUF_INIT;
     metrics_write(&in, &b);
-    static const char *const lines[] = {
-        "\nxs_upgrades_total 1\n", "\n# TYPE xs_upgrades_total counter\n",
-        "\nxs_transport_connections{transport=\"ws\"} 3\n",
-        "\nxs_transport_queued_bytes{transport=\"ws\"} 9\n", "\nxs_hub_published_total 5\n"};
+    static const char *const lines[] = {"\nxs_upgrades_total 1\n",
+                                        "\n# TYPE xs_upgrades_total counter\n",
+                                        "\nxs_transport_connections{transport=\"ws\"} 3\n",
+                                        "\nxs_transport_queued_bytes{transport=\"ws\"} 9\n",
+                                        "\nxs_hub_published_total 5\n",
+                                        "\n# TYPE xs_publish_deliver_seconds histogram\n",
+                                        "\nxs_publish_deliver_seconds_bucket{le=\"5e-05\"} 0\n",
+                                        "\nxs_publish_deliver_seconds_bucket{le=\"0.0001\"} 3\n",
+                                        "\nxs_publish_deliver_seconds_bucket{le=\"0.0002\"} 4\n",
+                                        "\nxs_publish_deliver_seconds_bucket{le=\"+Inf\"} 4\n",
+                                        "\nxs_publish_deliver_seconds_sum 0.000401\n",
+                                        "\nxs_publish_deliver_seconds_count 4\n",
+                                        "\nxs_trigger_seconds_bucket{le=\"10\"} 0\n",
+                                        "\nxs_trigger_seconds_bucket{le=\"+Inf\"} 2\n",
+                                        "\nxs_hub_closed_total{code=\"1013\"} 6\n",
+                                        "\nxs_hub_closed_total{code=\"other\"} 0\n"};
     for (size_t i = 0; i < COUNT_OF(lines); i++)
         assert_true(text_find(buf_view(&b), text_from(lines[i]), 0) != SIZE_MAX);
     buf_deinit(&b);
