@@ -116,7 +116,8 @@ static Construct *piece(Prog *pr, const Construct *of, Pos pos)
 {
     Construct *k = NEW(pr->c, Construct);
     k->kind = CK_WORKFLOW_TEST;
-    k->name = of->name;
+    k->name = arena_printf(pr->c->a, TEXT_FMT " (part)", TEXT_ARG(of->name));
+    pr->c->oom = pr->c->oom || !k->name.ptr;
     k->file = of->file;
     k->pos = pos;
     return k;

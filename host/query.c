@@ -23,6 +23,7 @@ typedef struct QueryJob {
     bool begun;
     uint32_t step; /* pre-middleware, the query, post-middleware */
     const Const *input;
+    const Const *given; /* the body of a call without HTTP, NULL = there is HTTP */
     int status;
     bool raw;    /* body is text of another type than JSON */
     bool failed; /* the reply is an error */
@@ -48,6 +49,13 @@ static void fail_with(QueryJob *q, const xs_error *err)
     write_error(err, &q->reply);
 }
 
+/* A test has its own clock. */
+static int64_t now_ms(const QueryJob *q)
+{
+    const Services *s = &q->job.services;
+    return s->test ? s->now_ms(s->ctx) : service_now_ms();
+}
+
 static bool authenticate(QueryJob *q, xs_error *err)
 {
     Job *job = &q->job;
@@ -57,7 +65,7 @@ static bool authenticate(QueryJob *q, xs_error *err)
         return true;
     Claims claims;
     if (!job->run.auth_token.ptr ||
-        !auth_verify(auth, &job->arena, job->run.auth_token, service_now_ms(), &claims) ||
+        !auth_verify(auth, &job->arena, job->run.auth_token, now_ms(q), &claims) ||
         auth_table_id(auth, claims.table) != auth_table_id(auth, wanted)) {
         metric_add(&pool_options(job->pool)->metrics->auth_failed);
         return xs_fail(err, XS_E_UNAUTHORIZED, XS_NO_POS, "Authentication Required");
@@ -71,11 +79,11 @@ static bool authenticate(QueryJob *q, xs_error *err)
 static bool prepare(QueryJob *q, xs_error *err)
 {
     Job *job = &q->job;
-    const Const *body = NULL;
-    if (service_now_ms() >= job->limits.deadline_ms)
+    const Const *body = q->given;
+    if (!q->given && service_now_ms() >= job->limits.deadline_ms)
         return xs_fail(err, XS_E_DEADLINE, XS_NO_POS, "Execution time exceeded.");
     if (!authenticate(q, err) ||
-        !request_decode_body(&job->arena, q->content_type, q->body, &body, err))
+        (!q->given && !request_decode_body(&job->arena, q->content_type, q->body, &body, err)))
         return false;
     job->run.raw_input = body;
     q->input = request_inputs(&job->arena, q->querystring, body, &q->match);
@@ -537,4 +545,64 @@ bool query_handle(QueryService *s, xs_http *x)
     }
     submit(s, x, &match);
     return true;
+}
+
+/* ---- without HTTP ---- */
+
+/* The query of that very name, its path parameters among the inputs; or the one a path leads to. */
+static bool find_route(const Router *r, Arena *a, const QueryCall *call, Route *named,
+                       RouteMatch *out)
+{
+    const Route *at;
+    for (size_t i = 0; (at = router_at(r, i)); i++)
+        if (text_eq(at->name, call->path) && text_eq(at->verb, call->verb) &&
+            text_eq(at->group, call->canonical)) {
+            *named = *at;
+            named->nparams = 0;
+            *out = (RouteMatch){.route = named};
+            return true;
+        }
+    ApiPath path = {call->canonical,
+                    text_slice(call->path, 0, text_find(call->path, TEXT("?"), 0))};
+    return router_find(r, a, call->verb, &path, out);
+}
+
+static void fill_call(QueryJob *q, const QueryCall *call)
+{
+    RunContext *run = &q->job.run;
+    size_t mark = text_find(call->path, TEXT("?"), 0);
+    q->querystring =
+        mark == SIZE_MAX ? (Text){"", 0} : text_slice(call->path, mark + 1, call->path.len);
+    q->given = call->input ? call->input : &const_null;
+    q->job.services = *call->services;
+    q->job.limits.deadline_ms = 0;
+    run->method = call->verb;
+    run->uri = call->path;
+    run->querystring = q->querystring;
+    run->headers = call->headers;
+    run->auth_token = call->token;
+    run->datasource = call->datasource;
+}
+
+int query_call(const Router *r, Pool *pool, const QueryCall *call, Buf *body, bool *raw)
+{
+    QueryJob q = {0};
+    Route named;
+    *raw = false;
+    job_init(&q.job, pool, &query_ops, NULL, NULL, 0);
+    q.headers.arena = &q.job.arena;
+    if (find_route(r, &q.job.arena, call, &named, &q.match)) {
+        fill_call(&q, call);
+        job_run_in_place(&q.job, call->trace, call->trace_ctx);
+        *raw = q.raw;
+    } else {
+        xs_error err;
+        xs_fail(&err, XS_E_NOTFOUND, XS_NO_POS, "Unable to locate request.");
+        fail_with(&q, &err);
+    }
+    buf_text(body, buf_view(&q.reply));
+    body->failed = body->failed || q.reply.failed;
+    buf_deinit(&q.reply);
+    job_deinit(&q.job);
+    return q.status;
 }

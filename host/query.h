@@ -19,4 +19,25 @@ typedef struct QueryService {
 /** Answer x when its path is under /api:, now or later; false = another path, x untouched. */
 bool query_handle(QueryService *q, xs_http *x);
 
+/* A request without HTTP. All borrowed. */
+typedef struct QueryCall {
+    Text verb, canonical;
+    Text path;                /* name of the query, or a path, also with ?a=b */
+    const Const *input;       /* map; NULL = none */
+    const Const *headers;     /* Title-Case object; NULL = none */
+    Text token;               /* bearer token; ptr NULL = none */
+    Text datasource;          /* $env.$datasource */
+    const Services *services; /* of the program while it runs */
+    TraceFn trace;            /* as fiber_set_trace */
+    void *trace_ctx;
+} QueryCall;
+
+/**
+ * Run a query and its middleware in place.
+ * @param pool  of pool_new_in_place
+ * @param body  the reply is appended: JSON, or text when *raw
+ * @return the status
+ */
+int query_call(const Router *r, Pool *pool, const QueryCall *call, Buf *body, bool *raw);
+
 #endif

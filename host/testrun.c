@@ -93,7 +93,7 @@ static bool test_token(void *ctx, Text table, Value id, Value extras, int64_t tt
 static bool test_running(void *ctx, Text name, int64_t of)
 {
     const TestWorker *w = (const TestWorker *)ctx;
-    return text_eq(w->test->name, name) && (of < 0 || of == w->target);
+    return text_eq(w->running, name) && (of < 0 || of == w->target);
 }
 
 static bool test_event(void *ctx, size_t i, PublishReq *out)
@@ -114,7 +114,7 @@ static const TestServices test_services = {test_running, test_event, test_set_ti
 
 /* ---- coverage ---- */
 
-static void on_step(void *ctx, uint32_t proc, uint32_t pc, uint32_t depth)
+void test_on_step(void *ctx, uint32_t proc, uint32_t pc, uint32_t depth)
 {
     (void)depth;
     TestWorker *w = (TestWorker *)ctx;
@@ -181,7 +181,7 @@ Fiber *test_fiber(TestWorker *w, const RunContext *context)
                      .depth = (uint32_t)c->call_depth};
     Fiber *f = fiber_new(w->run->program, &w->services, context, &limits);
     if (f && w->hits)
-        fiber_set_trace(f, on_step, w);
+        fiber_set_trace(f, test_on_step, w);
     return f;
 }
 
@@ -350,6 +350,7 @@ static bool begin_test(TestWorker *w, const TestCase *t, xs_error *err)
 {
     TestRun *r = w->run;
     w->test = t;
+    w->running = t->name;
     w->target = const_int_of(const_get(t->row, "target"), -1);
     w->now_ms = r->opt->now_ms;
     w->random = seed_of(r, t);
@@ -456,6 +457,14 @@ static bool worker_init(TestWorker *w, TestRun *r, xs_error *err)
         return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
     if (!open_database(w, err))
         return false;
+    PoolOptions calls = {.program = r->program,
+                         .config = r->opt->config,
+                         .log = &r->quiet,
+                         .metrics = &r->metrics,
+                         .env = &w->service};
+    w->calls = pool_new_in_place(&calls, w->db, err);
+    if (!w->calls)
+        return false;
     service_fill(&w->services, &w->base, w->db);
     w->services.now_ms = test_now;
     w->services.random = test_random;
@@ -471,6 +480,7 @@ static void worker_deinit(TestWorker *w)
     if (w->hits)
         hits_merge(w->run->program, w->run->hits, w->hits);
     hits_free(w->run->program, w->hits);
+    pool_free(w->calls);
     db_close(w->db);
     dbpool_close(w->pool);
     outside_free(w->service.outside);
@@ -599,7 +609,8 @@ TestRun *testrun_new(Program *program, const TestRunOptions *opt, xs_error *err)
     r->config.db = TEXT(":memory:"); /* the token key goes with the database */
     r->env = env_new(c->env_file.ptr, c->source[OPTION_env_file] != FROM_DEFAULT, opt->env, err);
     r->auth = r->env ? auth_new(&r->config, const_get(program_meta(program), "tables"), err) : NULL;
-    bool ok = r->auth && read_cases(r, err);
+    r->router = r->auth ? router_new(program, c->branch, err) : NULL;
+    bool ok = r->router && read_cases(r, err);
     if (ok && opt->coverage && !(r->hits = hits_new(program)))
         ok = xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
     r->quiet.level = LEVEL_ERROR;
@@ -614,6 +625,7 @@ void testrun_free(TestRun *r)
     if (!r)
         return;
     hits_free(r->program, r->hits);
+    router_free(r->router);
     auth_free(r->auth);
     env_free(r->env);
     mem_free(r->image);

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "core/vec.h"
+#include "host/query.h"
 #include "host/testrun.h"
 #include "stdlib/db/db.h"
 
@@ -16,12 +17,14 @@ typedef struct TestWorker {
     bool started;
     DbPool *pool; /* NULL = the program has no tables */
     Db *db;
+    Pool *calls;   /* of query_call */
     DbStats clean; /* when the database was last as it should be */
     Services services;
     uint8_t **hits; /* per procedure and row of its line table; NULL = no coverage */
 
     /* of the test in work */
     const TestCase *test;
+    Text running;   /* its name, or that of a workflow_test it calls */
     int64_t target; /* procedure it tests, -1 = none */
     int64_t now_ms;
     uint64_t random;
@@ -41,6 +44,8 @@ struct TestRun {
     size_t count;
     EnvVars *env;
     Auth *auth;
+    Router *router;
+    Metrics metrics;
     Log quiet;
     Config config; /* the given one, without a database file */
     char *image;   /* of a database as every test finds it */
@@ -54,6 +59,8 @@ struct TestRun {
 
 /** A fiber of the test in work; traced with coverage. NULL: memory. */
 Fiber *test_fiber(TestWorker *w, const RunContext *context);
+/** TraceFn that counts coverage; ctx is the worker. */
+void test_on_step(void *ctx, uint32_t proc, uint32_t pc, uint32_t depth);
 /** TestServices.call. */
 int test_call(void *ctx, Call *c);
 

@@ -36,7 +36,7 @@ struct Pool {
     JobList queue;
     LoopPost *posts, *last_post;
     size_t running;
-    bool stopping, stopped;
+    bool stopping, stopped, in_place;
     int loop_fd;
     struct event *loop_event;
 };
@@ -101,7 +101,7 @@ void job_deinit(Job *job)
 bool job_begin(Job *job, uint32_t proc, const Const *input, xs_error *err)
 {
     job->services.db = job->worker->db;
-    job->services.wake = wake_fiber;
+    job->services.wake = job->pool->in_place ? NULL : wake_fiber;
     Fiber *f = fiber_new(job->pool->opt.program, &job->services, &job->run, &job->limits);
     if (!f)
         return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
@@ -115,6 +115,40 @@ bool job_begin(Job *job, uint32_t proc, const Const *input, xs_error *err)
     }
     job->fiber = f;
     return true;
+}
+
+void job_run_in_place(Job *job, TraceFn trace, void *trace_ctx)
+{
+    job->worker = job->pool->workers;
+    while (job->fiber || job->ops->next(job)) {
+        if (!job->fiber)
+            continue; /* that call failed to begin; the job knows */
+        if (trace)
+            fiber_set_trace(job->fiber, trace, trace_ctx);
+        job->state = fiber_run(job->fiber);
+        job->ops->ended(job);
+        fiber_free(job->fiber);
+        job->fiber = NULL;
+    }
+}
+
+Pool *pool_new_in_place(const PoolOptions *opt, Db *db, xs_error *err)
+{
+    Pool *p = mem_zalloc(1, sizeof *p);
+    Worker *w = mem_zalloc(1, sizeof *w);
+    if (!p || !w) {
+        mem_free(p);
+        mem_free(w);
+        xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
+        return NULL;
+    }
+    *w = (Worker){.pool = p, .db = db};
+    p->opt = *opt;
+    p->workers = w;
+    p->loop_fd = -1;
+    p->in_place = true;
+    pthread_mutex_init(&p->lock, NULL);
+    return p;
 }
 
 /* ---- worker threads ---- */

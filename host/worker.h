@@ -59,6 +59,11 @@ typedef struct PoolOptions {
 
 /** Threads start here. Errors: XS_E_NOMEM, XS_E_DATABASE, XS_E_IO. */
 XS_MUST_CHECK Pool *pool_new(const PoolOptions *opt, struct event_base *base, xs_error *err);
+/** A pool without threads and loop for job_run_in_place; natives wait in place. db: of the thread
+ * that runs the jobs, NULL = none. End it with pool_free alone. Errors: XS_E_NOMEM. */
+XS_MUST_CHECK Pool *pool_new_in_place(const PoolOptions *opt, Db *db, xs_error *err);
+/** Run a job of such a pool until its ops have nothing more; done is not called. */
+void job_run_in_place(Job *job, TraceFn trace, void *trace_ctx);
 const PoolOptions *pool_options(const Pool *p);
 /** Set up a job that publishes into space; timeout_ms counts from now. */
 void job_init(Job *job, Pool *p, const JobOps *ops, Space *space, ReplyHeaders *reply,

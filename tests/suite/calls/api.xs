@@ -1,0 +1,4 @@
+api_group "main" {
+  canonical = "main-1"
+  middleware = {pre: ["stamp"]}
+}

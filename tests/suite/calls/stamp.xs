@@ -1,0 +1,9 @@
+middleware "stamp" {
+  input {
+    json vars
+    text type
+  }
+  stack {
+  }
+  response = {stamped: $input.type}
+}
