@@ -8,7 +8,7 @@
 
 #include "core/const.h"
 
-enum { BUNDLE_FORMAT = 1, BUNDLE_HEADER_BYTES = 32 };
+enum { BUNDLE_FORMAT = 2, BUNDLE_HEADER_BYTES = 32 };
 
 typedef enum ProcKind {
     PROC_FUNCTION,

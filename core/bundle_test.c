@@ -200,7 +200,7 @@ static void names_the_reason(void **state)
     assert_string_equal(err.message, "not an .xsb bundle");
     b.ptr[8] = 7;
     assert_false(decodes(b.ptr, b.len, &err));
-    assert_string_equal(err.message, "bundle format 7 is newer than this xs (1)");
+    assert_string_equal(err.message, "bundle format 7 is newer than this xs (2)");
     b.ptr[8] = 1;
     b.ptr[b.len - 1] ^= 1;
     assert_false(decodes(b.ptr, b.len, &err));

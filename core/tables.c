@@ -14,6 +14,13 @@ const OpInfo op_info[256] = {
 #undef OP
 };
 
+const FastFilter fast_filters[] = {
+#define FAST_FILTER(op_, name_, least_, most_) {#name_, OP_##op_, least_, most_},
+#include "core/lang/fastfilters.def"
+#undef FAST_FILTER
+    {0},
+};
+
 const char *const sys_spelling[SYS_COUNT] = {
 #define SYS(num, name, spelling, doc) [num] = spelling,
 #include "core/lang/sysvars.def"

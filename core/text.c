@@ -51,12 +51,54 @@ size_t utf8_valid_len(Text t)
     return i;
 }
 
+/* Whole words of ASCII from offset at, in bytes, at most max. */
+static size_t ascii_words(Text t, size_t at, uint64_t max)
+{
+    size_t from = at;
+    while (at + 8 <= t.len && at - from + 8 <= max) {
+        uint64_t word;
+        memcpy(&word, t.ptr + at, 8);
+        if (word & UINT64_C(0x8080808080808080))
+            break;
+        at += 8;
+    }
+    return at - from;
+}
+
 size_t utf8_count(Text t)
 {
     size_t count = 0;
-    for (size_t at = 0; at < t.len; count++)
-        utf8_next(t, &at);
+    for (size_t at = 0; at < t.len;) {
+        size_t plain = ascii_words(t, at, UINT64_MAX);
+        at += plain;
+        count += plain;
+        if (plain || at >= t.len)
+            continue;
+        if ((unsigned char)t.ptr[at] < 0x80)
+            at++;
+        else
+            utf8_next(t, &at);
+        count++;
+    }
     return count;
+}
+
+size_t text_skip(Text t, size_t from, uint64_t n)
+{
+    size_t at = from < t.len ? from : t.len;
+    while (n && at < t.len) {
+        size_t plain = ascii_words(t, at, n);
+        at += plain;
+        n -= plain;
+        if (!plain) {
+            if ((unsigned char)t.ptr[at] < 0x80)
+                at++;
+            else
+                utf8_next(t, &at);
+            n--;
+        }
+    }
+    return at;
 }
 
 size_t utf8_offset(Text t, size_t index)

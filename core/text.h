@@ -12,6 +12,8 @@ static inline bool utf8_valid(Text t)
 }
 /** Code points in valid UTF-8. */
 size_t utf8_count(Text t);
+/** Offset behind n more characters from offset `from`, at most the length. */
+size_t text_skip(Text t, size_t from, uint64_t n);
 /** Byte offset of code point number `index` (clamped to t.len). */
 size_t utf8_offset(Text t, size_t index);
 /** Decode one code point at *at and advance; 0xFFFD and one byte on a bad sequence. */

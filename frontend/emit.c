@@ -161,6 +161,14 @@ uint32_t emit_jump(Gen *g, Op op, int a, int b, int c)
     return pc;
 }
 
+uint32_t emit_jump_const(Gen *g, Op op, int a, const Const *k)
+{
+    uint32_t pc = gen_pc(g);
+    emit_extra(g, op, a, 0, 0, emit_const(g->em, k));
+    word(g, 0);
+    return pc;
+}
+
 void patch_jump(Gen *g, uint32_t pc, uint32_t target)
 {
     if (pc + 1 > g->code.len)
@@ -170,9 +178,11 @@ void patch_jump(Gen *g, uint32_t pc, uint32_t target)
         g->code.ptr[pc] = INS_MAKE_J(OP_JMP, target - (pc + 1));
         return;
     }
-    if (NEVER(op_info[INS_OP(w)].x != OPND_XJ) || pc + 2 > g->code.len)
+    uint32_t next = pc + op_words(&op_info[INS_OP(w)]);
+    uint8_t x = op_info[INS_OP(w)].x;
+    if (NEVER(x != OPND_XJ && x != OPND_XKJ) || next > g->code.len)
         return;
-    g->code.ptr[pc + 1] = target - (pc + 2);
+    g->code.ptr[next - 1] = target - next;
 }
 
 void emit_jump_to(Gen *g, Op op, int a, int b, int c, uint32_t target)
@@ -231,12 +241,14 @@ static bool jumps_in_range(const Gen *g)
     for (uint32_t pc = 0; pc < g->code.len;) {
         uint32_t w = g->code.ptr[pc];
         const OpInfo *op = &op_info[INS_OP(w)];
-        uint32_t size = op->x == OPND_XN ? 1 : 2;
+        uint32_t size = op_words(op);
         int64_t target = -1;
         if (op->a == OPND_J24)
             target = (int64_t)pc + 1 + INS_J(w);
         else if (op->x == OPND_XJ)
             target = (int64_t)pc + 2 + (int32_t)g->code.ptr[pc + 1];
+        else if (op->x == OPND_XKJ)
+            target = (int64_t)pc + 3 + (int32_t)g->code.ptr[pc + 2];
         else
             target = pc;
         if (target < 0 || target >= (int64_t)g->code.len)

@@ -113,7 +113,8 @@ uint32_t gen_pc(const Gen *g);
 void emit_abc(Gen *g, Op op, int a, int b, int c);
 void emit_abx(Gen *g, Op op, int a, uint32_t bx);
 void emit_extra(Gen *g, Op op, int a, int b, int c, uint32_t extra);
-uint32_t emit_jump(Gen *g, Op op, int a, int b, int c); /* target open; returns its pc */
+uint32_t emit_jump(Gen *g, Op op, int a, int b, int c);         /* target open; returns its pc */
+uint32_t emit_jump_const(Gen *g, Op op, int a, const Const *k); /* comparing with k */
 void emit_jump_to(Gen *g, Op op, int a, int b, int c, uint32_t target);
 void patch_jump(Gen *g, uint32_t pc, uint32_t target);
 void patch_here(Gen *g, Jumps *jumps);
@@ -128,6 +129,8 @@ void gen_expr(Gen *g, Expr *e, int dst);
 void gen_expr_tolerant(Gen *g, Expr *e, int dst);
 int gen_any(Gen *g, Expr *e); /* a register that holds the value, maybe a variable's own */
 void gen_cond(Gen *g, Expr *e, bool sense, Jumps *out); /* jump when the truth is sense */
+/** A filter with one argument. */
+void gen_filter_one(Gen *g, const char *name, int dst, int operand, Expr *arg);
 void gen_filter_on(Gen *g, Expr *filter, int operand, int dst);
 bool mentions_var(const Expr *e, Text name);
 Text path_text(Comp *c, const Expr *e);
@@ -145,6 +148,9 @@ typedef struct EachLoop {
 } EachLoop;
 void each_begin(Gen *g, EachLoop *l, int list, const Expr *body);
 bool mentions_index(const Expr *e);
+/* _take: the window holds temporaries that nobody reads again. */
+void gen_call_filter_take(Gen *g, const char *name, int dst, int operand, int window,
+                          uint32_t count);
 void gen_call_filter(Gen *g, const char *name, int dst, int operand, int window, uint32_t count);
 int var_read(Gen *g, Text name, bool tolerant);
 void each_end(Gen *g, EachLoop *l);

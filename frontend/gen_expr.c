@@ -325,6 +325,36 @@ static void selection(Gen *g, Expr *e, int dst, bool tolerant)
     emit_abc(g, OP_TAKE, dst, out, 0);
 }
 
+/* An index that is computed or a number: no member name. */
+static bool plain_index(const Gen *g, const Expr *e)
+{
+    return e->kind == EX_INDEX && e->b && e->b->kind != EX_TEXT && !is_selection(g, e);
+}
+
+/* a[i][k] without holding a[i]. */
+static bool two_steps(Gen *g, Expr *e, int dst, bool tolerant)
+{
+    Expr *inner = e->a;
+    if (!plain_index(g, e) || !plain_index(g, inner) || inner->paren || is_root(inner->a, "env") ||
+        is_root(inner->a, "input"))
+        return false;
+    int base = any(g, inner->a, tolerant), i = any(g, inner->b, false), k = any(g, e->b, false);
+    g->pos = e->pos;
+    uint32_t pc = gen_pc(g);
+    if (!g->opt) {
+        int t = gen_temp(g);
+        get_key(g, inner, t, base, i, tolerant);
+        get_key(g, e, dst, t, k, tolerant);
+        return true;
+    }
+    emit_extra(g, tolerant ? OP_GETIIT : OP_GETII, dst, base, i, (uint32_t)k);
+    if (!tolerant) {
+        emit_name(g, pc, path_text(g->c, inner));
+        emit_name(g, pc, path_text(g->c, e));
+    }
+    return true;
+}
+
 static void index_value(Gen *g, Expr *e, int dst, bool tolerant)
 {
     if (!e->b) {
@@ -346,6 +376,8 @@ static void index_value(Gen *g, Expr *e, int dst, bool tolerant)
         return;
     }
     tolerant = tolerant || tolerant_root(g, e);
+    if (two_steps(g, e, dst, tolerant))
+        return;
     int base = any(g, e->a, tolerant);
     if (e->b->kind == EX_TEXT && !all_digits(e->b->text)) {
         g->pos = e->pos;
@@ -366,13 +398,39 @@ static const Op binary_op[BIN_COUNT] = {
     [BIN_MUL] = OP_MUL,     [BIN_DIV] = OP_DIV,       [BIN_MOD] = OP_MOD,
 };
 
-static bool small_addend(const Gen *g, const Expr *e, int64_t *n)
+/* The value of e when it is a number known now. */
+static const Const *number_const(const Gen *g, const Expr *e)
 {
-    if (!g->opt || (e->op != BIN_ADD && e->op != BIN_SUB))
+    const Const *k = g->opt ? fold_const(g->c, e) : NULL;
+    return k && (k->kind == C_INT || k->kind == C_DEC) ? k : NULL;
+}
+
+static bool is_small(const Const *k)
+{
+    return k && k->kind == C_INT && k->i >= -127 && k->i <= 127;
+}
+
+/* An operand that is a constant: shorter forms. Sums and products commute. */
+static bool binary_const(Gen *g, Expr *e, int dst)
+{
+    static const Op right[BIN_COUNT] = {[BIN_ADD] = OP_ADDK,
+                                        [BIN_SUB] = OP_SUBK,
+                                        [BIN_MUL] = OP_MULK,
+                                        [BIN_DIV] = OP_DIVK,
+                                        [BIN_MOD] = OP_MODK};
+    static const Op left[BIN_COUNT] = {
+        [BIN_ADD] = OP_ADDK, [BIN_SUB] = OP_KSUB, [BIN_MUL] = OP_MULK};
+    const Const *b = number_const(g, e->b), *a = b ? NULL : number_const(g, e->a);
+    Op op = b ? right[e->op] : a ? left[e->op] : 0;
+    if (!op)
         return false;
-    if (e->b->kind != EX_INT || e->b->i < -127 || e->b->i > 127)
-        return false;
-    *n = e->op == BIN_ADD ? e->b->i : -e->b->i;
+    int r = any(g, b ? e->a : e->b, false);
+    const Const *k = b ? b : a;
+    g->pos = e->pos;
+    if (is_small(k) && (op == OP_ADDK || op == OP_SUBK))
+        emit_abc(g, OP_ADDI, dst, r, (int)(uint8_t)(op == OP_ADDK ? k->i : -k->i));
+    else
+        emit_extra(g, op, dst, r, 0, emit_const(g->em, k));
     return true;
 }
 
@@ -400,7 +458,6 @@ static void either(Gen *g, Expr *a, Expr *b, int dst, Op keep)
 
 static void binary(Gen *g, Expr *e, int dst)
 {
-    int64_t n;
     if (e->op == BIN_AND) {
         logic_value(g, e, dst);
         return;
@@ -415,12 +472,9 @@ static void binary(Gen *g, Expr *e, int dst)
                "'" TEXT_FMT "' is only available in a query condition", TEXT_ARG(bin_name(e->op)));
         return;
     }
-    int a = any(g, e->a, false);
-    if (small_addend(g, e, &n)) {
-        g->pos = e->pos;
-        emit_abc(g, OP_ADDI, dst, a, (int)(uint8_t)(int8_t)n);
+    if (binary_const(g, e, dst))
         return;
-    }
+    int a = any(g, e->a, false);
     int b = any(g, e->b, false);
     bool swap = e->op == BIN_GT || e->op == BIN_GE;
     g->pos = e->pos;
@@ -444,25 +498,91 @@ static void ternary(Gen *g, Expr *e, int dst)
     patch_jump(g, end, gen_pc(g));
 }
 
+/* The comparison with its sides swapped, and the one that is true when it is false. */
+static BinOp mirrored(BinOp op)
+{
+    return op == BIN_LT   ? BIN_GT
+           : op == BIN_GT ? BIN_LT
+           : op == BIN_LE ? BIN_GE
+           : op == BIN_GE ? BIN_LE
+                          : op;
+}
+
+static BinOp negated(BinOp op)
+{
+    switch (op) {
+    case BIN_EQ: return BIN_NE;
+    case BIN_NE: return BIN_EQ;
+    case BIN_LT: return BIN_GE;
+    case BIN_GE: return BIN_LT;
+    case BIN_GT: return BIN_LE;
+    default: return BIN_GT;
+    }
+}
+
+/* Compare with a constant and jump when `op` holds. */
+static void jump_const(Gen *g, BinOp op, int r, const Const *k, Jumps *out)
+{
+    static const Op small[BIN_COUNT] = {[BIN_EQ] = OP_JEQI, [BIN_NE] = OP_JNEI, [BIN_LT] = OP_JLTI,
+                                        [BIN_LE] = OP_JLEI, [BIN_GT] = OP_JGTI, [BIN_GE] = OP_JGEI};
+    static const Op any_const[BIN_COUNT] = {
+        [BIN_EQ] = OP_JEQK, [BIN_NE] = OP_JNEK, [BIN_LT] = OP_JLTK,
+        [BIN_LE] = OP_JLEK, [BIN_GT] = OP_JGTK, [BIN_GE] = OP_JGEK};
+    if (k->kind == C_NULL && (op == BIN_EQ || op == BIN_NE))
+        jumps_add(g, out, emit_jump(g, op == BIN_EQ ? OP_JNULL : OP_JNNULL, r, 0, 0));
+    else if (is_small(k))
+        jumps_add(g, out, emit_jump(g, small[op], r, (int)(uint8_t)k->i, 0));
+    else
+        jumps_add(g, out, emit_jump_const(g, any_const[op], r, k));
+}
+
 /* Fused comparison and jump. */
 static bool jump_compare(Gen *g, Expr *e, bool sense, Jumps *out)
 {
-    static const Op jumps[BIN_COUNT] = {
-        [BIN_EQ] = OP_JEQ, [BIN_NE] = OP_JEQ, [BIN_SEQ] = OP_JSEQ, [BIN_SNE] = OP_JSEQ,
-        [BIN_LT] = OP_JLT, [BIN_LE] = OP_JLE, [BIN_GT] = OP_JLT,   [BIN_GE] = OP_JLE};
-    Op op = jumps[e->op];
-    if (!op || !g->opt)
+    static const Op jumps[BIN_COUNT] = {[BIN_EQ] = OP_JEQ1, [BIN_NE] = OP_JEQ0, [BIN_LT] = OP_JLT1,
+                                        [BIN_LE] = OP_JLE1, [BIN_GT] = OP_JLE0, [BIN_GE] = OP_JLT0};
+    bool strict = e->op == BIN_SEQ || e->op == BIN_SNE;
+    if (!g->opt || (!jumps[e->op] && !strict))
         return false;
-    bool truth = (e->op == BIN_NE || e->op == BIN_SNE) ? !sense : sense;
-    if (op == OP_JEQ && (e->a->kind == EX_NULL || e->b->kind == EX_NULL)) {
-        int r = any(g, e->a->kind == EX_NULL ? e->b : e->a, false);
-        jumps_add(g, out, emit_jump(g, truth ? OP_JNULL : OP_JNNULL, r, 0, 0));
+    if (strict) {
+        int a = any(g, e->a, false), b = any(g, e->b, false);
+        g->pos = e->pos;
+        jumps_add(g, out, emit_jump(g, OP_JSEQ, a, b, (e->op == BIN_SEQ) == sense));
         return true;
     }
-    int a = any(g, e->a, false), b = any(g, e->b, false);
-    bool swap = e->op == BIN_GT || e->op == BIN_GE;
+    const Const *b = fold_const(g->c, e->b), *a = b ? NULL : fold_const(g->c, e->a);
+    if (a || b) {
+        int r = any(g, b ? e->a : e->b, false);
+        BinOp op = b ? e->op : mirrored(e->op);
+        g->pos = e->pos;
+        jump_const(g, sense ? op : negated(op), r, b ? b : a, out);
+        return true;
+    }
+    int x = any(g, e->a, false), y = any(g, e->b, false);
     g->pos = e->pos;
-    jumps_add(g, out, emit_jump(g, op, swap ? b : a, swap ? a : b, truth));
+    jumps_add(g, out, emit_jump(g, jumps[sense ? e->op : negated(e->op)], x, y, 0));
+    return true;
+}
+
+/* Filters that only ask for the truth of their operand. */
+static bool jump_filter(Gen *g, Expr *e, bool sense, Jumps *out)
+{
+    const FilterInfo *info = g->opt && e->kind == EX_FILTER && !e->disabled && !e->items.len
+                                 ? filter_find(e->text)
+                                 : NULL;
+    if (!info || !e->a)
+        return false;
+    Text name = text_from(info->name);
+    bool empty = text_eq(name, TEXT("is_empty")), null = text_eq(name, TEXT("is_null"));
+    if (!empty && !null && !text_eq(name, TEXT("is_not_empty")) &&
+        !text_eq(name, TEXT("is_not_null")))
+        return false;
+    bool about_null = null || text_eq(name, TEXT("is_not_null"));
+    int r = any(g, e->a, true); /* all four read what is missing as null */
+    bool yes = (empty || null) == sense;
+    Op op = about_null ? (yes ? OP_JNULL : OP_JNNULL) : yes ? OP_JF : OP_JT;
+    g->pos = e->pos;
+    jumps_add(g, out, emit_jump(g, op, r, 0, 0));
     return true;
 }
 
@@ -487,7 +607,8 @@ void gen_cond(Gen *g, Expr *e, bool sense, Jumps *out)
     } else if (e->kind == EX_BOOL || e->kind == EX_NULL) {
         if ((e->kind == EX_BOOL && e->i) == sense)
             jumps_add(g, out, emit_jump(g, OP_JMP, 0, 0, 0));
-    } else if (e->kind != EX_BINARY || !jump_compare(g, e, sense, out)) {
+    } else if (!(e->kind == EX_BINARY && jump_compare(g, e, sense, out)) &&
+               !jump_filter(g, e, sense, out)) {
         int r = any(g, e, false);
         jumps_add(g, out, emit_jump(g, sense ? OP_JT : OP_JF, r, 0, 0));
     }
@@ -496,8 +617,34 @@ void gen_cond(Gen *g, Expr *e, bool sense, Jumps *out)
 
 /* ---- literals ---- */
 
+enum { MAX_LITERAL = 24 }; /* registers of a literal that is made at once */
+
+/* The keys of an object literal as a constant, when all are known and differ. */
+static const Const *literal_keys(Gen *g, const Expr *e)
+{
+    size_t n = e->pairs.len;
+    if (!g->opt || n == 0 || n > MAX_LITERAL)
+        return NULL;
+    Const *keys = k_map(g->c);
+    for (size_t i = 0; i < n; i++) {
+        const Pair *p = &e->pairs.ptr[i];
+        if (p->disabled || p->key || !p->text.ptr || !p->value || p->value->kind == EX_SPREAD)
+            return NULL;
+        k_set(g->c, keys, p->text, &const_null);
+    }
+    return keys->count == n ? keys : NULL;
+}
+
 static void map_literal(Gen *g, Expr *e, int dst)
 {
+    const Const *keys = literal_keys(g, e);
+    if (keys) {
+        int win = gen_temps(g, e->pairs.len);
+        for (size_t i = 0; i < e->pairs.len; i++)
+            value(g, e->pairs.ptr[i].value, win + (int)i, false);
+        emit_extra(g, OP_MAKEMAP, dst, win, (int)e->pairs.len, emit_const(g->em, keys));
+        return;
+    }
     emit_abx(g, OP_NEWMAP, dst, e->pairs.len < 1024 ? (uint32_t)e->pairs.len : 1024);
     for (size_t i = 0; i < e->pairs.len; i++) {
         const Pair *p = &e->pairs.ptr[i];
@@ -518,8 +665,23 @@ static void map_literal(Gen *g, Expr *e, int dst)
     }
 }
 
+static bool short_list(const Gen *g, const Expr *e)
+{
+    bool yes = g->opt && e->items.len > 0 && e->items.len <= MAX_LITERAL;
+    for (size_t i = 0; i < e->items.len && yes; i++)
+        yes = e->items.ptr[i]->kind != EX_SPREAD;
+    return yes;
+}
+
 static void list_literal(Gen *g, Expr *e, int dst)
 {
+    if (short_list(g, e)) {
+        int win = gen_temps(g, e->items.len);
+        for (size_t i = 0; i < e->items.len; i++)
+            value(g, e->items.ptr[i], win + (int)i, false);
+        emit_abc(g, OP_MAKELIST, dst, win, (int)e->items.len);
+        return;
+    }
     emit_abx(g, OP_NEWLIST, dst, e->items.len < 1024 ? (uint32_t)e->items.len : 1024);
     for (size_t i = 0; i < e->items.len; i++) {
         Expr *item = e->items.ptr[i];
@@ -534,14 +696,51 @@ static void list_literal(Gen *g, Expr *e, int dst)
 
 /* ---- filters ---- */
 
-void gen_call_filter(Gen *g, const char *name, int dst, int operand, int window, uint32_t count)
+/* The operation for a filter: its own instruction when it has one for so many arguments. */
+static Op filter_op(const Gen *g, const char *name, uint32_t count)
+{
+    for (const FastFilter *f = fast_filters; g->opt && f->name; f++)
+        if (strcmp(f->name, name) == 0 && count >= f->least && count <= f->most)
+            return (Op)f->op;
+    return OP_CALLF;
+}
+
+void gen_call_filter_take(Gen *g, const char *name, int dst, int operand, int window,
+                          uint32_t count)
 {
     uint32_t import = emit_import(g->em, IMPORT_FILTER, text_from(name));
+    Op op = filter_op(g, name, count);
     if (import > UINT16_MAX) {
         report(g->c, D_TOO_COMPLEX, g->pos, NO_HINT, "this program uses too many natives");
         g->failed = true;
     }
-    emit_extra(g, OP_CALLF, dst, operand, count ? window : 0, (import & 0xFFFF) | count << 16);
+    uint32_t x = (import & 0xFFFF) | count << 16 | (op == OP_FPUSH || op == OP_FSET ? XF_MOVE : 0);
+    emit_extra(g, op, dst, operand, count ? window : 0, x);
+}
+
+void gen_call_filter(Gen *g, const char *name, int dst, int operand, int window, uint32_t count)
+{
+    gen_call_filter_take(g, name, dst, operand, window, count);
+    if (g->code.len)
+        g->code.ptr[g->code.len - 1] &= ~XF_MOVE;
+}
+
+void gen_filter_one(Gen *g, const char *name, int dst, int operand, Expr *e)
+{
+    int mark = g->top;
+    int r = g->opt ? any(g, e, false) : -1;
+    if (r < 0) {
+        r = gen_temp(g);
+        value(g, e, r, false);
+    } else if (r == operand) { /* changing the operand must not change the argument */
+        r = gen_temp(g);
+        emit_move(g, r, operand);
+    }
+    if (r >= mark)
+        gen_call_filter_take(g, name, dst, operand, r, 1);
+    else
+        gen_call_filter(g, name, dst, operand, r, 1);
+    g->top = mark;
 }
 
 void each_begin(Gen *g, EachLoop *l, int list, const Expr *body)
@@ -792,12 +991,17 @@ void gen_filter_on(Gen *g, Expr *f, int operand, int dst)
         keyed_filter(g, f, operand, dst);
     } else if (setter && !g->elem && mentions_element(f->items.ptr[1])) {
         set_each(g, f, operand, dst);
+    } else if (g->opt && text_eq(text_from(info->name), TEXT("get")) && f->items.len == 1 &&
+               first->kind == EX_TEXT && text_is_ident(first->text)) {
+        emit_extra(g, OP_GETFT, dst, operand, 0, emit_text(g->em, first->text));
+    } else if (f->items.len == 1) {
+        gen_filter_one(g, info->name, dst, operand, first);
     } else {
         int win = gen_temps(g, f->items.len);
         for (size_t i = 0; i < f->items.len; i++)
             value(g, f->items.ptr[i], win + (int)i, false);
         g->pos = f->pos;
-        gen_call_filter(g, info->name, dst, operand, win, (uint32_t)f->items.len);
+        gen_call_filter_take(g, info->name, dst, operand, win, (uint32_t)f->items.len);
     }
     g->top = mark;
 }

@@ -128,16 +128,54 @@ static void apply_filters(Gen *g, Expr *target, int reg)
     gen_filter_on(g, target, reg, reg);
 }
 
-void gen_store(Gen *g, Expr *target, int src)
+/* A step of a path that is a member name known now. */
+static bool is_name(const Expr *step)
+{
+    return step->kind == EX_MEMBER && !step->dollar && text_is_ident(step->text);
+}
+
+static int key_register(Gen *g, const Expr *step)
+{
+    if (g->opt && step->kind == EX_INDEX && step->b)
+        return gen_any(g, step->b);
+    int t = gen_temp(g);
+    place_key(g, step, t);
+    return t;
+}
+
+/* root[k], root[k1][k2] or root[k].name = src without a window. */
+static bool store_element(Gen *g, Expr *base, int src)
+{
+    Expr *inner = base->kind == EX_MEMBER || base->kind == EX_INDEX ? base->a : NULL;
+    Expr *root = inner && (inner->kind == EX_MEMBER || inner->kind == EX_INDEX) ? inner->a : inner;
+    if (!g->opt || !root || root->kind != EX_VAR)
+        return false;
+    Var *v = gen_var(g, root->text);
+    int r = v->reg;
+    if (r < 0) {
+        r = gen_temp(g);
+        emit_abx(g, OP_GETFAR, r, v->far_slot);
+    }
+    int k1 = root == inner ? -1 : key_register(g, inner);
+    if (k1 < 0) {
+        emit_abc(g, OP_SETI, r, key_register(g, base), src);
+    } else if (is_name(base)) {
+        emit_extra(g, OP_SETIF, r, k1, src, emit_text(g->em, base->text));
+    } else {
+        int k2 = key_register(g, base);
+        emit_extra(g, OP_SETII, r, k1, k2, (uint32_t)src);
+    }
+    if (v->reg < 0)
+        emit_abx(g, OP_SETFAR, r, v->far_slot);
+    gen_mark_set(g, v);
+    return true;
+}
+
+static void store(Gen *g, Expr *base, int src, bool own)
 {
     int mark = g->top;
-    apply_filters(g, target, src);
-    Expr *base = base_of(target);
-    if (base && base->kind == EX_VAR) {
-        Place p = place_open(g, base);
-        place_store(g, &p, src);
-    } else if (base && base->kind == EX_MEMBER && !base->dollar && base->a->kind == EX_VAR &&
-               text_is_ident(base->text)) {
+    if (base && base->kind == EX_MEMBER && !base->dollar && base->a->kind == EX_VAR &&
+        text_is_ident(base->text)) {
         Var *v = gen_var(g, base->a->text);
         int root = v->reg;
         if (root < 0) {
@@ -148,10 +186,28 @@ void gen_store(Gen *g, Expr *target, int src)
         if (v->reg < 0)
             emit_abx(g, OP_SETFAR, root, v->far_slot);
         gen_mark_set(g, v);
+    } else if (base && base->kind != EX_VAR && store_element(g, base, src)) {
+        g->top = mark;
     } else if (base) {
+        if (!own) {
+            int t = gen_temp(g);
+            emit_move(g, t, src);
+            src = t;
+        }
         Place p = place_open(g, base);
         place_store(g, &p, src);
     }
+    g->top = mark;
+}
+
+void gen_store(Gen *g, Expr *target, int src)
+{
+    int mark = g->top;
+    apply_filters(g, target, src);
+    Expr *base = base_of(target);
+    store(g, base, src, true);
+    if (g->opt && base && base->kind != EX_VAR)
+        emit_abc(g, OP_UNSET, src, 0, 0); /* a second owner would make the next change copy */
     g->top = mark;
 }
 
@@ -259,8 +315,16 @@ static void leave_loop(Gen *g, bool again)
 
 static void gen_return(Gen *g, Stmt *s)
 {
-    int t = gen_temp(g);
     Expr *e = attr_value(s, "value");
+    if (g->opt && !g->scope) {
+        if (e)
+            emit_abc(g, OP_RET, gen_any(g, e), 0, 0);
+        else
+            emit_abc(g, OP_RETNULL, 0, 0, 0);
+        gen_dead(g);
+        return;
+    }
+    int t = gen_temp(g);
     if (e)
         gen_expr(g, e, t);
     else
@@ -651,6 +715,15 @@ static bool update_member(Gen *g, Expr *target, Expr *e)
     return true;
 }
 
+/* Results that are never counted. */
+static bool is_number(const Expr *e)
+{
+    return e->kind == EX_INT || e->kind == EX_DEC || e->kind == EX_BOOL || e->kind == EX_NULL ||
+           e->kind == EX_NOT || e->kind == EX_NEG ||
+           (e->kind == EX_BINARY && e->op != BIN_OR && e->op != BIN_NULLISH &&
+            e->op != BIN_CONCAT && e->op != BIN_RANGE);
+}
+
 static void set_variable(Gen *g, Stmt *s)
 {
     Expr *e = attr_value(s, "value");
@@ -667,46 +740,91 @@ static void set_variable(Gen *g, Stmt *s)
     }
     if (base == s->operand && update_member(g, base, e))
         return;
+    if (g->opt && base == s->operand) {
+        int mark = g->top, src = gen_any(g, e);
+        g->pos = s->pos;
+        store(g, base, src, src >= mark);
+        if (src >= mark && base->kind != EX_VAR && !is_number(e))
+            emit_abc(g, OP_UNSET, src, 0, 0); /* a second owner would make the next change copy */
+        return;
+    }
     int t = gen_temp(g);
     gen_expr(g, e, t);
     g->pos = s->pos;
     gen_store(g, s->operand, t);
 }
 
+/* r[dst] = r[from] op value, null on the left is 0. */
+static void math_op(Gen *g, Op op, int dst, int from, Expr *value)
+{
+    Op fused = op == OP_ADD ? OP_ADDZ : op == OP_SUB ? OP_SUBZ : op == OP_MUL ? OP_MULZ : 0;
+    bool sum = op == OP_ADD || op == OP_SUB;
+    if (g->opt && sum && value->kind == EX_INT && value->i >= -127 && value->i <= 127) {
+        emit_abc(g, OP_ADDZI, dst, from, (int)(uint8_t)(op == OP_ADD ? value->i : -value->i));
+        return;
+    }
+    int v = gen_any(g, value);
+    if (g->opt && fused) {
+        emit_abc(g, fused, dst, from, v);
+        return;
+    }
+    int n = gen_temp(g);
+    emit_abc(g, OP_NUMZ, n, from, 0);
+    emit_abc(g, op, dst, n, v);
+}
+
+/* $a[i] or $a[i].name: the element is read and written without a window. */
+static bool math_element(Gen *g, Expr *target, Op op, Expr *value)
+{
+    Expr *base = base_of(target);
+    if (!g->opt || base != target || base->kind == EX_VAR)
+        return false;
+    for (Expr *e = base; e->kind != EX_VAR; e = e->a)
+        if (e->kind == EX_INDEX ? !e->b || e->b->kind != EX_VAR : !is_name(e))
+            return false; /* reading the keys twice must be free */
+    int t = gen_temp(g);
+    Var *v = gen_var(g, root_of(base)->text);
+    if (v->reg < 0 || !gen_is_set(g, v))
+        return false;
+    gen_expr_tolerant(g, base, t);
+    math_op(g, op, t, t, value);
+    store(g, base, t, true);
+    return true;
+}
+
 static void math(Gen *g, Stmt *s, Op op)
 {
-    Place p = place_open(g, s->operand);
-    int v = gen_any(g, attr_value(s, "value"));
-    int n = gen_temp(g);
-    int slot = place_slot(&p), from = p.root;
+    Expr *value = attr_value(s, "value");
     g->pos = s->pos;
+    if (math_element(g, s->operand, op, value))
+        return;
+    Place p = place_open(g, s->operand);
+    int slot = place_slot(&p), from = p.root;
     for (int i = 0; i < p.nkeys; i++, from = slot)
         emit_abc(g, OP_GETIT, slot, from, p.win + i);
-    emit_abc(g, OP_NUMZ, n, from, 0);
-    emit_abc(g, op, slot, n, v);
+    math_op(g, op, slot, from, value);
     place_store(g, &p, slot);
 }
 
-static void bitwise(Gen *g, Stmt *s, const char *filter)
-{
-    Place p = place_open(g, s->operand);
-    int win = gen_temp(g);
-    gen_expr(g, attr_value(s, "value"), win);
-    g->pos = s->pos;
-    int slot = place_load(g, &p);
-    gen_call_filter(g, filter, slot, slot, win, 1);
-    place_store(g, &p, slot);
-}
-
-/* array.push, unshift, merge: one filter on the variable's own storage. */
+/* array.push, unshift, merge, math.bitwise: one filter on the variable's own storage. */
 static void mutate(Gen *g, Stmt *s, const char *filter)
 {
     Place p = place_open(g, s->operand);
-    int win = gen_temp(g);
-    gen_expr(g, attr_value(s, "value"), win);
+    int mark = g->top;
+    int arg = g->opt ? gen_any(g, attr_value(s, "value")) : -1;
+    if (arg < 0) {
+        arg = gen_temp(g);
+        gen_expr(g, attr_value(s, "value"), arg);
+    } else if (arg == p.root) { /* it is about to change */
+        arg = gen_temp(g);
+        emit_move(g, arg, p.root);
+    }
     g->pos = s->pos;
     int slot = place_load(g, &p);
-    gen_call_filter(g, filter, slot, slot, win, 1);
+    if (arg >= mark)
+        gen_call_filter_take(g, filter, slot, slot, arg, 1);
+    else
+        gen_call_filter(g, filter, slot, slot, arg, 1);
     place_store(g, &p, slot);
 }
 
@@ -911,8 +1029,18 @@ static void call_function(Gen *g, Stmt *s)
             emit_abc(g, OP_UNSET, win + (int)k, 0, 0);
     }
     g->pos = s->pos;
-    emit_extra(g, OP_CALL, win, (int)n, 0, f->proc);
-    result(g, s, win);
+    if (!g->opt) {
+        emit_extra(g, OP_CALL, win, (int)n, 0, f->proc);
+        result(g, s, win);
+        return;
+    }
+    Var *v = s->as && s->as->kind == EX_VAR ? gen_var(g, s->as->text) : NULL;
+    bool direct = v && v->reg >= 0;
+    emit_extra(g, OP_CALLTO, win, (int)n, direct ? v->reg : win, f->proc);
+    if (direct)
+        gen_mark_set(g, v);
+    else
+        result(g, s, win);
 }
 
 static void clause_value(Gen *g, Stmt *s, uint32_t clause, bool structured, int dst)
@@ -1000,10 +1128,7 @@ static void compiled(Gen *g, Stmt *s)
         }
     for (size_t i = 0; i < COUNT_OF(filters); i++)
         if (text_eq(k, text_from(filters[i][0])) && attr_value(s, "value")) {
-            if (i < 3)
-                bitwise(g, s, filters[i][1]);
-            else
-                mutate(g, s, filters[i][1]);
+            mutate(g, s, filters[i][1]);
             return;
         }
     if (text_eq(k, TEXT("var")) || text_eq(k, TEXT("var.update"))) {

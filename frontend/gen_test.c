@@ -38,9 +38,9 @@ static void list_code(const ProcImage *proc, Buf *out)
         uint32_t w = proc->code[pc];
         const OpInfo *op = &op_info[INS_OP(w)];
         buf_printf(out, "%s%s", pc ? " " : "", op->name);
-        if (INS_OP(w) == OP_CALLF || INS_OP(w) == OP_CONCAT || INS_OP(w) == OP_ADDI)
+        if (op->x == OPND_XF || INS_OP(w) == OP_CONCAT || INS_OP(w) == OP_ADDI)
             buf_printf(out, ":%u,%u", INS_A(w), INS_B(w));
-        pc += op->x == OPND_XN ? 1 : 2;
+        pc += op_words(op);
     }
 }
 
@@ -50,23 +50,23 @@ typedef struct Case {
 
 static const Case patterns[] = {
     /* in place: A is B */
-    {"var $a { value = [] }\nvar.update $a { value = $a|push:1 }", "LOADK LOADI CALLF:0,0 RETNULL"},
-    {"var $a { value = [] }\narray.push $a { value = 1 }", "LOADK LOADI CALLF:0,0 RETNULL"},
+    {"var $a { value = [] }\nvar.update $a { value = $a|push:1 }", "LOADK LOADI FPUSH:0,0 RETNULL"},
+    {"var $a { value = [] }\narray.push $a { value = 1 }", "LOADK LOADI FPUSH:0,0 RETNULL"},
     {"var $s { value = \"\" }\nvar $s { value = $s ~ \"a\" }", "LOADK LOADK CONCAT:0,0 RETNULL"},
     {"var $s { value = \"\" }\nvar $s { value = $s ~ \"a\" ~ 1 }",
      "LOADK LOADK LOADI CONCAT:2,1 CONCAT:0,0 RETNULL"},
     {"var $i { value = 0 }\nvar $i { value = $i + 1 }", "LOADI ADDI:0,0 RETNULL"},
     /* a later filter reads the variable: not in place */
     {"var $a { value = [] }\nvar $a { value = $a|push:1|push:$a }",
-     "LOADK LOADI CALLF:1,0 MOVE CALLF:1,1 TAKE RETNULL"},
+     "LOADK LOADI FPUSH:1,0 FPUSH:1,1 TAKE RETNULL"},
     /* nor where catch could see it half done */
     {"var $a { value = [] }\ntry_catch { try { var $a { value = $a|push:1 } } catch { } }",
-     "LOADK LOADI CALLF:1,0 TAKE JMP CATCH RETNULL"},
+     "LOADK LOADI FPUSH:1,0 TAKE JMP CATCH RETNULL"},
     /* fused comparison and short circuit */
     {"var $a { value = 1 }\nconditional { if ($a > 1 && $a != null) { var $b { value = 1 } } }",
-     "LOADI LOADI JLT JNULL LOADI RETNULL"},
+     "LOADI JLEI JNULL LOADI RETNULL"},
     {"var $a { value = 1 }\nwhile ($a < 5) { each { math.add $a { value = 1 } } }",
-     "LOADI JMP LOADI NUMZ ADD LOADI JLT RETNULL"},
+     "LOADI JMP ADDZI JLTI RETNULL"},
     /* unset variables are checked, once */
     {"conditional { if (true) { } else { var $a { value = 1 } } }\nvar $b { value = $a }\nvar $c { "
      "value = $a }",
@@ -76,9 +76,23 @@ static const Case patterns[] = {
      "GETSYS JF LOADI JMP LOADI MOVE RETNULL"},
     {"var $a { value = {x: 1} }\nvar $b { value = $a.x ?\? 2 }",
      "LOADK GETFT JNNULL LOADI RETNULL"},
+    /* members of variables: keys and values straight from their registers */
+    {"var $a { value = [1] }\nvar $i { value = 0 }\nvar.update $a[$i] { value = $i }",
+     "LOADK LOADI SETI RETNULL"},
+    {"var $a { value = [] }\nvar $b { value = [] }\nvar.update $a[0] { value = $b|push:1 }",
+     "LOADK LOADK LOADI FPUSH:2,1 LOADI SETI UNSET RETNULL"},
+    {"var $a { value = [[1]] }\nvar $i { value = 0 }\nvar $x { value = $a[$i][$i] }",
+     "LOADK LOADI GETII RETNULL"},
+    {"var $a { value = [[1]] }\nvar.update $a[0][0] { value = $a }",
+     "LOADK LOADI LOADI SETII RETNULL"},
+    /* an argument that is the operand itself is copied first */
+    {"var $a { value = [] }\narray.push $a { value = $a }", "LOADK MOVE FPUSH:0,0 RETNULL"},
+    /* literals in one piece */
+    {"var $a { value = 1 }\nvar $b { value = {x: $a, y: [$a]} }",
+     "LOADI MOVE MOVE MAKELIST MAKEMAP RETNULL"},
     /* loops of filters */
     {"var $a { value = [1]|map:$$ * 2 }",
-     "LOADK NEWLIST ITER JMP LOADI MUL LPUSH NEXT UNSET TAKE RETNULL"},
+     "LOADK NEWLIST ITER JMP MULK LPUSH NEXT UNSET TAKE RETNULL"},
     {"for (3) { each as $i { continue } }", "LOADI FORP JMP JMP FORN RETNULL"},
 };
 

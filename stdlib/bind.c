@@ -798,3 +798,27 @@ bool bind_field(Heap *h, const Services *s, const Const *field, Value *v, Text p
     Where here = {NULL, path.ptr ? path : TEXT(""), 0};
     return bind_value(&b, field, v, &here, false);
 }
+
+uint32_t bind_passes(const Const *field)
+{
+    static const struct {
+        const char *type;
+        uint32_t kinds;
+    } plain[] = {{"int", 1u << V_INT},
+                 {"decimal", 1u << V_DEC},
+                 {"bool", 1u << V_BOOL},
+                 {"text", 1u << V_TEXT},
+                 {"object", 1u << V_MAP},
+                 {"json", 1u << V_NULL | 1u << V_BOOL | 1u << V_INT | 1u << V_DEC | 1u << V_LIST |
+                              1u << V_MAP}};
+    const Const *filters = const_get(field, "filters"), *fields = const_get(field, "fields");
+    if ((filters && filters->count) || (fields && fields->count) ||
+        const_bool_of(const_get(field, "list"), false))
+        return 0;
+    Text type = const_get_text(field, "type");
+    uint32_t null = const_bool_of(const_get(field, "nullable"), false) ? 1u << V_NULL : 0;
+    for (size_t i = 0; i < COUNT_OF(plain); i++)
+        if (text_eq(type, text_from(plain[i].type)))
+            return plain[i].kinds | null;
+    return 0;
+}

@@ -99,4 +99,5 @@ const NativeTable stdlib_natives = {
     .filter = find_filter,
     .statement = find_statement,
     .bind = bind_inputs,
+    .bind_passes = bind_passes,
 };

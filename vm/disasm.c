@@ -43,8 +43,10 @@ static void put_site(Listing *l)
 
 static void put_target(Listing *l, const OpInfo *op)
 {
-    int64_t target =
-        op->a == OPND_J24 ? (int64_t)l->pc + 1 + INS_J(l->ins) : (int64_t)l->pc + 2 + (int32_t)l->x;
+    int64_t next = (int64_t)l->pc + op_words(op);
+    int64_t target = next + (op->a == OPND_J24   ? INS_J(l->ins)
+                             : op->x == OPND_XKJ ? (int32_t)l->proc->code[l->pc + 2]
+                                                 : (int32_t)l->x);
     buf_printf(l->out, "%lld", (long long)target);
 }
 
@@ -59,7 +61,8 @@ static void put_escape(Listing *l, const OpInfo *op, char escape)
     case 'p': buf_text(l->out, l->image->procs[l->x].name); break;
     case 's': put_site(l); break;
     case 'f': buf_text(l->out, l->image->imports[l->x & 0xffff].name); break;
-    case 'n': buf_printf(l->out, "%u", op->x == OPND_XF ? l->x >> 16 : l->x); break;
+    case 'n': buf_printf(l->out, "%u", op->x == OPND_XF ? XF_COUNT(l->x) : l->x); break;
+    case 'x': buf_printf(l->out, "%u", l->x); break;
     default: buf_char(l->out, escape); break;
     }
 }
@@ -91,7 +94,7 @@ static uint32_t put_instruction(Listing *l, uint32_t *line_at)
             buf_printf(l->out, "  ; " TEXT_FMT,
                        TEXT_ARG(l->image->consts[p->names[2 * i + 1]]->text));
     buf_char(l->out, '\n');
-    return op->x == OPND_XN ? 1 : 2;
+    return op_words(op);
 }
 
 static void put_proc(Listing *l, uint32_t index)

@@ -32,14 +32,14 @@ bool raise_bug(Fiber *f, const char *what)
     return xs_fail(&f->raised.err, XS_E_BUG, XS_NO_POS, "Internal error: %s", what);
 }
 
-bool raise_missing(Fiber *f, const Proc *proc, uint32_t pc, Value key)
+bool raise_missing(Fiber *f, const Proc *proc, uint32_t pc, uint32_t nth, Value key)
 {
     char buf[NUM_TEXT_MAX];
     Text path = TEXT("?");
     val_scalar_text(key, buf, &path, NULL);
     const ProcImage *image = proc->image;
     for (uint32_t i = 0; i < image->nnames; i++)
-        if (image->names[2 * i] == pc)
+        if (image->names[2 * i] == pc && !nth--)
             path = val_text_view(f->program->consts[image->names[2 * i + 1]]);
     raised_clear(f->heap, &f->raised);
     return xs_fail(&f->raised.err, XS_E_UNKNOWN_VAR, XS_NO_POS, "Unable to locate var: " TEXT_FMT,

@@ -7,16 +7,8 @@
  * error has set f->raised and goes to `raise`, which finds a handler or ends the fiber. */
 #include <math.h>
 
+#include "core/text.h"
 #include "vm/step.h"
-
-/* Both halves of a register one by one, as instructions write them: a wide read behind two narrow
- * writes stalls. */
-static inline Value slot_load(const Value *slot)
-{
-    Value v = {.kind = slot->kind};
-    v.i = slot->i;
-    return v;
-}
 
 static inline bool truth(const Value *v)
 {
@@ -35,12 +27,55 @@ static inline bool strict_eq(const Value *a, const Value *b)
 
 static inline bool less(const Value *a, const Value *b)
 {
-    return a->kind == V_INT && b->kind == V_INT ? a->i < b->i : val_compare(*a, *b) < 0;
+    if (a->kind == V_INT && b->kind == V_INT)
+        return a->i < b->i;
+    return a->kind == V_DEC && b->kind == V_DEC ? a->d < b->d : val_compare(*a, *b) < 0;
 }
 
 static inline bool less_eq(const Value *a, const Value *b)
 {
-    return a->kind == V_INT && b->kind == V_INT ? a->i <= b->i : val_compare(*a, *b) <= 0;
+    if (a->kind == V_INT && b->kind == V_INT)
+        return a->i <= b->i;
+    return a->kind == V_DEC && b->kind == V_DEC ? a->d <= b->d : val_compare(*a, *b) <= 0;
+}
+
+static inline bool both_decimal(const Value *a, const Value *b, double *x, double *y)
+{
+    if (a->kind == V_DEC)
+        *x = a->d;
+    else if (a->kind == V_INT)
+        *x = (double)a->i;
+    else
+        return false;
+    if (b->kind == V_DEC)
+        *y = b->d;
+    else if (b->kind == V_INT && a->kind == V_DEC)
+        *y = (double)b->i;
+    else
+        return false;
+    return true;
+}
+
+/* Division of 32 bits is the faster one, and most numbers are small. */
+static inline int64_t rest_of(int64_t a, int64_t b)
+{
+    if (((uint64_t)a | (uint64_t)b) >> 32 == 0)
+        return (uint32_t)a % (uint32_t)b;
+    return a % b;
+}
+
+static inline bool same_text(const Value *a, const Value *b)
+{
+    return a->text == b->text || (a->text->len == b->text->len &&
+                                  memcmp(a->text->data, b->text->data, a->text->len) == 0);
+}
+
+/* Equal to a constant. */
+static inline bool const_eq(const Value *a, const Value *c)
+{
+    if (a->kind == V_INT && c->kind == V_INT)
+        return a->i == c->i;
+    return a->kind == V_TEXT && c->kind == V_TEXT ? same_text(a, c) : val_loose_eq(*a, *c);
 }
 
 /* ---- the loop ---- */
@@ -74,12 +109,12 @@ static inline bool less_eq(const Value *a, const Value *b)
 /* Put a value into r[A] and go on; two ends, so that the common one has its own jump. */
 #define NEXT_SET(v)                                                                                \
     do {                                                                                           \
-        Value *to_ = RA;                                                                           \
+        Value v_ = (v), *to_ = RA;                                                                 \
         if (LIKELY(to_->kind < V_TEXT)) {                                                          \
-            *to_ = (v);                                                                            \
+            slot_put(to_, v_);                                                                     \
             NEXT();                                                                                \
         }                                                                                          \
-        slot_set(h, to_, (v));                                                                     \
+        slot_set(h, to_, v_);                                                                      \
         NEXT();                                                                                    \
     } while (0)
 
@@ -116,23 +151,87 @@ static inline bool less_eq(const Value *a, const Value *b)
         NEXT_SET(val_bool(yes));                                                                   \
     } while (0)
 
-/* Ints without overflow and finite decimals here, everything else in val_arith. */
-#define ARITHMETIC(op, builtin, sign)                                                              \
+/* Ints without overflow and finite decimals here, everything else in `slow`. */
+#define ARITHMETIC(left, right, builtin, sign, slow)                                               \
     do {                                                                                           \
-        const Value *b = RB, *c = RC;                                                              \
+        const Value *b = (left), *c = (right);                                                     \
+        double x, y;                                                                               \
         if (LIKELY(b->kind == V_INT && c->kind == V_INT)) {                                        \
             int64_t n;                                                                             \
-            if (LIKELY(!builtin(b->i, c->i, &n))) {                                                \
+            if (LIKELY(!builtin(b->i, c->i, &n)))                                                  \
                 NEXT_SET(val_int(n));                                                              \
-            }                                                                                      \
-        } else if (b->kind == V_DEC && c->kind == V_DEC) {                                         \
-            double d = b->d sign c->d;                                                             \
-            if (LIKELY(isfinite(d))) {                                                             \
+        } else if (both_decimal(b, c, &x, &y)) {                                                   \
+            double d = x sign y;                                                                   \
+            if (LIKELY(isfinite(d)))                                                               \
                 NEXT_SET(val_dec(d));                                                              \
-            }                                                                                      \
         }                                                                                          \
-        NEXT_IF(step_arith(f, op, RA, b, c));                                                      \
+        NEXT_IF(slow);                                                                             \
     } while (0)
+
+/* Exact ints stay ints; a divisor of zero is not for here. */
+#define DIVISION(left, right)                                                                      \
+    do {                                                                                           \
+        const Value *b = (left), *c = (right);                                                     \
+        double x, y;                                                                               \
+        if (LIKELY(b->kind == V_INT && c->kind == V_INT && c->i > 0)) {                            \
+            int64_t n = b->i / c->i;                                                               \
+            if (n * c->i == b->i)                                                                  \
+                NEXT_SET(val_int(n));                                                              \
+            NEXT_SET(val_dec((double)b->i / (double)c->i));                                        \
+        }                                                                                          \
+        if (both_decimal(b, c, &x, &y) && y != 0) {                                                \
+            double d = x / y;                                                                      \
+            if (LIKELY(isfinite(d)))                                                               \
+                NEXT_SET(val_dec(d));                                                              \
+        }                                                                                          \
+        NEXT_IF(step_arith(f, AR_DIV, RA, b, c));                                                  \
+    } while (0)
+
+#define REMAINDER(left, right)                                                                     \
+    do {                                                                                           \
+        const Value *b = (left), *c = (right);                                                     \
+        if (LIKELY(b->kind == V_INT && c->kind == V_INT && c->i > 0))                              \
+            NEXT_SET(val_int(rest_of(b->i, c->i)));                                                \
+        NEXT_IF(step_arith(f, AR_MOD, RA, b, c));                                                  \
+    } while (0)
+
+/* Compare r[A] with a number and jump. */
+#define JUMP_INT(sign, other)                                                                      \
+    do {                                                                                           \
+        const Value *a = RA;                                                                       \
+        int64_t n = (int8_t)INS_B(ins);                                                            \
+        bool jump = LIKELY(a->kind == V_INT) ? a->i sign n : (other);                              \
+        int32_t offset = (int32_t)*pc++;                                                           \
+        if (jump)                                                                                  \
+            JUMP(offset);                                                                          \
+        NEXT();                                                                                    \
+    } while (0)
+
+#define JUMP_CONST(condition)                                                                      \
+    do {                                                                                           \
+        const Value *a = RA, *c = &k[pc[0]];                                                       \
+        int32_t offset = (int32_t)pc[1];                                                           \
+        pc += 2;                                                                                   \
+        if (condition)                                                                             \
+            JUMP(offset);                                                                          \
+        NEXT();                                                                                    \
+    } while (0)
+
+/* The two elements of r[B][r[C]][r[x]], or the longer way. */
+#define TWO_STEPS(tolerant)                                                                        \
+    do {                                                                                           \
+        const Value *b = RB, *c = RC, *d = &r[*pc++];                                              \
+        if (LIKELY(b->kind == V_LIST && c->kind == V_INT && d->kind == V_INT &&                    \
+                   (uint64_t)c->i < b->list->len)) {                                               \
+            const Value *row = &b->list->items[b->list->start + (uint32_t)c->i];                   \
+            if (LIKELY(row->kind == V_LIST && (uint64_t)d->i < row->list->len))                    \
+                NEXT_SET(val_ref(list_at(row->list, (uint32_t)d->i)));                             \
+        }                                                                                          \
+        NEXT_IF(step_get_two(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 2, c, d,       \
+                             tolerant));                                                           \
+    } while (0)
+
+#define CALL_FILTER() goto call_filter
 
 FiberState fiber_exec(Fiber *f)
 {
@@ -188,7 +287,7 @@ dispatch:
     }
     CASE(MOVE) :
     {
-        NEXT_SET(val_ref(slot_load(RB)));
+        NEXT_SET(val_ref(val_load(RB)));
     }
     CASE(TAKE) :
     {
@@ -242,27 +341,23 @@ dispatch:
 
     CASE(ADD) :
     {
-        ARITHMETIC(AR_ADD, __builtin_add_overflow, +);
+        ARITHMETIC(RB, RC, __builtin_add_overflow, +, step_arith(f, AR_ADD, RA, b, c));
     }
     CASE(SUB) :
     {
-        ARITHMETIC(AR_SUB, __builtin_sub_overflow, -);
+        ARITHMETIC(RB, RC, __builtin_sub_overflow, -, step_arith(f, AR_SUB, RA, b, c));
     }
     CASE(MUL) :
     {
-        ARITHMETIC(AR_MUL, __builtin_mul_overflow, *);
+        ARITHMETIC(RB, RC, __builtin_mul_overflow, *, step_arith(f, AR_MUL, RA, b, c));
     }
     CASE(DIV) :
     {
-        NEXT_IF(step_arith(f, AR_DIV, RA, RB, RC));
+        DIVISION(RB, RC);
     }
     CASE(MOD) :
     {
-        const Value *b = RB, *c = RC;
-        if (LIKELY(b->kind == V_INT && c->kind == V_INT && c->i > 0)) {
-            NEXT_SET(val_int(b->i % c->i));
-        }
-        NEXT_IF(step_arith(f, AR_MOD, RA, b, c));
+        REMAINDER(RB, RC);
     }
     CASE(CONCAT) :
     {
@@ -394,7 +489,7 @@ dispatch:
     CASE(GETI) :
     {
         const Value *b = RB, *c = RC;
-        if (LIKELY(b->kind == V_LIST && c->kind == V_INT && c->i >= 0 && c->i < b->list->len)) {
+        if (LIKELY(b->kind == V_LIST && c->kind == V_INT && (uint64_t)c->i < b->list->len)) {
             NEXT_SET(val_ref(list_at(b->list, (uint32_t)c->i)));
         }
         NEXT_IF(step_get(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 1, *c, false));
@@ -402,7 +497,7 @@ dispatch:
     CASE(GETIT) :
     {
         const Value *b = RB, *c = RC;
-        if (LIKELY(b->kind == V_LIST && c->kind == V_INT && c->i >= 0 && c->i < b->list->len)) {
+        if (LIKELY(b->kind == V_LIST && c->kind == V_INT && (uint64_t)c->i < b->list->len)) {
             NEXT_SET(val_ref(list_at(b->list, (uint32_t)c->i)));
         }
         NEXT_IF(step_get(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 1, *c, true));
@@ -414,8 +509,16 @@ dispatch:
     }
     CASE(SETI) :
     {
-        Value key = val_ref(*RB); /* the register may be the one that changes */
-        bool ok = val_set_path(h, RA, &key, 1, val_ref(*RC), clean_error(f));
+        Value *a = RA;
+        const Value *b = RB;
+        if (LIKELY(a->kind == V_LIST && val_unique(*a) && b->kind == V_INT && RC != a &&
+                   (uint64_t)b->i < a->list->len)) { /* never itself into itself */
+            slot_set(h, &a->list->items[a->list->start + (uint32_t)b->i],
+                     val_ref(val_or_null(val_load(RC))));
+            NEXT();
+        }
+        Value key = val_ref(*b); /* the register may be the one that changes */
+        bool ok = val_set_path(h, a, &key, 1, val_ref(*RC), clean_error(f));
         val_unref(h, key);
         NEXT_IF(ok);
     }
@@ -475,7 +578,7 @@ dispatch:
         fr->pc = pc;
         if (UNLIKELY((f->slice -= CALL_STEPS) < 0) && !fiber_tick(f))
             goto raise;
-        if (!step_call(f, proc, INS_A(ins), INS_B(ins)))
+        if (!step_call(f, proc, INS_A(ins), INS_B(ins), INS_A(ins)))
             goto raise;
         goto reload;
     }
@@ -504,18 +607,29 @@ dispatch:
     }
     CASE(CALLF) :
     {
+    call_filter : /* also the filters with an instruction of their own */
+    {
         uint32_t x = *pc++;
         if (UNLIKELY((f->slice -= NATIVE_STEPS) < 0) && !fiber_tick(f))
             goto raise;
         NEXT_IF(step_call_filter(f, RA, RB, RC, x));
     }
+    }
     CASE(BIND) :
     {
-        NEXT_IF(step_bind(f, fr->proc, r));
+        const Proc *proc = fr->proc;
+        for (uint32_t i = 0;; i++) {
+            if (i == proc->ninputs)
+                NEXT();
+            if (!(proc->pass[i] >> r[i].kind & 1) ||
+                (r[i].kind == V_TEXT && (!r[i].text->len || !utf8_valid(val_text_view(r[i])))))
+                break;
+        }
+        NEXT_IF(step_bind(f, proc, r));
     }
     CASE(RET) :
     {
-        returned = val_or_null(slot_load(RA));
+        returned = val_or_null(val_load(RA));
         *RA = val_unset();
         goto leave;
     }
@@ -573,8 +687,10 @@ dispatch:
             raise_bug(f, "next of something that is no loop");
             goto raise;
         }
-        if (++it[1].i < it[0].i) {
-            slot_set(h, RB, it[1]);
+        int64_t next = it[1].i + 1;
+        it[1].i = next;
+        if (next < it[0].i) {
+            slot_set(h, RB, val_int(next));
             JUMP(offset);
         }
         NEXT();
@@ -610,6 +726,343 @@ dispatch:
         goto raise;
     }
 
+    /* forms with a constant, or fused with a jump */
+
+    CASE(ADDK) :
+    {
+        ARITHMETIC(RB, &k[*pc++], __builtin_add_overflow, +, step_arith(f, AR_ADD, RA, b, c));
+    }
+    CASE(SUBK) :
+    {
+        ARITHMETIC(RB, &k[*pc++], __builtin_sub_overflow, -, step_arith(f, AR_SUB, RA, b, c));
+    }
+    CASE(MULK) :
+    {
+        ARITHMETIC(RB, &k[*pc++], __builtin_mul_overflow, *, step_arith(f, AR_MUL, RA, b, c));
+    }
+    CASE(DIVK) :
+    {
+        DIVISION(RB, &k[*pc++]);
+    }
+    CASE(MODK) :
+    {
+        REMAINDER(RB, &k[*pc++]);
+    }
+    CASE(KSUB) :
+    {
+        ARITHMETIC(&k[*pc++], RB, __builtin_sub_overflow, -, step_arith(f, AR_SUB, RA, b, c));
+    }
+    CASE(ADDZ) :
+    {
+        ARITHMETIC(RB, RC, __builtin_add_overflow, +, step_arith_zero(f, AR_ADD, RA, b, c));
+    }
+    CASE(SUBZ) :
+    {
+        ARITHMETIC(RB, RC, __builtin_sub_overflow, -, step_arith_zero(f, AR_SUB, RA, b, c));
+    }
+    CASE(MULZ) :
+    {
+        ARITHMETIC(RB, RC, __builtin_mul_overflow, *, step_arith_zero(f, AR_MUL, RA, b, c));
+    }
+    CASE(ADDZI) :
+    {
+        Value small = val_int((int8_t)INS_C(ins));
+        ARITHMETIC(RB, &small, __builtin_add_overflow, +, step_arith_zero(f, AR_ADD, RA, b, c));
+    }
+    CASE(JEQ1) :
+    {
+        JUMP_IF(loose_eq(RA, RB));
+    }
+    CASE(JEQ0) :
+    {
+        JUMP_IF(!loose_eq(RA, RB));
+    }
+    CASE(JLT1) :
+    {
+        JUMP_IF(less(RA, RB));
+    }
+    CASE(JLT0) :
+    {
+        JUMP_IF(!less(RA, RB));
+    }
+    CASE(JLE1) :
+    {
+        JUMP_IF(less_eq(RA, RB));
+    }
+    CASE(JLE0) :
+    {
+        JUMP_IF(!less_eq(RA, RB));
+    }
+    CASE(JEQI) :
+    {
+        JUMP_INT(==, val_loose_eq(*a, val_int(n)));
+    }
+    CASE(JNEI) :
+    {
+        JUMP_INT(!=, !val_loose_eq(*a, val_int(n)));
+    }
+    CASE(JLTI) :
+    {
+        JUMP_INT(<, val_compare(*a, val_int(n)) < 0);
+    }
+    CASE(JLEI) :
+    {
+        JUMP_INT(<=, val_compare(*a, val_int(n)) <= 0);
+    }
+    CASE(JGTI) :
+    {
+        JUMP_INT(>, val_compare(*a, val_int(n)) > 0);
+    }
+    CASE(JGEI) :
+    {
+        JUMP_INT(>=, val_compare(*a, val_int(n)) >= 0);
+    }
+    CASE(JEQK) :
+    {
+        JUMP_CONST(const_eq(a, c));
+    }
+    CASE(JNEK) :
+    {
+        JUMP_CONST(!const_eq(a, c));
+    }
+    CASE(JLTK) :
+    {
+        JUMP_CONST(less(a, c));
+    }
+    CASE(JLEK) :
+    {
+        JUMP_CONST(less_eq(a, c));
+    }
+    CASE(JGTK) :
+    {
+        JUMP_CONST(!less_eq(a, c));
+    }
+    CASE(JGEK) :
+    {
+        JUMP_CONST(!less(a, c));
+    }
+    CASE(GETII) :
+    {
+        TWO_STEPS(false);
+    }
+    CASE(GETIIT) :
+    {
+        TWO_STEPS(true);
+    }
+    CASE(SETII) :
+    {
+        Value *a = RA;
+        const Value *b = RB, *c = RC, *value = &r[*pc++];
+        if (LIKELY(a->kind == V_LIST && val_unique(*a) && b->kind == V_INT && c->kind == V_INT &&
+                   value != a && (uint64_t)b->i < a->list->len)) {
+            Value *row = &a->list->items[a->list->start + (uint32_t)b->i];
+            if (LIKELY(row->kind == V_LIST && val_unique(*row) &&
+                       (uint64_t)c->i < row->list->len)) {
+                slot_set(h, &row->list->items[row->list->start + (uint32_t)c->i],
+                         val_ref(val_or_null(val_load(value))));
+                NEXT();
+            }
+        }
+        NEXT_IF(step_set_two(f, a, *b, *c, *value));
+    }
+    CASE(SETIF) :
+    {
+        Value key = k[*pc++], *a = RA;
+        const Value *b = RB;
+        if (LIKELY(a->kind == V_LIST && val_unique(*a) && b->kind == V_INT && RC != a &&
+                   (uint64_t)b->i < a->list->len)) {
+            Value *row = &a->list->items[a->list->start + (uint32_t)b->i];
+            Value *slot =
+                row->kind == V_MAP && val_unique(*row) ? member(f, row->map, key.text, pc) : NULL;
+            if (LIKELY(slot != NULL)) {
+                slot_set(h, slot, val_ref(val_or_null(val_load(RC))));
+                NEXT();
+            }
+        }
+        NEXT_IF(step_set_two(f, a, *b, key, *RC));
+    }
+    CASE(MAKELIST) :
+    {
+        NEXT_IF(step_make_list(f, RA, RB, INS_C(ins)));
+    }
+    CASE(MAKEMAP) :
+    {
+        NEXT_IF(step_make_map(f, RA, RB, k[*pc++].map));
+    }
+    CASE(CALLTO) :
+    {
+        uint32_t index = *pc++;
+        const Proc *proc = &f->program->procs[index];
+        fr->pc = pc;
+        if (UNLIKELY((f->slice -= CALL_STEPS) < 0) && !fiber_tick(f))
+            goto raise;
+        uint32_t base = fr->base + INS_A(ins), top = base + proc->size;
+        if (UNLIKELY(fr->proc->size != fr->proc->nregs || f->nframes >= f->frames_max ||
+                     top > f->stack_cap)) {
+            if (!step_call(f, index, INS_A(ins), INS_B(ins), INS_C(ins)))
+                goto raise;
+            goto reload;
+        }
+        uint8_t result_reg = INS_C(ins);
+        Value *args = RA;
+        slots_clear(h, args + INS_B(ins), r + fr->proc->size);
+        fr++;
+        *fr = (Frame){proc, proc->code, base, result_reg};
+        f->nframes++;
+        f->stack_top = top;
+        r = args;
+        pc = proc->code;
+        NEXT();
+    }
+
+    /* filters */
+
+    CASE(FGET) :
+    {
+        const Value *found;
+        if (UNLIKELY(!fast_find(RB, RC, &found)))
+            CALL_FILTER();
+        uint32_t x = *pc++;
+        if (found && found->kind > V_NULL)
+            NEXT_SET(val_ref(val_load(found)));
+        const Value *otherwise = XF_COUNT(x) > 1 ? RC + 1 : NULL;
+        NEXT_SET(otherwise ? val_ref(val_or_null(val_load(otherwise))) : val_null());
+    }
+    CASE(FHAS) :
+    {
+        const Value *found;
+        if (UNLIKELY(!fast_find(RB, RC, &found) ||
+                     (found && found->kind == V_LIST && !found->list->len)))
+            CALL_FILTER();
+        pc++;
+        NEXT_SET(val_bool(found != NULL));
+    }
+    CASE(FSET) :
+    {
+        FastResult done = fast_set(f, RA, RB, RC, *pc);
+        if (UNLIKELY(done == FAST_SLOW))
+            CALL_FILTER();
+        pc++;
+        NEXT_IF(done == FAST_DONE);
+    }
+    CASE(FPUSH) :
+    {
+        FastResult done = fast_push(f, RA, RB, RC, *pc);
+        if (UNLIKELY(done == FAST_SLOW))
+            CALL_FILTER();
+        pc++;
+        NEXT_IF(done == FAST_DONE);
+    }
+    CASE(FCOUNT) :
+    {
+        const Value *b = RB;
+        if (UNLIKELY(b->kind != V_LIST && b->kind != V_MAP))
+            CALL_FILTER();
+        pc++;
+        NEXT_SET(val_int(val_count(*b)));
+    }
+    CASE(FFIRST) :
+    {
+        const Value *b = RB;
+        if (UNLIKELY(b->kind != V_LIST || !b->list->len))
+            CALL_FILTER();
+        pc++;
+        NEXT_SET(val_ref(list_at(b->list, 0)));
+    }
+    CASE(FLAST) :
+    {
+        const Value *b = RB;
+        if (UNLIKELY(b->kind != V_LIST || !b->list->len))
+            CALL_FILTER();
+        pc++;
+        NEXT_SET(val_ref(list_at(b->list, b->list->len - 1)));
+    }
+    CASE(FSLICE) :
+    {
+        FastResult done = fast_slice(f, RA, RB, RC, *pc);
+        if (UNLIKELY(done == FAST_SLOW))
+            CALL_FILTER();
+        pc++;
+        NEXT_IF(done == FAST_DONE);
+    }
+    CASE(FSTRLEN) :
+    {
+        const Value *b = RB;
+        if (UNLIKELY(b->kind != V_TEXT))
+            CALL_FILTER();
+        pc++;
+        NEXT_SET(val_int((int64_t)utf8_count(val_text_view(*b))));
+    }
+    CASE(FSUBSTR) :
+    {
+        FastResult done = fast_substr(f, RA, RB, RC, *pc);
+        if (UNLIKELY(done == FAST_SLOW))
+            CALL_FILTER();
+        pc++;
+        NEXT_IF(done == FAST_DONE);
+    }
+    CASE(FTOINT) :
+    {
+        const Value *b = RB;
+        int64_t n;
+        if (b->kind == V_INT)
+            n = b->i;
+        else if (b->kind == V_DEC && fabs(b->d) < 9e18)
+            n = (int64_t)b->d;
+        else
+            CALL_FILTER();
+        pc++;
+        NEXT_SET(val_int(n));
+    }
+    CASE(FTOTEXT) :
+    {
+        const Value *b = RB;
+        if (UNLIKELY(b->kind != V_TEXT))
+            CALL_FILTER();
+        pc++;
+        NEXT_SET(val_ref(val_load(b)));
+    }
+    CASE(FEMPTY) :
+    {
+        pc++;
+        NEXT_SET(val_bool(!truth(RB)));
+    }
+    CASE(FFLOOR) :
+    {
+        const Value *b = RB;
+        double d = b->kind == V_DEC ? floor(b->d) : 0;
+        if (UNLIKELY(b->kind != V_INT && (b->kind != V_DEC || fabs(d) > 9e18)))
+            CALL_FILTER();
+        pc++;
+        NEXT_SET(val_int(b->kind == V_INT ? b->i : (int64_t)d));
+    }
+    CASE(FSQRT) :
+    {
+        const Value *b = RB;
+        double d = b->kind == V_DEC ? b->d : b->kind == V_INT ? (double)b->i : -1;
+        if (UNLIKELY(!(d >= 0)))
+            CALL_FILTER();
+        pc++;
+        NEXT_SET(val_dec(sqrt(d)));
+    }
+    CASE(FABS) :
+    {
+        const Value *b = RB;
+        if (LIKELY(b->kind == V_INT && b->i != INT64_MIN)) {
+            pc++;
+            NEXT_SET(val_int(b->i < 0 ? -b->i : b->i));
+        }
+        if (UNLIKELY(b->kind != V_DEC))
+            CALL_FILTER();
+        pc++;
+        NEXT_SET(val_dec(fabs(b->d)));
+    }
+    CASE(FISNULL) :
+    {
+        pc++;
+        NEXT_SET(val_bool(val_is_null(*RB)));
+    }
+
 #if !defined(__GNUC__) || defined(XS_NO_COMPUTED_GOTO)
 case OP_COUNT: break; /* verified: no other numbers */
 }
@@ -619,13 +1072,15 @@ goto raise;
 
 leave:
 {
+    slots_clear(h, r, r + fr->proc->size);
+    f->stack_top = fr->base; /* what is below belongs to the caller */
     uint8_t to = fr->result_reg;
-    frame_pop(f);
-    if (!f->nframes) {
+    if (!--f->nframes) {
         slot_set(h, &f->result, returned);
         return FIBER_DONE;
     }
-    fr = &f->frames[f->nframes - 1];
+    fr--;
+    f->stack_top = fr->base + fr->proc->size;
     r = f->stack + fr->base;
     pc = fr->pc;
     slot_set(h, &r[to], returned);

@@ -44,6 +44,8 @@ static bool grow_stack(Fiber *f, uint32_t need)
                                 (size_t)cap * sizeof(Value));
     if (!stack)
         return raise_memory(f);
+    for (uint32_t i = f->stack_cap; i < cap; i++)
+        stack[i] = val_unset();
     f->stack = stack;
     f->stack_cap = cap;
     return true;
@@ -58,13 +60,13 @@ static bool grow_frames(Fiber *f)
         return raise_memory(f);
     f->frames = frames;
     f->frames_cap = cap;
+    f->frames_max = cap < f->limits.depth ? cap : f->limits.depth;
     return true;
 }
 
 bool frame_push(Fiber *f, const Proc *proc, uint8_t result_reg)
 {
-    uint32_t depth = f->limits.depth ? f->limits.depth : MAX_FRAMES;
-    if (f->nframes >= depth)
+    if (f->nframes >= f->limits.depth)
         return raise_code(f, XS_E_DEPTH);
     if (proc->size > UINT32_MAX / 4 - f->stack_top)
         return raise_code(f, XS_E_MEMORY);
@@ -72,8 +74,6 @@ bool frame_push(Fiber *f, const Proc *proc, uint8_t result_reg)
     if ((top > f->stack_cap && !grow_stack(f, top)) ||
         (f->nframes == f->frames_cap && !grow_frames(f)))
         return false;
-    for (uint32_t i = base; i < top; i++)
-        f->stack[i] = val_unset();
     f->stack_top = top;
     f->frames[f->nframes++] = (Frame){proc, proc->code, base, result_reg};
     return true;
@@ -82,9 +82,11 @@ bool frame_push(Fiber *f, const Proc *proc, uint8_t result_reg)
 void frame_pop(Fiber *f)
 {
     const Frame *fr = &f->frames[--f->nframes];
-    for (uint32_t i = fr->base; i < f->stack_top; i++)
+    for (uint32_t i = fr->base; i < fr->base + fr->proc->size; i++) {
         val_unref(f->heap, f->stack[i]);
-    f->stack_top = fr->base;
+        f->stack[i] = val_unset();
+    }
+    f->stack_top = f->nframes ? fr[-1].base + fr[-1].proc->size : 0;
 }
 
 bool frame_spread(Fiber *f, Value input)
@@ -120,6 +122,8 @@ Fiber *fiber_new(Program *p, const Services *services, const RunContext *run, co
     if (!f)
         return NULL;
     f->limits = limits ? *limits : limits_default;
+    if (!f->limits.depth)
+        f->limits.depth = MAX_FRAMES;
     f->heap = heap_new(f->limits.heap_bytes);
     if (!f->heap) {
         mem_free(f);

@@ -36,10 +36,12 @@ struct Fiber {
     void *trace_ctx;
     FiberState state;
 
-    Value *stack; /* registers of all frames */
+    Value *stack; /* registers of all frames; a callee may begin inside its caller's. Behind those
+                   * of the top frame every slot is unset */
     uint32_t stack_cap, stack_top;
     Frame *frames;
     uint32_t nframes, frames_cap;
+    uint32_t frames_max; /* frames that fit: the lower of capacity and depth limit */
 
     int64_t slice;      /* instructions until the next look at budget and clock */
     int64_t slice_size; /* what slice began with */
@@ -62,8 +64,8 @@ struct Fiber {
 /* ---- fiber.c ---- */
 FiberState fiber_exec(Fiber *f);
 FiberState fiber_exec_traced(Fiber *f); /* exec_traced.c: the same, calling f->trace */
-/** Push a frame with all registers unset. false: raised is set (depth, memory). May move the stack.
- */
+/** Push a frame behind the top one, with all registers unset. false: raised is set (depth, memory).
+ * May move the stack. */
 XS_MUST_CHECK bool frame_push(Fiber *f, const Proc *proc, uint8_t result_reg);
 void frame_pop(Fiber *f);
 /** Put the members of an input object into the registers of the top frame. Borrows input. */
@@ -76,8 +78,8 @@ void raised_clear(Heap *h, Raised *r);
 bool raise_code(Fiber *f, xs_code code);
 bool raise_memory(Fiber *f);
 bool raise_bug(Fiber *f, const char *what);
-bool raise_missing(Fiber *f, const Proc *proc, uint32_t pc, Value key);
-bool raise_precondition(Fiber *f, Value type, Value error, Value payload); /* borrowed */
+bool raise_missing(Fiber *f, const Proc *proc, uint32_t pc, uint32_t nth, Value key); /* name */
+bool raise_precondition(Fiber *f, Value type, Value error, Value payload);            /* borrowed */
 bool raise_throw(Fiber *f, Value name, Value value);
 bool raise_stop(Fiber *f, Value value);
 /** Box the raised error (then clear) and make it $error. V_UNSET: memory, raised is set. */

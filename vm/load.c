@@ -68,10 +68,14 @@ static bool load_proc(Program *p, uint32_t index, xs_error *err)
         .size = image->nregs + image->nfar,
         .input_names = ARENA_ARRAY(&p->arena, Value, image->ninputs + 1),
     };
-    if (!proc->file || !proc->input_names)
+    proc->pass = ARENA_ARRAY(&p->arena, uint32_t, image->ninputs + 1);
+    if (!proc->file || !proc->input_names || !proc->pass)
         return no_memory(err);
     for (uint32_t i = 0; i < image->ninputs; i++) {
         Const name = {.kind = C_TEXT, .text = proc_input_name(image, i)};
+        proc->pass[i] = p->natives && p->natives->bind_passes
+                            ? p->natives->bind_passes(image->inputs->items[i])
+                            : 0;
         if (!const_pack(&p->arena, &name, &proc->input_names[i]))
             return no_memory(err);
     }

@@ -19,6 +19,7 @@ typedef struct Proc {
     const ProcImage *image;
     const char *file;   /* NUL-terminated */
     Value *input_names; /* immortal texts, ninputs of them */
+    uint32_t *pass;     /* NativeTable.bind_passes of each input */
     uint32_t nregs, ninputs;
     uint32_t size; /* of a frame: registers, then far slots */
 } Proc;

@@ -2,6 +2,7 @@
 #include "vm/step.h"
 
 #include "core/num.h"
+#include "core/text.h"
 
 /* ---- values ---- */
 
@@ -19,6 +20,14 @@ bool step_arith(Fiber *f, Arith op, Value *to, const Value *a, const Value *b)
         return false;
     slot_set(f->heap, to, out);
     return true;
+}
+
+bool step_arith_zero(Fiber *f, Arith op, Value *to, const Value *a, const Value *b)
+{
+    Value left = val_int(0);
+    if (!val_is_null(*a) && !val_number(*a, &left, clean_error(f)))
+        return false;
+    return step_arith(f, op, to, &left, b);
 }
 
 bool step_concat(Fiber *f, Value *to, Value *a, Value *b)
@@ -66,7 +75,7 @@ static bool missing(Fiber *f, Value *to, const Proc *proc, uint32_t pc, Value ke
     if (f->raised.err.code != XS_OK)
         return false;
     if (!tolerant)
-        return raise_missing(f, proc, pc, key);
+        return raise_missing(f, proc, pc, 0, key);
     slot_set(f->heap, to, val_null());
     return true;
 }
@@ -83,6 +92,35 @@ bool step_get(Fiber *f, Value *to, Value from, const Proc *proc, uint32_t pc, Va
     return true;
 }
 
+bool step_get_two(Fiber *f, Value *to, Value from, const Proc *proc, uint32_t pc, const Value *k1,
+                  const Value *k2, bool tolerant)
+{
+    xs_error *err = clean_error(f);
+    bool absent = tolerant && from.kind == V_LIST && !from.list->len;
+    Value middle = absent ? val_unset() : val_step(f->heap, from, *k1, err);
+    if (middle.kind == V_UNSET) {
+        if (err->code != XS_OK)
+            return false;
+        if (!tolerant)
+            return raise_missing(f, proc, pc, 0, *k1);
+        slot_set(f->heap, to, val_null()); /* a path through null is null */
+        return true;
+    }
+    absent = tolerant && middle.kind == V_LIST && !middle.list->len;
+    Value found = absent ? val_unset() : val_step(f->heap, middle, *k2, err);
+    val_unref(f->heap, middle);
+    if (found.kind != V_UNSET) {
+        slot_set(f->heap, to, found);
+        return true;
+    }
+    if (err->code != XS_OK)
+        return false;
+    if (!tolerant)
+        return raise_missing(f, proc, pc, 1, *k2);
+    slot_set(f->heap, to, val_null());
+    return true;
+}
+
 bool step_set_member(Fiber *f, Value *to, Value key, Value value, const uint32_t *pc)
 {
     if (to->kind == V_MAP) {
@@ -96,9 +134,20 @@ bool step_set_member(Fiber *f, Value *to, Value key, Value value, const uint32_t
     return val_set_path(f->heap, to, &key, 1, value, clean_error(f));
 }
 
-bool step_set_path(Fiber *f, Value *root, const Value *keys, uint32_t nkeys)
+bool step_set_two(Fiber *f, Value *root, Value k1, Value k2, Value value)
 {
-    return val_set_path(f->heap, root, keys, nkeys, val_ref(keys[nkeys]), clean_error(f));
+    Value keys[2] = {val_ref(k1), val_ref(k2)}; /* their registers may be the one that changes */
+    bool ok = val_set_path(f->heap, root, keys, 2, val_ref(value), clean_error(f));
+    val_unref(f->heap, keys[0]);
+    val_unref(f->heap, keys[1]);
+    return ok;
+}
+
+bool step_set_path(Fiber *f, Value *root, Value *keys, uint32_t nkeys)
+{
+    Value value = val_load(&keys[nkeys]);
+    keys[nkeys].kind = V_UNSET;
+    return val_set_path(f->heap, root, keys, nkeys, value, clean_error(f));
 }
 
 bool step_take_path(Fiber *f, Value *to, Value *root, const Value *keys, uint32_t nkeys)
@@ -127,6 +176,39 @@ bool step_set_computed(Fiber *f, Value *map, Value key, Value value)
     if (name.kind == V_UNSET)
         return false;
     return map_set(f->heap, map, name, val_ref(val_or_null(value))) || raise_memory(f);
+}
+
+bool step_make_list(Fiber *f, Value *to, Value *window, uint32_t count)
+{
+    Value made = list_new(f->heap, count);
+    if (made.kind == V_UNSET)
+        return raise_memory(f);
+    for (uint32_t i = 0; i < count; i++) {
+        slot_put(&made.list->items[i], val_or_null(val_load(&window[i])));
+        window[i].kind = V_UNSET;
+    }
+    made.list->len = count;
+    slot_set(f->heap, to, made);
+    return true;
+}
+
+bool step_make_map(Fiber *f, Value *to, Value *window, const MapObj *like)
+{
+    uint32_t count = like->count;
+    Value made = like->index ? val_obj(V_MAP, (void *)(uintptr_t)like) : map_new(f->heap, count);
+    if (like->index && !val_make_unique(f->heap, &made)) /* with its index */
+        made = val_unset();
+    if (made.kind == V_UNSET)
+        return raise_memory(f);
+    MapEntry *entries = made.map->entries;
+    for (uint32_t i = 0; i < count; i++) {
+        entries[i].key = like->entries[i].key; /* a constant: not counted */
+        slot_put(&entries[i].value, val_or_null(val_load(&window[i])));
+        window[i].kind = V_UNSET;
+    }
+    made.map->count = made.map->used = count;
+    slot_set(f->heap, to, made);
+    return true;
 }
 
 static bool spread_map(Fiber *f, Value *to, Value from)
@@ -234,10 +316,10 @@ bool step_bind(Fiber *f, const Proc *proc, Value *r)
 
 /* ---- calls ---- */
 
-bool step_call(Fiber *f, uint32_t proc, uint8_t a, uint8_t nargs)
+bool step_call(Fiber *f, uint32_t proc, uint8_t a, uint8_t nargs, uint8_t result_reg)
 {
     uint32_t from = f->frames[f->nframes - 1].base + a;
-    if (!frame_push(f, &f->program->procs[proc], a))
+    if (!frame_push(f, &f->program->procs[proc], result_reg))
         return false;
     Value *args = f->stack + from, *regs = f->stack + f->frames[f->nframes - 1].base;
     for (uint32_t i = 0; i < nargs; i++) {
@@ -283,7 +365,7 @@ bool step_call_filter(Fiber *f, Value *to, Value *in, Value *args, uint32_t x)
         .own = to == in,
         .in_slot = in,
         .args = args,
-        .nargs = x >> 16,
+        .nargs = XF_COUNT(x),
         .site = &const_null,
         .ret = val_null(),
         .err = clean_error(f),
@@ -298,6 +380,124 @@ bool step_call_filter(Fiber *f, Value *to, Value *in, Value *args, uint32_t x)
     val_unref(f->heap, c.thrown);
     slot_set(f->heap, to, val_or_null(c.ret));
     return true;
+}
+
+/* ---- filters with an instruction of their own ---- */
+
+static bool plain_name(const TextObj *t)
+{
+    return !memchr(t->data, '.', t->len) && !memchr(t->data, '[', t->len);
+}
+
+bool fast_find(const Value *in, const Value *key, const Value **found)
+{
+    if (in->kind == V_LIST && key->kind == V_INT) {
+        const ListObj *l = in->list;
+        int64_t i = key->i < 0 ? key->i + l->len : key->i;
+        *found = i >= 0 && i < l->len ? &l->items[l->start + (uint32_t)i] : NULL;
+        return true;
+    }
+    if (in->kind != V_MAP || key->kind != V_TEXT)
+        return false;
+    const TextObj *t = key->text;
+    int64_t at = map_index_of(in->map, (Text){t->data, t->len}, t->hash);
+    *found = at == MAP_NOT_FOUND ? NULL : &in->map->entries[at].value;
+    return *found || plain_name(t);
+}
+
+/* The container that is changed: the operand itself when the result replaces it, else a copy in the
+ * making. */
+static void fast_target(Fiber *f, Value *to, const Value *in)
+{
+    if (to != in)
+        slot_set(f->heap, to, val_ref(val_load(in)));
+}
+
+/* The last argument, moved out when nobody needs it any more. */
+static Value last_arg(Value *arg, uint32_t x)
+{
+    Value v = val_or_null(val_load(arg));
+    if (x & XF_MOVE)
+        arg->kind = V_UNSET;
+    else
+        val_ref(v);
+    return v;
+}
+
+FastResult fast_push(Fiber *f, Value *to, Value *in, Value *arg, uint32_t x)
+{
+    if (in->kind != V_LIST || arg == in || arg->kind == V_UNSET)
+        return FAST_SLOW;
+    Value item = last_arg(arg, x);
+    fast_target(f, to, in);
+    ListObj *l = to->list;
+    if (LIKELY(val_unique(*to) && l->start + l->len < l->cap)) {
+        slot_put(&l->items[l->start + l->len++], item);
+        return FAST_DONE;
+    }
+    return list_push(f->heap, to, item) || raise_memory(f) ? FAST_DONE : FAST_RAISED;
+}
+
+FastResult fast_set(Fiber *f, Value *to, Value *in, Value *args, uint32_t x)
+{
+    const Value key = val_load(&args[0]);
+    if (args[1].kind == V_UNSET || (in >= args && in <= args + 1) || to == &args[0] ||
+        to == &args[1])
+        return FAST_SLOW;
+    if (in->kind == V_LIST && key.kind == V_INT && (uint64_t)key.i <= in->list->len) {
+        Value item = last_arg(&args[1], x);
+        fast_target(f, to, in);
+        ListObj *l = to->list;
+        if (LIKELY(val_unique(*to) && key.i < l->len)) {
+            slot_set(f->heap, &l->items[l->start + (uint32_t)key.i], item);
+            return FAST_DONE;
+        }
+        return list_set(f->heap, to, (uint32_t)key.i, item) || raise_memory(f) ? FAST_DONE
+                                                                               : FAST_RAISED;
+    }
+    if (in->kind != V_MAP || key.kind != V_TEXT ||
+        (!plain_name(key.text) &&
+         map_index_of(in->map, val_text_view(key), key.text->hash) == MAP_NOT_FOUND))
+        return FAST_SLOW;
+    Value item = last_arg(&args[1], x);
+    fast_target(f, to, in);
+    return map_set(f->heap, to, val_ref(key), item) || raise_memory(f) ? FAST_DONE : FAST_RAISED;
+}
+
+FastResult fast_slice(Fiber *f, Value *to, Value *in, const Value *args, uint32_t x)
+{
+    if (in->kind != V_LIST || args[0].kind != V_INT || args[0].i < 0)
+        return FAST_SLOW;
+    uint32_t len = in->list->len, from = args[0].i < len ? (uint32_t)args[0].i : len;
+    uint32_t count = len - from;
+    if (XF_COUNT(x) > 1 && args[1].kind > V_NULL) {
+        if (args[1].kind != V_INT || args[1].i < 0)
+            return FAST_SLOW;
+        count = args[1].i < count ? (uint32_t)args[1].i : count;
+    }
+    fast_target(f, to, in);
+    return list_cut(f->heap, to, from, count) || raise_memory(f) ? FAST_DONE : FAST_RAISED;
+}
+
+FastResult fast_substr(Fiber *f, Value *to, const Value *in, const Value *args, uint32_t x)
+{
+    if (in->kind != V_TEXT || args[0].kind != V_INT || args[0].i < 0)
+        return FAST_SLOW;
+    Text t = val_text_view(*in);
+    int64_t length = INT64_MAX;
+    if (XF_COUNT(x) > 1 && args[1].kind > V_NULL) {
+        if (args[1].kind != V_INT || args[1].i < 0)
+            return FAST_SLOW;
+        length = args[1].i;
+    }
+    size_t from = text_skip(t, 0, (uint64_t)args[0].i);
+    size_t end = text_skip(t, from, (uint64_t)length);
+    Value made = from == 0 && end == t.len ? val_ref(val_load(in))
+                                           : text_new(f->heap, text_slice(t, from, end));
+    if (made.kind == V_UNSET)
+        return raise_memory(f) ? FAST_DONE : FAST_RAISED;
+    slot_set(f->heap, to, made);
+    return FAST_DONE;
 }
 
 static void clear_window(Heap *h, Value *args, uint32_t nargs)

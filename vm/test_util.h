@@ -47,7 +47,7 @@ static inline void check_empty(const char *what, Heap *h)
 
 /* ---- programs ---- */
 
-enum { TP_PROCS = 8, TP_IMPORTS = 8, TP_SITES = 8, TP_CODE = 40 };
+enum { TP_PROCS = 8, TP_IMPORTS = 32, TP_SITES = 8, TP_CODE = 40 };
 
 typedef struct TestProgram {
     Arena arena;

@@ -122,9 +122,17 @@ static inline uint32_t val_count(Value v) /* of V_LIST or V_MAP */
 {
     return v.kind == V_LIST ? v.list->len : v.map->count;
 }
+/* A copy of a slot. Both halves one by one, as instructions write them: a wide read behind two
+ * narrow writes makes the processor wait. */
+static inline Value val_load(const Value *slot)
+{
+    Value v = {.kind = slot->kind};
+    v.i = slot->i;
+    return v;
+}
 static inline Value list_at(const ListObj *l, uint32_t i) /* borrowed; i < len */
 {
-    return l->items[l->start + i];
+    return val_load(&l->items[l->start + i]);
 }
 
 void val_free_slow(Heap *h, Value v); /* count reached zero */

@@ -91,6 +91,10 @@ static bool check_extra(const Verify *v, const OpInfo *op, uint32_t x)
     switch (op->x) {
     case OPND_XJ: return check_target(v, (int64_t)v->pc + 2 + (int32_t)x);
     case OPND_XK: return check_const(v, x);
+    case OPND_XR: return check_reg(v, x);
+    case OPND_XKJ:
+        return check_const(v, x) &&
+               check_target(v, (int64_t)v->pc + 3 + (int32_t)v->proc->code[v->pc + 2]);
     case OPND_XP: return x < image->nprocs || bad(v, "procedure %u of %u", x, image->nprocs);
     case OPND_XS: return x < image->nsites || bad(v, "site %u of %u", x, image->nsites);
     case OPND_XF:
@@ -122,6 +126,33 @@ static bool check_call(const Verify *v, uint32_t ins, uint32_t x)
     return check_window(v, INS_A(ins), INS_B(ins));
 }
 
+/* Constants have no key twice: the decoder and the compiler see to it. */
+static bool check_template(const Verify *v, uint32_t k, uint32_t count)
+{
+    const Const *map = v->image->consts[k];
+    if (map->kind != C_MAP || map->count != count)
+        return bad(v, "constant %u is no object with %u keys", k, count);
+    for (uint32_t i = 0; i < count; i++)
+        if (const_find(map, map->pairs[i].key) != map->pairs[i].value)
+            return bad(v, "constant %u has a key twice", k);
+    return true;
+}
+
+static bool check_fast_filter(const Verify *v, uint32_t ins, uint32_t x)
+{
+    for (const FastFilter *f = fast_filters; f->name; f++) {
+        if (f->op != INS_OP(ins))
+            continue;
+        uint32_t count = XF_COUNT(x);
+        if (!text_eq(v->image->imports[x & 0xffff].name, text_from(f->name)))
+            return bad(v, "%s does not call %s", op_info[f->op].name, f->name);
+        if (x >> 25 || count < f->least || count > f->most)
+            return bad(v, "%s with %u arguments", op_info[f->op].name, x >> 16);
+        return check_window(v, INS_C(ins), count);
+    }
+    return true;
+}
+
 static bool check_special(const Verify *v, uint32_t ins, uint32_t x)
 {
     uint32_t a = INS_A(ins), b = INS_B(ins), c = INS_C(ins);
@@ -135,11 +166,15 @@ static bool check_special(const Verify *v, uint32_t ins, uint32_t x)
     case OP_GETENV:
     case OP_GETF:
     case OP_GETFT:
-    case OP_SETF: return check_text_const(v, x);
+    case OP_SETF:
+    case OP_SETIF: return check_text_const(v, x);
     case OP_SETPATH: return check_path_window(v, b, c, 1);
     case OP_DELPATH: return check_path_window(v, b, c, 0);
     case OP_TAKEPATH: return x <= UINT8_MAX ? check_path_window(v, c, x, 0) : bad(v, "%u keys", x);
-    case OP_CALL: return check_call(v, ins, x);
+    case OP_CALL:
+    case OP_CALLTO: return check_call(v, ins, x);
+    case OP_MAKELIST: return check_window(v, b, c);
+    case OP_MAKEMAP: return check_window(v, b, c) && check_template(v, x, c);
     case OP_CALLN: return check_window(v, a, b);
     case OP_CALLF:
         return x >> 16 <= UINT8_MAX ? check_window(v, c, x >> 16) : bad(v, "%u arguments", x >> 16);
@@ -147,7 +182,7 @@ static bool check_special(const Verify *v, uint32_t ins, uint32_t x)
     case OP_NEXT: return check_window(v, a, 2) && check_window(v, b, c ? 2 : 1);
     case OP_FORP:
     case OP_FORN: return check_window(v, a, 2);
-    default: return true;
+    default: return check_fast_filter(v, ins, x);
     }
 }
 
@@ -163,7 +198,7 @@ static bool mark_starts(Verify *v)
         op = &op_info[number];
         if (!op->name)
             return bad(v, "unknown operation %u", number);
-        uint32_t words = op->x == OPND_XN ? 1 : 2;
+        uint32_t words = op_words(op);
         if (words > ncode - v->pc)
             return bad(v, "%s is cut off", op->name);
         v->starts[v->pc] = 1;
@@ -184,7 +219,7 @@ static bool check_code(Verify *v)
         if (!check_operands(v, op, ins) || (has_extra && !check_extra(v, op, x)) ||
             !check_special(v, ins, x))
             return false;
-        v->pc += has_extra ? 2 : 1;
+        v->pc += op_words(op);
     }
     return true;
 }

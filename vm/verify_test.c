@@ -103,11 +103,51 @@ static void broken_code(void **state)
         {"import 2 of 2", {R3(CALLF, 0, 0, 0), 2, R3(RETNULL, 0, 0, 0)}},
         {"import 1 is no filter", {R3(CALLF, 0, 0, 0), 1, R3(RETNULL, 0, 0, 0)}},
         {"window r3 of 2 registers", {R3(CALLF, 0, 0, 3), 2 << 16, R3(RETNULL, 0, 0, 0)}},
+        {"constant 2 of 2", {R3(ADDK, 0, 0, 0), 2, R3(RETNULL, 0, 0, 0)}},
+        {"register 4 of 4", {R3(GETII, 0, 0, 0), 4, R3(RETNULL, 0, 0, 0)}},
+        {"register 4 of 4", {R3(SETII, 0, 0, 0), 4, R3(RETNULL, 0, 0, 0)}},
+        {"constant 1 is no text", {R3(SETIF, 0, 0, 0), 1, R3(RETNULL, 0, 0, 0)}},
+        {"constant 2 of 2", {R3(JEQK, 0, 0, 0), 2, J(0), R3(RETNULL, 0, 0, 0)}},
+        {"where no instruction begins", {R3(JEQK, 0, 0, 0), 0, J(7), R3(RETNULL, 0, 0, 0)}},
+        {"jump to 2,", {R3(JLTK, 0, 0, 0), 0, J(-1), R3(RETNULL, 0, 0, 0)}},
+        {"JGEK is cut off", {R3(LOADNULL, 0, 0, 0), R3(JGEK, 0, 0, 0), 1}},
+        {"where no instruction begins", {R3(JLTI, 0, 1, 0), J(9), R3(RETNULL, 0, 0, 0)}},
+        {"window r2 of 3 registers", {R3(MAKELIST, 0, 2, 3), R3(RETNULL, 0, 0, 0)}},
+        {"constant 1 is no object with 2", {R3(MAKEMAP, 0, 2, 2), 1, R3(RETNULL, 0, 0, 0)}},
+        {"window r2 of 3 registers", {R3(MAKEMAP, 0, 2, 3), 1, R3(RETNULL, 0, 0, 0)}},
+        {"procedure 2 of 2", {R3(CALLTO, 0, 0, 0), 2, R3(RETNULL, 0, 0, 0)}},
+        {"2 inputs for a procedure with 1", {R3(CALLTO, 0, 2, 0), 1, R3(RETNULL, 0, 0, 0)}},
+        {"register 9 of 4", {R3(CALLTO, 0, 1, 9), 1, R3(RETNULL, 0, 0, 0)}},
+        {"FCOUNT does not call count", {R3(FCOUNT, 0, 0, 0), 0, R3(RETNULL, 0, 0, 0)}},
         {"300 arguments", {R3(CALLF, 0, 0, 3), 300 << 16, R3(RETNULL, 0, 0, 0)}},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         TestProgram t;
         make(&t, cases[i].code, COUNT_OF(cases[i].code));
+        expect_refused(cases[i].why, &t);
+        tp_deinit(&t);
+    }
+}
+
+/* Filters with an instruction of their own take what their row says. */
+static void broken_fast_filters(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *why, *filter;
+        uint32_t code[4];
+    } cases[] = {
+        {"FGET with 0 arguments", "get", {R3(FGET, 0, 0, 0), 0, R3(RETNULL, 0, 0, 0)}},
+        {"FGET with 3 arguments", "get", {R3(FGET, 0, 0, 0), 3 << 16, R3(RETNULL, 0, 0, 0)}},
+        {"window r3 of 2 registers", "get", {R3(FGET, 0, 0, 3), 2 << 16, R3(RETNULL, 0, 0, 0)}},
+        {"FSET with 514 arguments", "set", {R3(FSET, 0, 0, 0), 514 << 16, R3(RETNULL, 0, 0, 0)}},
+        {"FPUSH does not call push", "pop", {R3(FPUSH, 0, 0, 0), 1 << 16, R3(RETNULL, 0, 0, 0)}},
+        {"256 arguments", "push", {R3(CALLF, 0, 0, 0), 256 << 16, R3(RETNULL, 0, 0, 0)}},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        TestProgram t;
+        make(&t, cases[i].code, COUNT_OF(cases[i].code));
+        t.imports[0].name = text_from(cases[i].filter);
         expect_refused(cases[i].why, &t);
         tp_deinit(&t);
     }
@@ -188,7 +228,7 @@ static uint32_t next_random(uint64_t *seed)
 /* Words that often verify: a real operation, small operands. */
 static uint32_t random_word(uint64_t *seed)
 {
-    uint32_t op = 1 + next_random(seed) % (OP_STOP + 1);
+    uint32_t op = 1 + next_random(seed) % (OP_COUNT - 1);
     uint32_t pick = next_random(seed);
     if (pick % 3 == 0)
         return next_random(seed) % 5;
@@ -200,19 +240,34 @@ static uint32_t random_word(uint64_t *seed)
                    info->b == OPND_K16 || info->b == OPND_U16 || !info->c ? 0 : c);
 }
 
+/* Import 0 is any filter, 2 and up those with an instruction of their own. */
+static uint32_t random_filter(uint64_t *seed, uint32_t op)
+{
+    uint32_t count = next_random(seed) % 3;
+    for (uint32_t i = 0; fast_filters[i].name; i++)
+        if (fast_filters[i].op == op)
+            return (2 + i) | (next_random(seed) % 2 ? fast_filters[i].most : count) << 16 |
+                   (next_random(seed) % 2 ? XF_MOVE : 0);
+    return count << 16;
+}
+
 /* A random program of whole instructions; jumps go to random instructions. */
 static uint32_t random_code(uint64_t *seed, uint32_t code[64])
 {
     uint32_t starts[64], nstarts = 0, n = 0;
-    while (n < 56) {
+    while (n < 55) {
         uint32_t word = random_word(seed);
         const OpInfo *info = &op_info[INS_OP(word)];
         if (!info->name)
             continue;
         starts[nstarts++] = n;
         code[n++] = word;
-        if (info->x != OPND_XN)
-            code[n++] = info->x == OPND_XF ? (next_random(seed) % 3) << 16 : next_random(seed) % 2;
+        if (info->x == OPND_XF)
+            code[n++] = random_filter(seed, INS_OP(word));
+        else if (info->x != OPND_XN)
+            code[n++] = next_random(seed) % 5;
+        if (info->x == OPND_XKJ)
+            code[n++] = 0;
     }
     starts[nstarts++] = n;
     code[n++] = R3(RET, 0, 0, 0);
@@ -223,6 +278,8 @@ static uint32_t random_code(uint64_t *seed, uint32_t code[64])
             code[starts[i]] = INS_MAKE_J(INS_OP(code[starts[i]]), target - at - 1);
         else if (info->x == OPND_XJ)
             code[starts[i] + 1] = (uint32_t)(target - at - 2);
+        else if (info->x == OPND_XKJ)
+            code[starts[i] + 2] = (uint32_t)(target - at - 3);
     }
     return n;
 }
@@ -240,6 +297,9 @@ static bool run_random(uint64_t *seed)
             ->items;
     t.image.nconsts = 5;
     t.procs[0].nregs = 10;
+    for (uint32_t i = 0; fast_filters[i].name; i++)
+        t.imports[t.image.nimports++] =
+            (ImportImage){IMPORT_FILTER, text_from(fast_filters[i].name)};
     for (uint32_t pc = 0; pc < ncode; pc++) {
         if (INS_OP(code[pc]) == OP_CATCH) {
             handler = (HandlerImage){0, ncode, pc};
@@ -283,6 +343,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(broken_code),
+        cmocka_unit_test(broken_fast_filters),
         cmocka_unit_test(broken_tables),
         cmocka_unit_test(random_programs_stay_inside),
     };

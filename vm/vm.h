@@ -15,6 +15,9 @@ typedef struct NativeTable {
     /** Coerce and check ninputs raw values in place by the procedure's schema (list of FIELD). */
     bool (*bind)(Heap *h, const Services *s, const Const *inputs, Value *regs, uint32_t ninputs,
                  xs_error *err, Value *payload);
+    /** Kinds (1 << V_INT …) that binding by this FIELD leaves as they are; of V_TEXT, the valid
+     * texts that are not empty. NULL or 0: bind decides. */
+    uint32_t (*bind_passes)(const Const *field);
     void (*site_free)(Text statement, void *site_data);
 } NativeTable;
 

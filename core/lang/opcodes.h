@@ -29,7 +29,9 @@ typedef enum OperandKind {
     OPND_XP,
     OPND_XS,
     OPND_XF,
-    OPND_XC
+    OPND_XC,
+    OPND_XR,
+    OPND_XKJ
 } OperandKind;
 
 enum { F_THROWS = 1, F_JUMPS = 2, F_STOPS = 4, F_CALLS = 8 };
@@ -43,6 +45,18 @@ typedef struct OpInfo {
 
 extern const OpInfo op_info[256]; /* core/tables.c */
 
+static inline uint32_t op_words(const OpInfo *op)
+{
+    return op->x == OPND_XN ? 1 : op->x == OPND_XKJ ? 3 : 2;
+}
+
+/* A filter with an instruction of its own. */
+typedef struct FastFilter {
+    const char *name; /* NULL ends the table */
+    uint8_t op, least, most;
+} FastFilter;
+extern const FastFilter fast_filters[]; /* core/tables.c */
+
 typedef enum SysVar {
 #define SYS(num, name, spelling, doc) SYS_##name = num,
 #include "core/lang/sysvars.def"
@@ -50,6 +64,10 @@ typedef enum SysVar {
     SYS_COUNT
 } SysVar;
 extern const char *const sys_spelling[SYS_COUNT];
+
+/* Argument count of an XF word, and whether the last argument may be moved out. */
+#define XF_COUNT(x) ((x) >> 16 & 0xff)
+#define XF_MOVE     (1u << 24)
 
 #define INS_OP(w)  ((uint8_t)(w))
 #define INS_A(w)   ((uint8_t)((w) >> 8))

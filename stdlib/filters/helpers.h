@@ -104,10 +104,6 @@ bool flt_contains_same(Value container, Value v);
 void text_write_lower(Buf *out, Text t);
 void text_write_upper(Buf *out, Text t);
 void text_write_unaccent(Buf *out, Text t);
-/** Characters: code points, a byte outside valid UTF-8 counts as one. */
-size_t text_chars(Text t);
-/** Byte offset of character n counted from byte offset `from`, t.len when there are fewer. */
-size_t text_skip_chars(Text t, size_t from, size_t n);
 
 /* ---- numbers ---- */
 

@@ -20,30 +20,6 @@ static bool next_char(Text t, size_t *at, uint32_t *cp)
     return *cp != 0xFFFD || *at - from > 1;
 }
 
-size_t text_skip_chars(Text t, size_t from, size_t n)
-{
-    size_t at = from;
-    while (n && at < t.len) {
-        if ((uint8_t)t.ptr[at] < 0x80)
-            at++;
-        else
-            utf8_next(t, &at);
-        n--;
-    }
-    return at;
-}
-
-size_t text_chars(Text t)
-{
-    size_t n = 0;
-    for (size_t at = 0; at < t.len; n++)
-        if ((uint8_t)t.ptr[at] < 0x80)
-            at++;
-        else
-            utf8_next(t, &at);
-    return n;
-}
-
 static void write_cp(Buf *out, utf8proc_int32_t cp)
 {
     char bytes[4];
@@ -251,7 +227,7 @@ bool flt_rtrim(Call *c)
 bool flt_strlen(Call *c)
 {
     Text t;
-    return call_text(c, 0, &t) && call_return_int(c, (int64_t)text_chars(t));
+    return call_text(c, 0, &t) && call_return_int(c, (int64_t)utf8_count(t));
 }
 
 bool flt_substr(Call *c)
@@ -261,14 +237,14 @@ bool flt_substr(Call *c)
     if (!call_text(c, 0, &t) || !call_int(c, 1, &start) || !call_int_opt(c, 2, &length))
         return false;
     if (start < 0 || length < 0) { /* needs the number of characters */
-        int64_t n = (int64_t)text_chars(t);
+        int64_t n = (int64_t)utf8_count(t);
         if (start < 0)
             start = start < -n ? 0 : n + start;
         if (length < 0)
             length = length < start - n ? 0 : n + length - start;
     }
-    size_t from = text_skip_chars(t, 0, (size_t)start);
-    size_t to = text_skip_chars(t, from, (size_t)length);
+    size_t from = text_skip(t, 0, (size_t)start);
+    size_t to = text_skip(t, from, (size_t)length);
     if (from == 0 && to == t.len && call_arg(c, 0).kind == V_TEXT)
         return call_return(c, val_ref(call_arg(c, 0)));
     return call_return_text(c, text_slice(t, from, to));
@@ -282,7 +258,7 @@ static bool push_text(Call *c, Value *list, Text t)
 static bool split_chars(Call *c, Value *list, Text t)
 {
     for (size_t at = 0; at < t.len;) {
-        size_t next = text_skip_chars(t, at, 1);
+        size_t next = text_skip(t, at, 1);
         if (!push_text(c, list, text_slice(t, at, next)))
             return false;
         at = next;
@@ -482,7 +458,7 @@ static bool return_position(Call *c, Text t, Text search)
     size_t at = search.len ? text_find(t, search, 0) : 0;
     if (at == SIZE_MAX)
         return call_return_bool(c, false);
-    return call_return_int(c, (int64_t)text_chars(text_slice(t, 0, at)));
+    return call_return_int(c, (int64_t)utf8_count(text_slice(t, 0, at)));
 }
 
 bool flt_index(Call *c)
@@ -831,7 +807,7 @@ static bool read_spec(Call *c, Text f, size_t *at, uint32_t *next, Spec *s)
 
 static void write_padded(Buf *out, const Spec *s, Text t)
 {
-    size_t len = text_chars(t);
+    size_t len = utf8_count(t);
     size_t fill = len < s->width ? s->width - len : 0;
     bool number = s->conv != 's' && s->conv != 'c';
     if (!fill) {
@@ -942,7 +918,7 @@ static bool write_spec(Call *c, Buf *out, const Spec *s)
         if (!call_text(c, s->arg, &t))
             return false;
         if (s->precision >= 0)
-            t.len = text_skip_chars(t, 0, (size_t)s->precision);
+            t.len = text_skip(t, 0, (size_t)s->precision);
         write_padded(out, s, t);
         return true;
     }

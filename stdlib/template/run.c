@@ -242,12 +242,12 @@ static Value slice_value(Render *r, Value in, int64_t from, int64_t count, bool 
         if (t.kind == V_UNSET)
             return t;
         Text text = val_text_view(t);
-        int64_t n = (int64_t)text_chars(text);
+        int64_t n = (int64_t)utf8_count(text);
         from = from < 0 ? (from + n < 0 ? 0 : from + n) : from > n ? n : from;
         int64_t end = whole ? n : count < 0 ? n + count : count > n - from ? n : from + count;
         end = end < from ? from : end;
-        size_t a = text_skip_chars(text, 0, (size_t)from);
-        size_t b = text_skip_chars(text, a, (size_t)(end - from));
+        size_t a = text_skip(text, 0, (size_t)from);
+        size_t b = text_skip(text, a, (size_t)(end - from));
         Value out = checked(r, text_new(r->h, text_slice(text, a, b)));
         val_unref(r->h, t);
         return out;
@@ -383,7 +383,7 @@ static Value twig_filter(Render *r, Text name, Value in, const Value *args, uint
         Value t = text_of(r, in);
         if (t.kind == V_UNSET)
             return t;
-        Value out = is(name, "length") ? val_int((int64_t)text_chars(val_text_view(t)))
+        Value out = is(name, "length") ? val_int((int64_t)utf8_count(val_text_view(t)))
                                        : title_case(r, val_text_view(t));
         val_unref(r->h, t);
         return out;
