@@ -935,6 +935,19 @@ static void check_fixed_input(Check *ck)
     }
 }
 
+/* Columns of the condition are those of the trigger's table. */
+static void check_trigger_where(Check *ck)
+{
+    const Member *where = construct_member(ck->k, "where");
+    Text table = construct_text(ck->k, "table");
+    Sources sources = {.count = 1, .item = {{table, table}}};
+    if (!where || !where->value)
+        return;
+    ck->sources = &sources;
+    query_expr(ck, where->value);
+    ck->sources = NULL;
+}
+
 static void realtime_trigger(Check *ck)
 {
     Construct *k = ck->k;
@@ -1257,7 +1270,10 @@ static void by_kind(Check *ck)
     case CK_MESSAGE: message(ck); break;
     case CK_REALTIME_SERVER_TRIGGER: server_trigger(ck, false); break;
     case CK_CHANNEL_TRIGGER: server_trigger(ck, true); break;
-    case CK_TABLE_TRIGGER: reference(ck, "table", CK_TABLE, "table"); break;
+    case CK_TABLE_TRIGGER:
+        reference(ck, "table", CK_TABLE, "table");
+        check_trigger_where(ck);
+        break;
     case CK_AGENT_TRIGGER: reference(ck, "agent", CK_AGENT, "agent"); break;
     case CK_MCP_SERVER_TRIGGER: reference(ck, "mcp_server", CK_MCP_SERVER, "mcp_server"); break;
     case CK_RUN_JOB:

@@ -186,6 +186,8 @@ typedef struct Query {
 } Query;
 /** Describe the structured clauses; structured[i] tells that clause i is in the descriptor. */
 void gen_query(Query *q, bool *structured);
+/** Whether the row of a table trigger's input (a register) meets its condition. */
+void gen_trigger_where(Gen *g, Text table, Expr *where, int input, int dst);
 
 /* meta.c */
 const Const *meta_field(Prog *pr, const Field *f);

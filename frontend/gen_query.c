@@ -487,3 +487,22 @@ void gen_query(Query *q, bool *structured)
         structured[a->clause] = true;
     }
 }
+
+void gen_trigger_where(Gen *g, Text table, Expr *where, int input, int dst)
+{
+    const StatementInfo *info = statement_find(TEXT("db.trigger.where"));
+    Query q = {.g = g, .first = info->nclauses, .sources = {.count = 1, .item = {{table, table}}}};
+    q.desc = k_map(g->c);
+    k_set_text(g->c, q.desc, "op", text_from(info->name));
+    k_set_text(g->c, q.desc, "name", table);
+    k_set(g->c, q.desc, TEXT("where"), pred(&q, where));
+    size_t n = q.first + q.args.len;
+    int win = gen_temps(g, n);
+    emit_abc(g, OP_UNSET, win, 0, 0);
+    emit_move(g, win + 1, input);
+    for (size_t i = 0; i < q.args.len; i++)
+        gen_expr(g, q.args.ptr[i], win + (int)(q.first + i));
+    emit_extra(g, OP_CALLN, win, (int)n, 0, emit_site(g->em, text_from(info->name), q.desc));
+    if (win != dst)
+        emit_move(g, dst, win);
+}

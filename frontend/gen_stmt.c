@@ -1291,6 +1291,7 @@ static ProcKind proc_kind(ConstructKind kind)
     switch (kind) {
     case CK_QUERY: return PROC_QUERY;
     case CK_REALTIME_TRIGGER:
+    case CK_TABLE_TRIGGER:
     case CK_REALTIME_SERVER_TRIGGER:
     case CK_CHANNEL_TRIGGER: return PROC_TRIGGER;
     case CK_MESSAGE:
@@ -1338,7 +1339,23 @@ static void job_input(Gen *g)
 static bool predefined_input(const Construct *k)
 {
     return k->kind == CK_REALTIME_SERVER_TRIGGER || k->kind == CK_CHANNEL_TRIGGER ||
+           k->kind == CK_TABLE_TRIGGER ||
            (k->kind == CK_REALTIME_TRIGGER && !(k->seed_form && k->has_input));
+}
+
+/* A table trigger whose condition the row does not meet ends at once. */
+static void trigger_guard(Gen *g)
+{
+    const Member *where = g->k->kind == CK_TABLE_TRIGGER ? construct_member(g->k, "where") : NULL;
+    if (!where || !where->value)
+        return;
+    int t = gen_temp(g);
+    g->pos = where->pos;
+    gen_trigger_where(g, construct_text(g->k, "table"), where->value, 0, t);
+    uint32_t go = emit_jump(g, OP_JT, t, 0, 0);
+    emit_abc(g, OP_RETNULL, 0, 0, 0);
+    patch_jump(g, go, gen_pc(g));
+    g->top = g->fixed;
 }
 
 bool gen_construct(Prog *pr, Emit *em, const Construct *k, ProcImage *out)
@@ -1363,6 +1380,7 @@ bool gen_construct(Prog *pr, Emit *em, const Construct *k, ProcImage *out)
     } else if (g.ninputs) {
         emit_abc(&g, OP_BIND, 0, 0, 0);
     }
+    trigger_guard(&g);
     Block stack = k->stack;
     gen_block(&g, &stack);
     g.pos = k->pos;

@@ -308,6 +308,22 @@ static const Const *server_trigger(Comp *c, const Construct *k)
     return m;
 }
 
+static const Const *table_trigger(Comp *c, const Construct *k)
+{
+    static const char *const names[] = {"insert", "update", "delete", "truncate"};
+    const Const *given = member_const(c, k, "actions");
+    Const *m = named(c, k), *actions = k_map(c);
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        k_set_bool(c, actions, names[i],
+                   const_bool_of(const_get(given, names[i]), !given || given->count == 0));
+    k_set_text(c, m, "table", construct_text(k, "table"));
+    k_set(c, m, TEXT("actions"), actions);
+    copy_member(c, m, k, "datasources");
+    set_proc(c, m, k);
+    k_set_bool(c, m, "active", active(c, k));
+    return m;
+}
+
 static const Const *query(Comp *c, const Construct *k)
 {
     Const *m = named(c, k);
@@ -408,7 +424,7 @@ const Const *meta_program(Prog *pr, Text name, const Const *tests)
 {
     Comp *c = pr->c;
     Const *m = k_map(c), *tables = k_list(c), *channels = k_list(c), *triggers = k_list(c),
-          *queries = k_list(c);
+          *table_triggers = k_list(c), *queries = k_list(c);
     Const *groups = k_list(c), *functions = k_map(c), *tasks = k_list(c), *middlewares = k_map(c),
           *addons = k_map(c);
     Const *jobs = k_list(c), *servers = k_list(c), *server_channels = k_list(c),
@@ -421,6 +437,7 @@ const Const *meta_program(Prog *pr, Text name, const Const *tests)
         case CK_TABLE: k_push(c, tables, table(pr, k, ++table_id)); break;
         case CK_REALTIME_CHANNEL: k_push(c, channels, channel(c, k)); break;
         case CK_REALTIME_TRIGGER: k_push(c, triggers, trigger(c, k)); break;
+        case CK_TABLE_TRIGGER: k_push(c, table_triggers, table_trigger(c, k)); break;
         case CK_QUERY: k_push(c, queries, query(c, k)); break;
         case CK_API_GROUP: k_push(c, groups, group(c, k)); break;
         case CK_FUNCTION: k_set(c, functions, k->name, k_int(c, k->proc)); break;
@@ -448,6 +465,7 @@ const Const *meta_program(Prog *pr, Text name, const Const *tests)
     k_set(c, m, TEXT("tables"), tables);
     k_set(c, m, TEXT("channels"), channels);
     k_set(c, m, TEXT("triggers"), triggers);
+    k_set(c, m, TEXT("table_triggers"), table_triggers);
     k_set(c, m, TEXT("queries"), queries);
     k_set(c, m, TEXT("groups"), groups);
     k_set(c, m, TEXT("functions"), functions);

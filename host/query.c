@@ -75,6 +75,22 @@ static bool authenticate(QueryJob *q, xs_error *err)
     return job->run.auth || xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
 }
 
+/* X-Data-Source, or x-data-source of the query string. */
+static bool choose_source(QueryJob *q, xs_error *err)
+{
+    Job *job = &q->job;
+    const DbPool *db = pool_options(job->pool)->db;
+    Text name = const_get_text(job->run.headers, "X-Data-Source");
+    if (!name.len && text_find(q->querystring, TEXT("x-data-source="), 0) != SIZE_MAX)
+        name = const_get_text(q->input, "x-data-source");
+    if (!name.len)
+        return true;
+    job->run.datasource = name;
+    return (db && dbpool_has_source(db, name)) ||
+           xs_fail(err, XS_E_BADREQUEST, XS_NO_POS, "Unknown data source '" TEXT_FMT "'",
+                   TEXT_ARG(name));
+}
+
 /* Everything before the first stack runs. */
 static bool prepare(QueryJob *q, xs_error *err)
 {
@@ -87,7 +103,8 @@ static bool prepare(QueryJob *q, xs_error *err)
         return false;
     job->run.raw_input = body;
     q->input = request_inputs(&job->arena, q->querystring, body, &q->match);
-    return q->input || xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
+    return (q->input || xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.")) &&
+           choose_source(q, err);
 }
 
 static uint32_t step_count(const QueryJob *q)

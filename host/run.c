@@ -6,6 +6,7 @@
 #include "core/json.h"
 #include "core/text.h"
 #include "host/boot.h"
+#include "host/tabletrigger.h"
 #include "stdlib/db/db.h"
 #include "vm/convert.h"
 #include "vm/heap.h"
@@ -18,6 +19,7 @@ typedef struct Run {
     Auth *auth;
     DbPool *pool;
     Db *db;
+    TableTriggers *triggers;
     ServiceEnv service;
     ServiceCtx ctx;
     Services services;
@@ -48,8 +50,9 @@ static bool open_run(Run *r, xs_error *err)
                          .log = log_migration,
                          .log_ctx = &r->log};
         r->pool = dbpool_open(file ? c->db.ptr : ":memory:", tables, &opt, err);
-        r->db = r->pool ? db_open(r->pool, NULL, NULL, err) : NULL;
-        if (!r->db)
+        if (!r->pool || !sources_open(c, r->pool, tables, &opt, err) ||
+            !tabletriggers_new(r->program, r->pool, &r->log, &r->triggers, err) ||
+            !(r->db = db_open(r->pool, NULL, NULL, err)))
             return false;
     }
     r->service.log = &r->log;
@@ -71,6 +74,7 @@ static void close_run(Run *r)
         db_close(r->db);
     if (r->pool)
         dbpool_close(r->pool);
+    tabletriggers_free(r->triggers);
     outside_free(r->service.outside);
     auth_free(r->auth);
     env_free(r->env);
@@ -145,6 +149,24 @@ static bool call(Run *r, uint32_t proc, const Const *input, Buf *out_json, Buf *
     return ok;
 }
 
+/* What the function's writes have fired, and what that fires; the result does not depend on it. */
+static void run_triggers(Run *r)
+{
+    enum { CALLS_MAX = 1000000 };
+    TableCall t;
+    for (int i = 0; i < CALLS_MAX && tabletriggers_next(r->triggers, &t); i++) {
+        Buf out = BUF_INIT, problem = BUF_INIT;
+        xs_error err = {.code = XS_E_NOMEM, .message = "Out of memory."};
+        r->context.datasource = t.source;
+        r->context.chain = t.chain;
+        r->context.auth = NULL;
+        if (!t.input || !call(r, t.proc, t.input, &out, &problem, &err))
+            tabletriggers_failed(r->triggers, t.name, &err, text_from(err.message));
+        buf_deinit(&out);
+        buf_deinit(&problem);
+    }
+}
+
 static void init_run(Run *r, Program *program, const RunOptions *opt)
 {
     *r = (Run){.program = program, .opt = opt};
@@ -174,6 +196,7 @@ bool run_function(Program *program, const RunOptions *opt, Text name, Text input
     init_run(&r, program, opt);
     bool ok = open_run(&r, err) && read_input(&r, input_json, err) &&
               call(&r, proc, r.context.raw_input, out_json, err_json, err);
+    run_triggers(&r);
     close_run(&r);
     return ok;
 }
@@ -266,6 +289,7 @@ bool run_job(Program *program, const RunOptions *opt, const Const *job, Text inp
     times->boot_s = seconds() - start;
     ok = ok && job_call(&r, job, times, out_json, err_json, err);
     times->total_s = seconds() - start;
+    run_triggers(&r);
     close_run(&r);
     return ok;
 }

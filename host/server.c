@@ -17,6 +17,7 @@
 #include "host/query.h"
 #include "host/realtime.h"
 #include "host/router.h"
+#include "host/tabletrigger.h"
 #include "host/trigger.h"
 #include "host/worker.h"
 #include "stdlib/db/db.h"
@@ -41,6 +42,7 @@ typedef struct Server {
     Auth *auth;
     DbPool *db;
     Triggers *triggers;
+    TableTriggers *table_triggers;
     Hub *hub;
     Space *space;
     ServiceEnv service;
@@ -210,7 +212,8 @@ static bool open_database(Server *s, const Const *tables, xs_error *err)
                      .log_ctx = &s->log};
     const char *path = s->config->db.len ? s->config->db.ptr : ":memory:";
     s->db = dbpool_open(path, tables, &opt, err);
-    return s->db != NULL;
+    return s->db && sources_open(s->config, s->db, tables, &opt, err) &&
+           tabletriggers_new(s->opt->program, s->db, &s->log, &s->table_triggers, err);
 }
 
 static bool open_hub(Server *s, const Const *meta, xs_error *err)
@@ -271,11 +274,13 @@ static bool start_program(Server *s, xs_error *err)
                         .log = &s->log,
                         .metrics = &s->metrics,
                         .db = s->db,
-                        .env = &s->service};
+                        .env = &s->service,
+                        .space = s->space};
     s->pool = pool_new(&pool, s->base, err);
     if (!s->pool)
         return false;
     triggers_set_pool(s->triggers, s->pool);
+    tabletriggers_set_pool(s->table_triggers, s->pool);
     s->queries = (QueryService){.router = s->router, .pool = s->pool, .space = s->space};
     if (c->rate_requests)
         s->queries.guard = guard_new((uint32_t)c->rate_requests, c->rate_window_ms);
@@ -388,6 +393,7 @@ static void server_end(Server *s)
         hub_free(s->hub);
     if (s->db)
         dbpool_close(s->db);
+    tabletriggers_free(s->table_triggers);
     router_free(s->router);
     guard_free(s->queries.guard);
     triggers_free(s->triggers);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -334,6 +335,28 @@ bool service_open_outside(ServiceEnv *e, const Config *c, xs_error *err)
                                 .http_max_bytes = (size_t)c->http_max_response};
     e->outside = outside_new(&opt, err);
     return e->outside != NULL;
+}
+
+bool sources_open(const Config *c, DbPool *db, const Const *tables, const DbOptions *opt,
+                  xs_error *err)
+{
+    Text list = c->datasources;
+    for (size_t at = 0; at < list.len;) {
+        size_t end = text_find(list, TEXT(","), at);
+        Text one = text_trim(text_slice(list, at, end), TEXT(" "));
+        at = end == SIZE_MAX ? list.len : end + 1;
+        size_t eq = text_find(one, TEXT("="), 0);
+        char path[4096];
+        if (!one.len)
+            continue;
+        if (eq == SIZE_MAX || eq == 0 || one.len - eq - 1 >= sizeof path || eq + 1 == one.len)
+            return xs_fail(err, XS_E_CONFIG, XS_NO_POS,
+                           "datasources: expected NAME=FILE, found '" TEXT_FMT "'", TEXT_ARG(one));
+        snprintf(path, sizeof path, TEXT_FMT, TEXT_ARG(text_slice(one, eq + 1, one.len)));
+        if (!dbpool_add_source(db, text_slice(one, 0, eq), path, tables, opt, err))
+            return false;
+    }
+    return true;
 }
 
 void service_fill(Services *s, ServiceCtx *c, Db *db)

@@ -8,6 +8,7 @@
 
 #include "host/auth.h"
 #include "host/log.h"
+#include "stdlib/db/db.h"
 #include "stdlib/outside.h"
 #include "vm/services.h"
 
@@ -51,6 +52,10 @@ typedef struct ServiceCtx {
 /** Open what natives reach beyond the process (e->outside), as the options say. Free it with
  * outside_free. Errors: XS_E_NOMEM, XS_E_IO, XS_E_CONFIG. */
 XS_MUST_CHECK bool service_open_outside(ServiceEnv *e, const Config *c, xs_error *err);
+/** Open the databases of option `datasources` beside the first one. Errors: XS_E_CONFIG, as
+ * dbpool_open. */
+XS_MUST_CHECK bool sources_open(const Config *c, DbPool *db, const Const *tables,
+                                const DbOptions *opt, xs_error *err);
 /** Fill a Services whose ctx is c. */
 void service_fill(Services *s, ServiceCtx *c, Db *db);
 int64_t service_now_ms(void); /* epoch */

@@ -221,10 +221,11 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-bool pool_submit(Pool *p, Job *job)
+static bool submit(Pool *p, Job *job, bool always)
 {
     pthread_mutex_lock(&p->lock);
-    bool ok = !p->stopping && p->queue.count + p->running < (size_t)p->opt.config->queue;
+    bool ok =
+        !p->stopping && (always || p->queue.count + p->running < (size_t)p->opt.config->queue);
     if (ok) {
         list_add(&p->queue, job);
         for (size_t i = 0; i < p->nworkers; i++)
@@ -235,9 +236,20 @@ bool pool_submit(Pool *p, Job *job)
             }
     }
     pthread_mutex_unlock(&p->lock);
+    return ok;
+}
+
+bool pool_submit(Pool *p, Job *job)
+{
+    bool ok = submit(p, job, false);
     if (!ok)
         metric_add(&p->opt.metrics->jobs_refused);
     return ok;
+}
+
+bool pool_submit_always(Pool *p, Job *job)
+{
+    return submit(p, job, true);
 }
 
 /* ---- back to the loop ---- */

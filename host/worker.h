@@ -55,6 +55,7 @@ typedef struct PoolOptions {
     Metrics *metrics;
     DbPool *db; /* NULL = the program has no tables */
     ServiceEnv *env;
+    Space *space; /* where events of the server's own jobs go */
 } PoolOptions;
 
 /** Threads start here. Errors: XS_E_NOMEM, XS_E_DATABASE, XS_E_IO. */
@@ -73,6 +74,8 @@ void job_deinit(Job *job); /* arena; the fiber is gone by then */
 XS_MUST_CHECK bool job_begin(Job *job, uint32_t proc, const Const *input, xs_error *err);
 /** Any thread. False = full or stopping; the job stays the caller's. */
 XS_MUST_CHECK bool pool_submit(Pool *p, Job *job);
+/** The same past the limit of the queue, for the few jobs of the server's own. False = stopping. */
+XS_MUST_CHECK bool pool_submit_always(Pool *p, Job *job);
 /** Any thread: post->fn(post) is called on the loop's thread. */
 void pool_post(Pool *p, LoopPost *post);
 /** Any thread: fn(job) is called on the loop's thread. */

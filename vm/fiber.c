@@ -75,7 +75,8 @@ bool frame_push(Fiber *f, const Proc *proc, uint8_t result_reg)
         (f->nframes == f->frames_cap && !grow_frames(f)))
         return false;
     f->stack_top = top;
-    f->frames[f->nframes++] = (Frame){proc, proc->code, base, result_reg};
+    uint8_t source = f->nframes ? f->frames[f->nframes - 1].source : 0;
+    f->frames[f->nframes++] = (Frame){proc, proc->code, base, result_reg, source};
     return true;
 }
 
@@ -320,6 +321,17 @@ const RunContext *fiber_run_context(Fiber *f)
 Program *fiber_program(Fiber *f)
 {
     return f->program;
+}
+
+uint8_t fiber_source(const Fiber *f)
+{
+    return f->nframes ? f->frames[f->nframes - 1].source : 0;
+}
+
+void fiber_set_source(Fiber *f, uint8_t source)
+{
+    if (f->nframes)
+        f->frames[f->nframes - 1].source = source;
 }
 
 void *fiber_slot(const Fiber *f)

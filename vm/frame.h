@@ -13,6 +13,7 @@ typedef struct Frame {
     const uint32_t *pc; /* where to go on; an error is that of the instruction before it */
     uint32_t base;      /* of its registers in the stack, which may move */
     uint8_t result_reg; /* of the caller */
+    uint8_t source;     /* data source chosen here or by a caller; 0 = the run's own */
 } Frame;
 
 /* An error on its way: what xs_error has no room for. All owned. */

@@ -104,6 +104,9 @@ void fiber_write_error(const Fiber *f, Buf *out);
  * free_fn. */
 void *fiber_slot(const Fiber *f);
 void fiber_set_slot(Fiber *f, void *ptr, void (*free_fn)(void *));
+/** Data source of the running frame, inherited by what it calls; 0 = none was chosen. */
+uint8_t fiber_source(const Fiber *f);
+void fiber_set_source(Fiber *f, uint8_t source);
 /** Opaque pointer of the one who drives the fiber (the worker's job). */
 void fiber_set_owner(Fiber *f, void *owner);
 void *fiber_owner(const Fiber *f);

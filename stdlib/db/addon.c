@@ -105,6 +105,7 @@ static bool run_proc(Addons *ad, Fiber *sub, uint32_t proc, const Const *in, Val
     Value input = val_from_const(fiber_heap(sub), in);
     if (input.kind == V_UNSET || !fiber_call(sub, proc, input, ad->err))
         return input.kind == V_UNSET ? no_memory(ad) : false;
+    fiber_set_source(sub, fiber_source(ad->fiber));
     FiberState st = fiber_run(sub);
     if (st == FIBER_DONE) {
         const Const *c = val_to_const(&ad->arena, fiber_result(sub));
@@ -142,6 +143,8 @@ static bool run_addon(Addons *ad, const Const *entry, const Const *in, unsigned 
     if (ok) {
         fd->borrowed = true; /* it reads what an open transaction has written */
         fd->depth = mine && mine->depth ? 1 : 0;
+        if (mine)
+            fd->db = mine->db;
         fd->addons = depth + 1;
         ok = run_proc(ad, sub, proc, in, out);
     }

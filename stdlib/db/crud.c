@@ -59,13 +59,15 @@ static NativeResult finish_call(Call *c, Job *j)
 NativeResult dbjob_dispatch(Call *c, Job *j)
 {
     DbPool *p = j->db->pool;
-    if (db_in_transaction(c->fiber)) {
+    j->chain = c->run ? c->run->chain : 0;
+    if (db_holds(c->fiber, j->db)) {
         if (!p->drv->in_transaction(p->conn)) {
             (void)xs_fail(&j->err, XS_E_DATABASE, XS_NO_POS,
                           "the database has rolled the transaction back");
         } else {
             dbjob_run(p, p->conn, j);
             atomic_fetch_add(&p->writes, 1);
+            txn_keep_changes(c->fiber, j);
         }
         return finish_call(c, j);
     }
@@ -76,17 +78,24 @@ NativeResult dbjob_dispatch(Call *c, Job *j)
     return dbjob_submit(j, c->fiber) ? finish_call(c, j) : NATIVE_PARK;
 }
 
+/* The job a fiber waits for, on whichever data source. */
+static Job **find_waiting(Db *root, Fiber *fiber)
+{
+    for (Db *db = root; db; db = db == root ? root->others : db->sibling)
+        for (Job **at = &db->waiting; *at; at = &(*at)->next_wait)
+            if ((*at)->fiber == fiber)
+                return at;
+    return NULL;
+}
+
 bool db_finish(Db *db, Fiber *fiber)
 {
-    Job **at = &db->waiting;
-    while (*at && (*at)->fiber != fiber)
-        at = &(*at)->next_wait;
-    Job *j = *at;
+    Job **at = find_waiting(db, fiber), *j = at ? *at : NULL;
     if (!j)
         return false;
-    pthread_mutex_lock(&db->pool->lock);
+    pthread_mutex_lock(&j->db->pool->lock);
     bool done = j->done;
-    pthread_mutex_unlock(&db->pool->lock);
+    pthread_mutex_unlock(&j->db->pool->lock);
     if (!done)
         return false;
     *at = j->next_wait;
@@ -146,15 +155,65 @@ static bool write_outputs(Write *w)
     return call_outputs(c, &w->j->arena, w->t, NULL, 0, false, &w->j->outs, &w->j->nouts, shape);
 }
 
-static void write_returning(Write *w, Sql *sql)
+static bool write_watched_columns(Write *w, Sql *sql)
+{
+    OutCol *cols = ARENA_ARRAY(&w->j->arena, OutCol, w->t->ncols);
+    if (!cols)
+        return fail_memory(w->c);
+    sql_columns(&sql->text, NULL, cols, watched_columns(w->t, cols));
+    return true;
+}
+
+/* RETURNING the columns the program gets (1 for none), then those that are told. */
+static bool write_returning(Write *w, Sql *sql, DbAction action)
 {
     sql_raw(sql, " RETURNING ");
     sql_columns(&sql->text, NULL, w->j->outs, w->j->nouts);
+    if (!table_watches(w->t, action))
+        return true;
+    sql_raw(sql, ",");
+    return write_watched_columns(w, sql);
 }
 
-static bool write_add_step(Write *w, Sql *sql, uint32_t flags)
+/* The same for statements whose rows nobody gets. */
+static bool write_told(Write *w, Sql *sql, DbAction action)
 {
-    return dbjob_add_step(w->j, sql, flags, w->c->err);
+    return !table_watches(w->t, action) || write_returning(w, sql, action);
+}
+
+static bool write_add_step(Write *w, Sql *sql, uint32_t flags, DbAction action)
+{
+    if (!dbjob_add_step(w->j, sql, flags, w->c->err))
+        return false;
+    JobStep *s = &w->j->steps[w->j->nsteps - 1];
+    if (table_watches(w->t, action)) {
+        s->watched = w->t;
+        s->action = action;
+        s->from = w->j->nouts ? w->j->nouts : 1;
+    }
+    return true;
+}
+
+/* Read what the next step will change; where writes its condition. Nothing when nobody watches. */
+static bool write_old_step(Write *w, bool (*where)(Write *w, Sql *sql, void *arg), void *arg)
+{
+    if (!table_watches(w->t, DB_UPDATE))
+        return true;
+    Sql sql;
+    sql_init(&sql, &w->j->arena);
+    sql_raw(&sql, "SELECT ");
+    bool ok = write_watched_columns(w, &sql);
+    sql_raw(&sql, " FROM ");
+    sql_ident(&sql.text, w->t->name);
+    sql_raw(&sql, " AS t0");
+    if (!ok || !where(w, &sql, arg)) {
+        sql_deinit(&sql);
+        return false;
+    }
+    if (!dbjob_add_step(w->j, &sql, STEP_OLD, w->c->err))
+        return false;
+    w->j->steps[w->j->nsteps - 1].watched = w->t;
+    return true;
 }
 
 /* field_name, which must be a column, and field_value. */
@@ -320,34 +379,45 @@ static bool insert_step(Write *w, Record *r, uint32_t flags)
 {
     Sql sql;
     sql_init(&sql, &w->j->arena);
-    if (!record_check(r, true) || !record_write_insert(r, &sql)) {
+    if (!record_check(r, true) || !record_write_insert(r, &sql) ||
+        !write_returning(w, &sql, DB_INSERT)) {
         sql_deinit(&sql);
         return false;
     }
-    write_returning(w, &sql);
-    return write_add_step(w, &sql, flags | STEP_ROWS);
+    return write_add_step(w, &sql, flags | STEP_ROWS, DB_INSERT);
+}
+
+static bool old_one(Write *w, Sql *sql, void *arg)
+{
+    (void)arg;
+    return write_where_one(w->c, w->t, sql);
 }
 
 static bool update_step(Write *w, Record *r, uint32_t flags)
 {
     Call *c = w->c;
+    if (!record_check(r, false))
+        return false;
+    bool changes = record_has_changes(r);
+    if (changes && !write_old_step(w, old_one, NULL))
+        return false;
     Sql sql;
     sql_init(&sql, &w->j->arena);
-    bool ok = record_check(r, false);
-    if (ok && !record_has_changes(r)) { /* nothing to write: the row as it is */
+    bool ok;
+    if (!changes) { /* nothing to write: the row as it is */
         ok = write_select_one(c, w->t, w->j->outs, w->j->nouts, &sql);
-    } else if (ok) {
+    } else {
         sql_raw(&sql, "UPDATE ");
         sql_ident(&sql.text, w->t->name);
         sql_raw(&sql, " SET ");
-        ok = record_write_set(r, &sql) && write_where_one(c, w->t, &sql);
-        write_returning(w, &sql);
+        ok = record_write_set(r, &sql) && write_where_one(c, w->t, &sql) &&
+             write_returning(w, &sql, DB_UPDATE);
     }
     if (!ok) {
         sql_deinit(&sql);
         return false;
     }
-    return write_add_step(w, &sql, flags | STEP_ROWS);
+    return write_add_step(w, &sql, flags | STEP_ROWS, changes ? DB_UPDATE : 0);
 }
 
 NativeResult op_db_add(Call *c)
@@ -406,11 +476,10 @@ NativeResult op_db_del(Call *c)
     sql_init(&sql, &w.j->arena);
     sql_raw(&sql, "DELETE FROM ");
     sql_ident(&sql.text, w.t->name);
-    bool ok = write_where_one(c, w.t, &sql);
-    sql_raw(&sql, " RETURNING \"id\"");
+    bool ok = write_where_one(c, w.t, &sql) && write_returning(&w, &sql, DB_DELETE);
     if (!ok)
         sql_deinit(&sql);
-    ok = ok && write_add_step(&w, &sql, STEP_MUST_HIT);
+    ok = ok && write_add_step(&w, &sql, STEP_MUST_HIT, DB_DELETE);
     return ok ? dbjob_dispatch(c, w.j) : write_fail(&w);
 }
 
@@ -441,6 +510,13 @@ static bool write_where(Write *w, Sql *sql, bool *any)
     sql->failed = sql->failed || pred.failed;
     buf_deinit(&pred);
     return ok;
+}
+
+static bool old_where(Write *w, Sql *sql, void *arg)
+{
+    (void)arg;
+    bool any;
+    return write_where(w, sql, &any);
 }
 
 static bool items_of(Call *c, Value *items)
@@ -474,22 +550,36 @@ NativeResult op_db_bulk_add(Call *c)
     return ok ? dbjob_dispatch(c, w.j) : write_fail(&w);
 }
 
+typedef struct ById {
+    xs_db_value id;
+    bool match;
+} ById;
+
+static bool where_id(Write *w, Sql *sql, void *arg)
+{
+    (void)w;
+    const ById *by = arg;
+    sql_raw(sql, by->match ? " WHERE \"id\" = " : " WHERE 0 AND \"id\" = ");
+    sql_param(sql, by->id);
+    return true;
+}
+
 static bool update_by_id(Write *w, Record *r, bool replace)
 {
     Value id = val_ref(r->vals[w->t->id]);
     const Column *key = table_id(w->t);
-    xs_db_value bound = dbv_null();
-    bool match = false;
+    ById by = {dbv_null(), false};
     Sql sql;
     sql_init(&sql, &w->j->arena);
     bool ok = !val_is_null(id) || fail_param(w->c, TEXT("id"), "Missing param: id");
-    ok = ok && compare_value(w->c, &w->j->arena, key, key->type, id, false, &bound, &match);
+    ok = ok && compare_value(w->c, &w->j->arena, key, key->type, id, false, &by.id, &by.match);
     val_unref(w->c->heap, id);
     if (ok && replace) /* what is not given gets its default, like a new row */
         ok = record_check(r, true);
     else if (ok)
         ok = record_check(r, false);
     bool changes = ok && record_has_changes(r);
+    ok = ok && (!changes || write_old_step(w, where_id, &by));
     if (ok && changes) {
         sql_raw(&sql, "UPDATE ");
         sql_ident(&sql.text, w->t->name);
@@ -501,13 +591,31 @@ static bool update_by_id(Write *w, Record *r, bool replace)
         sql_raw(&sql, " FROM ");
         sql_ident(&sql.text, w->t->name);
     }
-    if (ok) {
-        sql_raw(&sql, match ? " WHERE \"id\" = " : " WHERE 0 AND \"id\" = ");
-        sql_param(&sql, bound);
-        if (changes)
-            write_returning(w, &sql);
-        return write_add_step(w, &sql, STEP_ROWS | STEP_MUST_HIT);
-    }
+    ok = ok && where_id(w, &sql, &by) && (!changes || write_returning(w, &sql, DB_UPDATE));
+    if (ok)
+        return write_add_step(w, &sql, STEP_ROWS | STEP_MUST_HIT, changes ? DB_UPDATE : 0);
+    sql_deinit(&sql);
+    return false;
+}
+
+static bool change_where(Write *w, Record *r, bool *none)
+{
+    bool any;
+    Sql sql;
+    *none = false;
+    if (!begin_record(w, r) || !take_data(w->c, r) || !record_check(r, false))
+        return false;
+    *none = !record_has_changes(r);
+    if (*none)
+        return true;
+    if (!write_old_step(w, old_where, NULL))
+        return false;
+    sql_init(&sql, &w->j->arena);
+    sql_raw(&sql, "UPDATE ");
+    sql_ident(&sql.text, w->t->name);
+    sql_raw(&sql, " AS t0 SET ");
+    if (record_write_set(r, &sql) && write_where(w, &sql, &any) && write_told(w, &sql, DB_UPDATE))
+        return write_add_step(w, &sql, 0, DB_UPDATE);
     sql_deinit(&sql);
     return false;
 }
@@ -516,36 +624,20 @@ static NativeResult bulk_change(Call *c, bool replace)
 {
     Write w;
     Value items = clause_arg(c, "items");
-    bool by_where = val_is_null(items) && const_get(c->site, "where");
+    bool by_where = val_is_null(items) && const_get(c->site, "where"), none = false;
     if (!write_begin(&w, c, by_where ? RES_COUNT : RES_ROWS))
         return NATIVE_ERROR;
-    bool ok = write_outputs(&w);
     Record r = {0};
-    if (ok && by_where) {
-        bool any;
-        Sql sql;
-        sql_init(&sql, &w.j->arena);
-        ok = begin_record(&w, &r) && take_data(c, &r) && record_check(&r, false);
-        if (ok && !record_has_changes(&r)) {
-            record_deinit(&r);
-            dbjob_free(w.j);
-            c->ret = val_int(0);
-            return NATIVE_OK;
-        }
-        sql_raw(&sql, "UPDATE ");
-        sql_ident(&sql.text, w.t->name);
-        sql_raw(&sql, " AS t0 SET ");
-        ok = ok && record_write_set(&r, &sql) && write_where(&w, &sql, &any);
-        if (!ok)
-            sql_deinit(&sql);
-        ok = ok && write_add_step(&w, &sql, 0);
+    bool ok = by_where ? change_where(&w, &r, &none) : write_outputs(&w) && items_of(c, &items);
+    record_deinit(&r);
+    if (ok && none) {
+        dbjob_free(w.j);
+        c->ret = val_int(0);
+        return NATIVE_OK;
+    }
+    for (uint32_t i = 0; ok && !by_where && i < items.list->len; i++) {
+        ok = bulk_item(&w, list_at(items.list, i), &r) && update_by_id(&w, &r, replace);
         record_deinit(&r);
-    } else if (ok) {
-        ok = items_of(c, &items);
-        for (uint32_t i = 0; ok && i < items.list->len; i++) {
-            ok = bulk_item(&w, list_at(items.list, i), &r) && update_by_id(&w, &r, replace);
-            record_deinit(&r);
-        }
     }
     return ok ? dbjob_dispatch(c, w.j) : write_fail(&w);
 }
@@ -574,9 +666,10 @@ NativeResult op_db_bulk_delete(Call *c)
     bool ok = write_where(&w, &sql, &any);
     if (ok && !any)
         ok = fail_param(c, TEXT("where"), "Missing param: where");
+    ok = ok && write_told(&w, &sql, DB_DELETE);
     if (!ok)
         sql_deinit(&sql);
-    ok = ok && write_add_step(&w, &sql, 0);
+    ok = ok && write_add_step(&w, &sql, 0, DB_DELETE);
     return ok ? dbjob_dispatch(c, w.j) : write_fail(&w);
 }
 
@@ -589,12 +682,12 @@ NativeResult op_db_truncate(Call *c)
     sql_init(&sql, &w.j->arena);
     sql_raw(&sql, "DELETE FROM ");
     sql_ident(&sql.text, w.t->name);
-    bool ok = write_add_step(&w, &sql, 0);
+    bool ok = write_add_step(&w, &sql, 0, DB_TRUNCATE);
     if (ok && val_truthy(clause_arg(c, "reset")) && table_id(w.t)->type.kind == CK_INT) {
         sql_init(&sql, &w.j->arena);
         sql_raw(&sql, "DELETE FROM sqlite_sequence WHERE name = ");
         sql_param(&sql, dbv_text(w.t->name));
-        ok = write_add_step(&w, &sql, 0);
+        ok = write_add_step(&w, &sql, 0, 0);
     }
     return ok ? dbjob_dispatch(c, w.j) : write_fail(&w);
 }
@@ -621,7 +714,7 @@ NativeResult op_db_increment(Call *c)
              compare_value(c, &w.j->arena, col, col->type, n, true, &bound, &match);
     if (ok && col->type.kind == CK_INT && bound.type == XS_DB_REAL)
         ok = fail_param(c, TEXT("value"), "Invalid value for param");
-    ok = ok && write_outputs(&w);
+    ok = ok && write_outputs(&w) && write_old_step(&w, old_where, NULL);
     if (ok) {
         sql_raw(&sql, "UPDATE ");
         sql_ident(&sql.text, w.t->name);
@@ -631,13 +724,11 @@ NativeResult op_db_increment(Call *c)
         sql_ident(&sql.text, col->name);
         sql_raw(&sql, ",0) + ");
         sql_param(&sql, bound);
-        ok = write_where(&w, &sql, &any);
+        ok = write_where(&w, &sql, &any) && write_returning(&w, &sql, DB_UPDATE);
     }
-    if (ok)
-        write_returning(&w, &sql);
-    else
+    if (!ok)
         sql_deinit(&sql);
-    ok = ok && write_add_step(&w, &sql, STEP_ROWS);
+    ok = ok && write_add_step(&w, &sql, STEP_ROWS, DB_UPDATE);
     return ok ? dbjob_dispatch(c, w.j) : write_fail(&w);
 }
 

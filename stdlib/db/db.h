@@ -61,6 +61,42 @@ XS_MUST_CHECK bool dbpool_snapshot(DbPool *pool, char **bytes, size_t *len, xs_e
 /** Put a snapshot of a pool with the same tables back. Only while nothing runs. */
 XS_MUST_CHECK bool dbpool_restore(DbPool *pool, const char *bytes, size_t len, xs_error *err);
 
+/* ---- data sources ---- */
+
+/**
+ * A further database with the same tables, chosen by name. Before the first db_open; closed with
+ * the pool. Errors: as dbpool_open.
+ */
+XS_MUST_CHECK bool dbpool_add_source(DbPool *pool, Text name, const char *path, const Const *tables,
+                                     const DbOptions *opt, xs_error *err);
+/** "live" is the first one. */
+bool dbpool_has_source(const DbPool *pool, Text name);
+
+/* ---- what was changed ---- */
+
+typedef enum DbAction { DB_INSERT = 1, DB_UPDATE = 2, DB_DELETE = 4, DB_TRUNCATE = 8 } DbAction;
+typedef struct DbChanges DbChanges; /* rows of one table and commit; one owner, any thread */
+
+/** Writer thread, right after the commit and in its order: must not wait. Takes the changes. */
+typedef void (*DbChanged)(void *ctx, DbChanges *changes);
+/** Tell the changes of the tables: a mask of actions per name. Before the first db_open. */
+void dbpool_watch(DbPool *pool, Text table, unsigned actions, DbChanged fn, void *ctx);
+
+typedef struct DbRow { /* a row that changed; the consts live in the arena given to dbchanges_next
+                        */
+    Text table, source;
+    DbAction action;
+    const Const *before, *after; /* objects; {} when there is none */
+} DbRow;
+/** The first change, which is taken out. False: none is left. *ok false: memory. */
+bool dbchanges_next(DbChanges *c, Arena *a, DbRow *out, bool *ok);
+Text dbchanges_table(const DbChanges *c);
+uint32_t dbchanges_chain(const DbChanges *c); /* triggers that led to the write */
+size_t dbchanges_bytes(const DbChanges *c);
+void dbchanges_link(DbChanges *c, DbChanges *next); /* for a queue of the owner */
+DbChanges *dbchanges_linked(const DbChanges *c);
+void dbchanges_free(DbChanges *c); /* and all that are linked; NULL is fine */
+
 typedef struct DbStats {
     uint64_t reads, writes, commits; /* commits < writes shows group commit at work */
     const Buckets *commit_writes;    /* writes per group of the writer; the pool's */

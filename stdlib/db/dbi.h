@@ -67,6 +67,7 @@ typedef struct Table {
     bool auth;
     SearchIndex *search;
     uint32_t nsearch;
+    uint8_t watched; /* bits of DbAction whose changes are told */
 } Table;
 
 typedef struct Schema {
@@ -158,7 +159,8 @@ enum {
     STEP_MUST_HIT = 1, /* no row: XS_E_NOTFOUND */
     STEP_IF_NONE = 2,  /* only when the step before returned no row */
     STEP_RAW = 4,      /* text of the program (XS_DB_UNTRUSTED); names of the columns are kept */
-    STEP_ROWS = 8      /* its rows belong to the result */
+    STEP_ROWS = 8,     /* its rows belong to the result */
+    STEP_OLD = 16      /* its rows are what the next step changes */
 };
 
 typedef struct JobStep {
@@ -166,7 +168,28 @@ typedef struct JobStep {
     const xs_db_value *vals;
     uint32_t nvals;
     uint32_t flags;
+    const Table *watched; /* changes of its rows are told; NULL = of nobody's interest */
+    DbAction action;
+    uint32_t from; /* its columns from here on are those of watched_columns */
 } JobStep;
+
+/* A row that changed. Values are in the order of watched_columns. */
+typedef struct RowChange {
+    struct RowChange *next;
+    DbAction action;
+    const xs_db_value *before, *after; /* NULL = there is none */
+} RowChange;
+
+/* What one write or transaction changed in one table. */
+struct DbChanges {
+    DbChanges *next; /* of the one who has it */
+    Arena arena;
+    const Table *table;
+    Text source;
+    uint32_t chain; /* of the run that wrote */
+    RowChange *first, *last;
+    RowChange *olds, *last_old; /* rows a STEP_OLD has read, for the step behind it */
+};
 
 typedef struct JobRow {
     struct JobRow *next;
@@ -203,8 +226,10 @@ typedef struct Job {
     int64_t changed;
     xs_error err;
     Text conflict;
-    bool done;      /* under the pool's lock */
-    bool abandoned; /* the fiber is gone: free when done */
+    DbChanges *changes; /* NULL = none */
+    uint32_t chain;     /* of the run */
+    bool done;          /* under the pool's lock */
+    bool abandoned;     /* the fiber is gone: free when done */
 } Job;
 
 struct DbPool {
@@ -229,6 +254,11 @@ struct DbPool {
     bool lease_back; /* returned without a job */
     atomic_uint_fast64_t reads, writes, commits;
     Buckets commit_writes;
+    Text name;       /* of the data source */
+    DbPool *others;  /* further data sources, of the first pool only */
+    DbPool *sibling; /* next of them */
+    DbChanged changed;
+    void *changed_ctx;
 };
 
 struct Db {
@@ -238,6 +268,8 @@ struct Db {
     void *wake_ctx;
     Job *waiting;      /* jobs of parked fibers; this thread only */
     uint32_t inflight; /* handed to the writer and not returned; pool lock */
+    Db *others;        /* on the other data sources, of the first one only */
+    Db *sibling;
 };
 
 XS_MUST_CHECK bool writer_start(DbPool *p, xs_error *err);
@@ -252,6 +284,24 @@ void dbjob_run(DbPool *p, xs_db_conn *conn, Job *j);
 /** Queue and wait in place; or queue for the fiber and return false: it parks. True: j is done. */
 bool dbjob_submit(Job *j, Fiber *fiber);
 
+/* ---------------------------------------------------------------- changes.c */
+
+/** Columns that are told: all but passwords. Into out (room for all), their number. */
+uint32_t watched_columns(const Table *t, OutCol *out);
+static inline bool table_watches(const Table *t, DbAction action)
+{
+    return t && (t->watched & action) != 0;
+}
+/** A row of a watched step has come. False: memory. */
+XS_MUST_CHECK bool changes_add(Job *j, const JobStep *s, const xs_dbdriver_ops *drv,
+                               xs_db_stmt *st);
+/** A step that reads old rows begins. */
+void changes_forget_old(Job *j);
+/** A step without rows that changes a whole table. */
+XS_MUST_CHECK bool changes_add_table(Job *j, const JobStep *s);
+/** Writer thread, after the commit: give them to the one who watches. */
+void changes_tell(DbPool *p, Job *j);
+
 /* ---------------------------------------------------------------- txn.c: what a fiber has open */
 
 typedef struct HeldEvent {
@@ -261,19 +311,26 @@ typedef struct HeldEvent {
 
 typedef struct FiberDb {
     Fiber *fiber;
-    Db *db;
+    Db *db;          /* of the open transaction */
+    Db *root;        /* of the first data source */
     uint32_t depth;  /* open transactions; > 0 = this fiber holds the lease */
     bool borrowed;   /* of an addon: reads inside the transaction of its caller */
     uint32_t addons; /* nesting of addons */
     HeldEvent *held, *held_last;
     uint32_t nheld;
-    uint32_t marks[16]; /* events held when level n began */
+    uint32_t marks[16];    /* events held when level n began */
+    DbChanges *changes;    /* of the open transaction, told after the commit */
+    DbChanges *levels[16]; /* last of them when level n began */
 } FiberDb;
 
 enum { TXN_MAX_DEPTH = 15 };
 
 FiberDb *fiber_db(Fiber *f); /* NULL = nothing open */
 FiberDb *fiber_db_make(Fiber *f, Db *db, xs_error *err);
+/** This fiber has a transaction open on this data source. */
+bool db_holds(Fiber *f, const Db *db);
+/** Keep what a write inside the transaction has changed. */
+void txn_keep_changes(Fiber *f, Job *j);
 /** Called when a lease or commit job of the fiber is done. */
 void txn_finished(Job *j, Fiber *fiber, xs_error *err);
 

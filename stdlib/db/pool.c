@@ -89,6 +89,7 @@ static DbPool *pool_new(const DbOptions *opt, xs_error *err)
         return NULL;
     }
     p->drv = &sqlite_driver;
+    p->name = TEXT("live");
     if (opt)
         p->opt = *opt;
     pthread_mutex_init(&p->lock, NULL);
@@ -131,10 +132,39 @@ DbPool *dbpool_open(const char *path, const Const *tables, const DbOptions *opt,
     return p;
 }
 
+bool dbpool_add_source(DbPool *pool, Text name, const char *path, const Const *tables,
+                       const DbOptions *opt, xs_error *err)
+{
+    enum { SOURCES_MAX = 200 };
+    uint32_t n = 0;
+    DbPool **at = &pool->others;
+    for (; *at; at = &(*at)->sibling)
+        n++;
+    if (n >= SOURCES_MAX || !name.len || dbpool_has_source(pool, name))
+        return xs_fail(err, XS_E_CONFIG, XS_NO_POS,
+                       "'" TEXT_FMT "' cannot be the name of a data source", TEXT_ARG(name));
+    *at = dbpool_open(path, tables, opt, err);
+    if (*at)
+        (*at)->name = name;
+    return *at != NULL;
+}
+
+bool dbpool_has_source(const DbPool *pool, Text name)
+{
+    for (const DbPool *p = pool; p; p = p == pool ? pool->others : p->sibling)
+        if (text_eq(p->name, name))
+            return true;
+    return false;
+}
+
 void dbpool_close(DbPool *p)
 {
     if (!p)
         return;
+    for (DbPool *o = p->others, *next; o; o = next) {
+        next = o->sibling;
+        dbpool_close(o);
+    }
     writer_stop(p);
     p->drv->close(p->auth_conn);
     if (p->conn && !p->temp_dir)
@@ -169,6 +199,15 @@ Db *db_open(DbPool *pool, DbWake wake, void *wake_ctx, xs_error *err)
         return NULL;
     }
     limit_conn(pool, db->reader);
+    Db **at = &db->others;
+    for (DbPool *o = pool->others; o; o = o->sibling) {
+        *at = db_open(o, wake, wake_ctx, err);
+        if (!*at) {
+            db_close(db);
+            return NULL;
+        }
+        at = &(*at)->sibling;
+    }
     return db;
 }
 
@@ -176,6 +215,10 @@ void db_close(Db *db)
 {
     if (!db)
         return;
+    for (Db *o = db->others, *next; o; o = next) {
+        next = o->sibling;
+        db_close(o);
+    }
     DbPool *p = db->pool;
     pthread_mutex_lock(&p->lock);
     while (db->inflight)
@@ -201,9 +244,12 @@ bool dbpool_restore(DbPool *pool, const char *bytes, size_t len, xs_error *err)
 
 void dbpool_stats(const DbPool *pool, DbStats *out)
 {
-    out->reads = atomic_load(&pool->reads);
-    out->writes = atomic_load(&pool->writes);
-    out->commits = atomic_load(&pool->commits);
+    *out = (DbStats){0};
+    for (const DbPool *p = pool; p; p = p == pool ? pool->others : p->sibling) {
+        out->reads += atomic_load(&p->reads);
+        out->writes += atomic_load(&p->writes);
+        out->commits += atomic_load(&p->commits);
+    }
     out->commit_writes = &pool->commit_writes;
 }
 

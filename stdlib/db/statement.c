@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "core/text.h"
-#include "stdlib/db/dbi.h"
+#include "stdlib/db/ops.h"
 
 bool fail_memory(Call *c)
 {
@@ -61,12 +61,53 @@ Value site_value(Call *c, const Const *v)
     return out;
 }
 
+/* ---- data sources: 0 the run's own, 1 the first one, 2 and on the others in their order ---- */
+
+static uint8_t source_number(const Db *root, Text name)
+{
+    uint8_t n = 2;
+    if (text_eq(name, root->pool->name))
+        return 1;
+    for (const Db *db = root->others; db; db = db->sibling, n++)
+        if (text_eq(db->pool->name, name))
+            return n;
+    return 0;
+}
+
+static Db *source_at(Db *root, uint8_t number)
+{
+    Db *db = number > 1 ? root->others : root;
+    for (; db && number > 2; number--)
+        db = db->sibling;
+    return db ? db : root;
+}
+
 Db *call_db(Call *c)
 {
     Db *db = c->services ? c->services->db : NULL;
-    if (!db)
+    if (!db) {
         (void)call_fail(c, XS_E_UNSUPPORTED, "%s: no database is open", c->name ? c->name : "db");
-    return db;
+        return NULL;
+    }
+    uint8_t chosen = c->fiber && db->others ? fiber_source(c->fiber) : 0;
+    if (!chosen && db->others && c->run && c->run->datasource.len)
+        chosen = source_number(db, c->run->datasource);
+    return source_at(db, chosen);
+}
+
+NativeResult op_db_set_datasource(Call *c)
+{
+    Db *root = c->services ? c->services->db : NULL;
+    Value v = clause_arg(c, "value");
+    Text name = v.kind == V_TEXT ? val_text_view(v) : TEXT("");
+    uint8_t number = root ? source_number(root, name) : 0;
+    if (!number && (!c->run || !name.len || !text_eq(name, c->run->datasource))) {
+        (void)call_fail(c, XS_E_BADREQUEST, "Unknown data source '" TEXT_FMT "'", TEXT_ARG(name));
+        return NATIVE_ERROR;
+    }
+    if (c->fiber)
+        fiber_set_source(c->fiber, number);
+    return NATIVE_OK;
 }
 
 const Table *call_table(Call *c)
@@ -88,7 +129,7 @@ const Table *call_table(Call *c)
 xs_db_conn *call_reader(Call *c, Db *db)
 {
     atomic_fetch_add(&db->pool->reads, 1);
-    if (!db_in_transaction(c->fiber))
+    if (!db_holds(c->fiber, db))
         return db->reader;
     if (db->pool->drv->in_transaction(db->pool->conn))
         return db->pool->conn;

@@ -28,14 +28,41 @@ static void drop_held(FiberDb *fd, uint32_t keep)
     fd->nheld = keep;
 }
 
-/* Jobs the fiber waits for are left to the writer, or undone when they are done already. */
-static void leave_jobs(FiberDb *fd)
+/* Changes kept since the level began are not told. */
+static void drop_changes(FiberDb *fd, DbChanges *keep)
 {
-    DbPool *p = fd->db->pool;
+    DbChanges **at = keep ? &keep->next : &fd->changes;
+    dbchanges_free(*at);
+    *at = NULL;
+}
+
+static DbChanges *last_changes(const FiberDb *fd)
+{
+    DbChanges *c = fd->changes;
+    while (c && c->next)
+        c = c->next;
+    return c;
+}
+
+void txn_keep_changes(Fiber *f, Job *j)
+{
+    FiberDb *fd = fiber_db(f);
+    DbChanges *last = last_changes(fd);
+    if (last)
+        last->next = j->changes;
+    else
+        fd->changes = j->changes;
+    j->changes = NULL;
+}
+
+/* Jobs the fiber waits for are left to the writer, or undone when they are done already. */
+static void leave_jobs(FiberDb *fd, Db *db)
+{
+    DbPool *p = db->pool;
     bool granted = false;
     Job *gone = NULL;
     pthread_mutex_lock(&p->lock);
-    for (Job **at = &fd->db->waiting; *at;) {
+    for (Job **at = &db->waiting; *at;) {
         Job *j = *at;
         if (j->fiber != fd->fiber) {
             at = &j->next_wait;
@@ -62,10 +89,13 @@ static void leave_jobs(FiberDb *fd)
 static void free_slot(void *ptr)
 {
     FiberDb *fd = ptr;
-    leave_jobs(fd);
+    Db *root = fd->root;
+    for (Db *db = root; db; db = db == root ? root->others : db->sibling)
+        leave_jobs(fd, db);
     if (fd->depth && !fd->borrowed)
         lease_rollback(fd->db->pool);
     drop_held(fd, 0);
+    drop_changes(fd, NULL);
     mem_free(fd);
 }
 
@@ -81,8 +111,15 @@ FiberDb *fiber_db_make(Fiber *f, Db *db, xs_error *err)
     }
     fd->fiber = f;
     fd->db = db;
+    fd->root = fiber_services(f)->db;
     fiber_set_slot(f, fd, free_slot);
     return fd;
+}
+
+bool db_holds(Fiber *f, const Db *db)
+{
+    const FiberDb *fd = fiber_db(f);
+    return fd && fd->depth > 0 && fd->db == db;
 }
 
 bool db_in_transaction(Fiber *fiber)
@@ -135,8 +172,10 @@ void txn_finished(Job *j, Fiber *fiber, xs_error *err)
     *err = j->err;
     if (j->kind == JOB_LEASE) {
         if (err->code == XS_OK) {
+            fd->db = j->db;
             fd->depth = 1;
             fd->marks[1] = 0;
+            fd->levels[1] = NULL;
         }
         return;
     }
@@ -199,6 +238,11 @@ NativeResult op_db_transaction_begin(Call *c)
         Job *j = dbjob_new(db, JOB_LEASE, c->err);
         return j ? run_lease_job(c, j) : NATIVE_ERROR;
     }
+    if (fd->db != db) {
+        (void)call_fail(c, XS_E_UNSUPPORTED,
+                        "a transaction is open on another data source already");
+        return NATIVE_ERROR;
+    }
     if (fd->depth >= TXN_MAX_DEPTH) {
         (void)call_fail(c, XS_E_DEPTH, "transactions are nested deeper than %d", TXN_MAX_DEPTH);
         return NATIVE_ERROR;
@@ -207,6 +251,7 @@ NativeResult op_db_transaction_begin(Call *c)
         return NATIVE_ERROR;
     fd->depth++;
     fd->marks[fd->depth] = fd->nheld;
+    fd->levels[fd->depth] = last_changes(fd);
     return NATIVE_OK;
 }
 
@@ -220,6 +265,7 @@ NativeResult op_db_transaction_commit(Call *c)
         (void)call_fail(c, XS_E_DATABASE, "no transaction is open");
         return NATIVE_ERROR;
     }
+    db = fd->db; /* whatever data source was chosen meanwhile */
     if (fd->depth > 1) {
         if (!savepoint(c, db, "RELEASE", fd->depth - 1))
             return NATIVE_ERROR;
@@ -230,6 +276,8 @@ NativeResult op_db_transaction_commit(Call *c)
     if (!j)
         return NATIVE_ERROR;
     fd->depth = 0; /* the writer has it from here on, whatever becomes of the fiber */
+    j->changes = fd->changes;
+    fd->changes = NULL;
     return run_lease_job(c, j);
 }
 
@@ -241,9 +289,11 @@ NativeResult op_db_transaction_rollback(Call *c)
         return NATIVE_ERROR;
     if (!fd || fd->depth == 0)
         return NATIVE_OK; /* the commit failed and has rolled back */
+    db = fd->db;
     if (fd->depth > 1) {
         fd->depth--;
         drop_held(fd, fd->marks[fd->depth + 1]);
+        drop_changes(fd, fd->levels[fd->depth + 1]);
         if (!db->pool->drv->in_transaction(db->pool->conn))
             return NATIVE_OK;
         if (savepoint(c, db, "ROLLBACK TO", fd->depth) && savepoint(c, db, "RELEASE", fd->depth))
@@ -253,6 +303,7 @@ NativeResult op_db_transaction_rollback(Call *c)
     }
     fd->depth = 0;
     drop_held(fd, 0);
+    drop_changes(fd, NULL);
     lease_rollback(db->pool);
     return NATIVE_OK;
 }

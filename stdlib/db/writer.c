@@ -31,6 +31,7 @@ void dbjob_free(Job *j)
 {
     if (!j)
         return;
+    dbchanges_free(j->changes);
     arena_deinit(&j->arena);
     arena_deinit(&j->out);
     mem_free(j);
@@ -53,7 +54,8 @@ bool dbjob_add_step(Job *j, Sql *sql, uint32_t flags, xs_error *err)
     Text text = ok ? arena_text(&j->arena, buf_view(&sql->text)) : (Text){0};
     ok = ok && (text.ptr || fail_code(err, XS_E_NOMEM));
     if (ok)
-        j->steps[j->nsteps++] = (JobStep){text, sql->vals, sql->nvals, flags};
+        j->steps[j->nsteps++] =
+            (JobStep){.sql = text, .vals = sql->vals, .nvals = sql->nvals, .flags = flags};
     sql_deinit(sql);
     return ok;
 }
@@ -122,14 +124,19 @@ static bool run_statement(DbPool *p, Job *j, const JobStep *s, xs_db_stmt *st, u
             return false;
     if ((s->flags & STEP_RAW) && !raw_outputs(p, &j->out, st, &j->outs, &j->nouts, &j->err))
         return false;
-    unsigned n = drv->columns(st);
+    unsigned n = s->watched && s->from ? s->from : drv->columns(st);
+    if (s->flags & STEP_OLD)
+        changes_forget_old(j);
     for (;;) {
         xs_db_step r = drv->step(st, &j->err);
         if (r == XS_DB_FAIL)
             return false;
         if (r == XS_DB_DONE)
-            return true;
+            return !s->watched || s->action != DB_TRUNCATE || changes_add_table(j, s) ||
+                   fail_code(&j->err, XS_E_MEMORY);
         ++*hits;
+        if (s->watched && !changes_add(j, s, drv, st))
+            return fail_code(&j->err, XS_E_MEMORY);
         if ((s->flags & STEP_ROWS) && !copy_row(j, drv, st, n, &j->err))
             return false;
     }
@@ -166,8 +173,15 @@ static bool run_steps(DbPool *p, xs_db_conn *conn, Job *j)
     return true;
 }
 
+static void drop_changes(Job *j)
+{
+    dbchanges_free(j->changes);
+    j->changes = NULL;
+}
+
 static void dbjob_reset(Job *j)
 {
+    drop_changes(j);
     arena_deinit(&j->out);
     arena_init(&j->out, RESULT_MAX_BYTES);
     j->rows = j->last_row = NULL;
@@ -186,6 +200,8 @@ void dbjob_run(DbPool *p, xs_db_conn *conn, Job *j)
     bool ok = run_steps(p, conn, j);
     if (!ok && j->err.code == XS_OK)
         (void)fail_code(&j->err, XS_E_DATABASE);
+    if (!ok)
+        drop_changes(j);
     if (!guarded || !p->drv->in_transaction(conn))
         return;
     xs_error err = {0};
@@ -194,6 +210,7 @@ void dbjob_run(DbPool *p, xs_db_conn *conn, Job *j)
         conn_rollback(p, conn); /* half a job must not be committed: all of the transaction goes */
         if (ok)
             j->err = err;
+        drop_changes(j);
     }
 }
 
@@ -238,6 +255,7 @@ static void run_alone(DbPool *p, Job *j)
         return;
     }
     atomic_fetch_add(&p->commits, 1);
+    changes_tell(p, j);
 }
 
 static bool run_together(DbPool *p, Job *batch)
@@ -252,6 +270,8 @@ static bool run_together(DbPool *p, Job *batch)
     }
     if (p->drv->control(p->conn, XS_DB_COMMIT, &err)) {
         atomic_fetch_add(&p->commits, 1);
+        for (Job *j = batch; j; j = j->next)
+            changes_tell(p, j);
         return true;
     }
     conn_rollback(p, p->conn);
@@ -317,10 +337,12 @@ static void end_lease(DbPool *p, Job *end)
     if (!p->drv->in_transaction(p->conn))
         (void)xs_fail(&end->err, XS_E_DATABASE, XS_NO_POS,
                       "the database has rolled the transaction back");
-    else if (p->drv->control(p->conn, XS_DB_COMMIT, &end->err))
+    else if (p->drv->control(p->conn, XS_DB_COMMIT, &end->err)) {
         atomic_fetch_add(&p->commits, 1);
-    else
+        changes_tell(p, end);
+    } else {
         conn_rollback(p, p->conn);
+    }
     pthread_mutex_lock(&p->lock);
 }
 

@@ -1,0 +1,6 @@
+table "loop" {
+  schema {
+    int id
+    int n
+  }
+}

@@ -1,0 +1,8 @@
+table "order" {
+  schema {
+    int id
+    text state?="new"
+    int total?
+    password secret?
+  }
+}

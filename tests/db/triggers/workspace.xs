@@ -1,0 +1,3 @@
+workspace triggers {
+  realtime = {canonical: "triggers"}
+}
