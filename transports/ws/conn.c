@@ -72,6 +72,21 @@ void ws_conn_free(Conn *c)
     free(c);
 }
 
+/* Say goodbye past the library, which is about to drop the connection without a word. */
+static void say_close(Conn *c, int code)
+{
+    const unsigned char frame[] = {0x88, 2, (unsigned char)(code >> 8), (unsigned char)code};
+    char rest[256];
+    if (c->blocked || lws_partial_buffered(c->wsi) ||
+        send(c->fd, frame, sizeof frame, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        return;
+    c->close_code = code;
+    shutdown(c->fd, SHUT_WR);
+    /* Unread bytes would turn the close into a reset that overtakes the frame. */
+    for (int i = 0; i < 64 && recv(c->fd, rest, sizeof rest, MSG_DONTWAIT) > 0; i++)
+        continue;
+}
+
 void ws_conn_gone(Conn *c)
 {
     xs_conn *conn = c->conn;
@@ -327,8 +342,11 @@ void ws_conn_established(Conn *c)
     ws->host->request_unref(req);
 }
 
-/* Strict UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF. */
-static bool valid_utf8(const char *text, size_t len)
+enum { UTF8_BAD = -1 };
+
+/* Strict UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF. How many bytes at the end
+ * begin a character that is not complete (0 to 3), or UTF8_BAD. */
+static int utf8_rest(const char *text, size_t len)
 {
     const unsigned char *p = (const unsigned char *)text, *end = p + len;
     while (p < end) {
@@ -336,8 +354,8 @@ static bool valid_utf8(const char *text, size_t len)
         if (c < 0x80)
             continue;
         unsigned more = c >= 0xF0 ? 3 : c >= 0xE0 ? 2 : 1;
-        if (c < 0xC2 || c > 0xF4 || (size_t)(end - p) < more)
-            return false;
+        if (c < 0xC2 || c > 0xF4)
+            return UTF8_BAD;
         unsigned char low = 0x80, high = 0xBF;
         if (c == 0xE0)
             low = 0xA0;
@@ -347,21 +365,20 @@ static bool valid_utf8(const char *text, size_t len)
             low = 0x90;
         else if (c == 0xF4)
             high = 0x8F;
-        for (unsigned i = 0; i < more; i++, low = 0x80, high = 0xBF)
+        for (unsigned i = 0; i < more; i++, low = 0x80, high = 0xBF) {
+            if (p + i == end)
+                return (int)i + 1;
             if (p[i] < low || p[i] > high)
-                return false;
+                return UTF8_BAD;
+        }
         p += more;
     }
-    return true;
+    return 0;
 }
 
 static void message(Conn *c, const char *data, size_t len)
 {
     Ws *ws = c->ws;
-    if (!valid_utf8(data, len)) {
-        ws_conn_close(c, CLOSE_BAD_UTF8, "invalid UTF-8");
-        return;
-    }
     counter_add(&ws->frames_in, 1);
     if (!c->conn || c->closing)
         return;
@@ -395,26 +412,47 @@ void ws_conn_heard(Conn *c)
     c->pinged_ms = 0;
 }
 
-void ws_conn_receive(Conn *c, const char *data, size_t len, bool first, bool last, bool binary)
+/* Bad bytes end the connection when they come, not when the message is complete. */
+static bool check_text(Conn *c, const char *data, size_t len, bool last)
 {
+    int rest = utf8_rest(data, len);
+    if (rest != UTF8_BAD && !(last && rest)) {
+        c->rx_unchecked = (unsigned)rest;
+        return true;
+    }
+    ws_conn_close(c, CLOSE_BAD_UTF8, "invalid UTF-8");
+    return false;
+}
+
+void ws_conn_receive(Conn *c, const char *data, size_t len, const WsPiece *piece)
+{
+    const xs_limits *limits = c->ws->host->limits;
     ws_conn_heard(c);
     counter_add(&c->ws->bytes_in, len);
     if (c->closing)
         return;
-    if (first) {
-        c->rx_len = 0;
-        c->rx_binary = binary;
+    if (piece->first) {
+        c->rx_len = c->rx_frames = c->rx_unchecked = 0;
+        c->rx_binary = piece->binary;
     }
+    c->rx_frames += piece->frame_end;
     if (c->rx_binary) {
         ws_conn_close(c, CLOSE_BINARY, "text only");
-    } else if (c->rx_len + len > c->ws->host->limits->max_message) {
+    } else if (c->rx_len + len > limits->max_message) {
         ws_conn_close(c, CLOSE_TOO_BIG, "message too large");
-    } else if (first && last) {
-        message(c, data, len);
+    } else if (limits->max_fragments && c->rx_frames > limits->max_fragments) {
+        ws_conn_close(c, CLOSE_TOO_BIG, "too many fragments");
+    } else if (piece->first && piece->last) {
+        if (check_text(c, data, len, true))
+            message(c, data, len);
     } else if (!collect(c, data, len)) {
         ws_conn_close(c, CLOSE_INTERNAL, "out of memory");
-    } else if (last) {
-        message(c, c->rx, c->rx_len);
+    } else {
+        size_t fresh = len + c->rx_unchecked;
+        const char *from = c->rx ? c->rx + c->rx_len - fresh : "";
+        if (!check_text(c, from, fresh, piece->last) || !piece->last)
+            return;
+        message(c, c->rx ? c->rx : "", c->rx_len);
         c->rx_len = 0;
         if (c->rx_cap > RX_KEEP_BYTES) {
             free(c->rx);
@@ -422,6 +460,20 @@ void ws_conn_receive(Conn *c, const char *data, size_t len, bool first, bool las
             c->rx_cap = 0;
         }
     }
+}
+
+/* false: the close frame is malformed; it was answered by its error. */
+bool ws_conn_peer_close(Conn *c, const unsigned char *payload, size_t len)
+{
+    int code = len >= 2 ? payload[0] << 8 | payload[1] : CLOSE_NORMAL;
+    bool known = len != 1 && code >= CLOSE_NORMAL && code < CLOSE_LIMIT;
+    bool text = len <= 2 || utf8_rest((const char *)payload + 2, len - 2) == 0;
+    c->peer_code = code;
+    c->closing = true;
+    if (known && text)
+        return true;
+    say_close(c, known ? CLOSE_BAD_UTF8 : CLOSE_PROTOCOL);
+    return false;
 }
 
 void ws_conn_resume(Conn *c)

@@ -12,6 +12,8 @@
 /* Normal close codes of RFC 6455 and of realtime.md §3.5. */
 enum {
     CLOSE_NORMAL = 1000,
+    CLOSE_PROTOCOL = 1002,
+    CLOSE_LIMIT = 5000, /* codes end below it */
     CLOSE_BINARY = 1003,
     CLOSE_ABNORMAL = 1006,
     CLOSE_BAD_UTF8 = 1007,
@@ -74,7 +76,8 @@ struct Conn {
     int64_t heard_ms, pinged_ms, progress_ms, close_ms; /* pinged_ms 0: no ping is open */
     char *rx;                                           /* fragments of a message so far */
     size_t rx_len, rx_cap;
-    xs_request *req; /* until established */
+    uint32_t rx_frames, rx_unchecked; /* its frames; bytes of a character that is not complete */
+    xs_request *req;                  /* until established */
     char close_reason[64];
 };
 
@@ -83,7 +86,15 @@ Conn *ws_conn_new(Ws *ws, int fd, xs_request *req);
 void ws_conn_free(Conn *c);
 
 void ws_conn_established(Conn *c);
-void ws_conn_receive(Conn *c, const char *data, size_t len, bool first, bool last, bool binary);
+
+/* Where received bytes stand in their message. */
+typedef struct WsPiece {
+    bool first, last; /* of the message */
+    bool frame_end;
+    bool binary;
+} WsPiece;
+void ws_conn_receive(Conn *c, const char *data, size_t len, const WsPiece *piece);
+bool ws_conn_peer_close(Conn *c, const unsigned char *payload, size_t len);
 void ws_conn_writeable(Conn *c);
 void ws_conn_heard(Conn *c);
 void ws_conn_gone(Conn *c);

@@ -69,12 +69,6 @@ static int add_headers(Conn *c, struct lws *wsi, struct lws_process_html_args *a
     return 0;
 }
 
-static void peer_close(Conn *c, const unsigned char *in, size_t len)
-{
-    c->peer_code = len >= 2 ? in[0] << 8 | in[1] : CLOSE_NORMAL;
-    c->closing = true;
-}
-
 static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
                     size_t len)
 {
@@ -96,16 +90,18 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
     case LWS_CALLBACK_HTTP: return -1; /* not an upgrade */
     case LWS_CALLBACK_ESTABLISHED: ws_conn_established(c); return 0;
     case LWS_CALLBACK_RECEIVE: {
-        bool last = lws_is_final_fragment(wsi) && !lws_remaining_packet_payload(wsi);
-        ws_conn_receive(c, (const char *)in, len, lws_is_first_fragment(wsi), last,
-                        lws_frame_is_binary(wsi));
+        bool whole = !lws_remaining_packet_payload(wsi);
+        WsPiece piece = {.first = lws_is_first_fragment(wsi),
+                         .last = lws_is_final_fragment(wsi) && whole,
+                         .frame_end = whole,
+                         .binary = lws_frame_is_binary(wsi)};
+        ws_conn_receive(c, (const char *)in, len, &piece);
         return 0;
     }
     case LWS_CALLBACK_RECEIVE_PONG: ws_conn_heard(c); return 0;
     case LWS_CALLBACK_SERVER_WRITEABLE: ws_conn_writeable(c); return 0;
     case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
-        peer_close(c, (const unsigned char *)in, len);
-        return 0;
+        return ws_conn_peer_close(c, (const unsigned char *)in, len) ? 0 : -1;
     case LWS_CALLBACK_CLOSED: ws_conn_gone(c); return 0;
     case LWS_CALLBACK_WSI_DESTROY:
         lws_set_opaque_user_data(wsi, NULL);
