@@ -907,7 +907,7 @@ dispatch:
         Value *args = RA;
         slots_clear(h, args + INS_B(ins), r + fr->proc->size);
         fr++;
-        *fr = (Frame){proc, proc->code, base, result_reg};
+        *fr = (Frame){proc, proc->code, base, result_reg, fr[-1].source};
         f->nframes++;
         f->stack_top = top;
         r = args;
