@@ -1,0 +1,18 @@
+query "me" verb=GET {
+  api_group = "auth"
+  auth = "user"
+
+  stack {
+    db.get "user" {
+      field_value = $auth.id
+      output = ["id", "name", "email", "role", "created_at"]
+    } as $user
+
+    precondition ($user != null) {
+      error_type = "notfound"
+      error = "The account is gone."
+    }
+  }
+
+  response = $user
+}
