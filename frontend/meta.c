@@ -373,10 +373,65 @@ static const Const *middleware(Comp *c, const Construct *k)
     return m;
 }
 
+/* $input.name -> name */
+static Text input_member(const Expr *e)
+{
+    bool is = e && e->kind == EX_MEMBER && !e->dollar && e->a && e->a->kind == EX_VAR &&
+              text_eq(e->a->text, TEXT("input"));
+    return is ? e->text : (Text){0};
+}
+
+static const Expr *member_value(const Expr *map, const char *key)
+{
+    for (size_t i = 0; map && map->kind == EX_MAP && i < map->pairs.len; i++)
+        if (text_eq(map->pairs.ptr[i].text, text_from(key)))
+            return map->pairs.ptr[i].value;
+    return NULL;
+}
+
+/* A query that takes its rows by one column that equals one input can be asked for many inputs at
+ * once: {"input", "column"}; NULL = it cannot. */
+static const Const *batch_of(Comp *c, const Construct *k)
+{
+    const Stmt *s = k->stack.items.len == 1 ? k->stack.items.ptr[0] : NULL;
+    if (!s || s->disabled || !text_eq(s->keyword, TEXT("db.query")) ||
+        stmt_attr(s, "additional_where") || stmt_attr(s, "override_sort"))
+        return NULL;
+    const Attr *where = stmt_attr(s, "where"), *ret = stmt_attr(s, "return");
+    const Expr *e = where ? where->value : NULL;
+    if (!e || e->kind != EX_BINARY || e->op != BIN_EQ || e->optional)
+        return NULL;
+    if (ret && (member_value(ret->value, "paging") || member_value(ret->value, "distinct") ||
+                member_value(ret->value, "eval") || member_value(ret->value, "group")))
+        return NULL;
+    const Expr *col = is_column_ref(e->a) ? e->a : e->b;
+    Text input = input_member(col == e->a ? e->b : e->a);
+    Sources sources;
+    size_t source;
+    const Expr *parts[2];
+    query_sources(s, &sources);
+    if (!input.ptr || !col || !is_column_ref(col) ||
+        column_split(&sources, col, &source, parts, COUNT_OF(parts)) != 1 || source != 0 ||
+        parts[0]->kind != EX_MEMBER)
+        return NULL;
+    for (size_t i = 0; i < k->input.len; i++) {
+        const Field *f = k->input.ptr[i];
+        if (text_eq(f->name, input) && (f->list || f->filters.len))
+            return NULL;
+    }
+    Const *b = k_map(c);
+    k_set_text(c, b, "input", input);
+    k_set_text(c, b, "column", parts[0]->text);
+    return b;
+}
+
 static const Const *addon(Comp *c, const Construct *k)
 {
     Const *m = k_map(c);
+    const Const *batch = batch_of(c, k);
     set_proc(c, m, k);
+    if (batch)
+        k_set(c, m, TEXT("batch"), batch);
     return m;
 }
 

@@ -82,7 +82,7 @@ typedef struct RunContext {
     const Const *headers; /* Title-Case object */
     const Const *raw_input;
     uint32_t chain; /* table triggers that led here, one inside the other */
-    void *request; /* the host's own; may be NULL */
+    void *request;  /* the host's own; may be NULL */
 } RunContext;
 
 #endif

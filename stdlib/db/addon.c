@@ -1,6 +1,7 @@
 /* addon.c - addons: for every row of a result another query, its result placed into the row
  * (runtime.md §6.5). An addon is a procedure with one db.query, run on a fiber of its own that only
- * reads and so never parks. Equal inputs run once per result. Thread: the fiber's. */
+ * reads and so never parks. Equal inputs run once per result, and where the metadata allows it all
+ * different inputs run as one query (AddonBatch). Thread: the fiber's. */
 #include "core/json.h"
 #include "core/map.h"
 #include "core/text.h"
@@ -94,6 +95,8 @@ static const Const *inputs_of(Addons *ad, const Const *entry, Value row)
         if (p->kind != C_LIST || p->count < 2)
             continue;
         const Const *v = input_value(ad, p->items[1], row);
+        if (v && v->kind == C_NULL) /* as if it was not given: an optional input takes it */
+            continue;
         if (!v || !const_set(&ad->arena, in, const_text_of(p->items[0], (Text){"", 0}), v))
             return NULL;
     }
@@ -125,7 +128,8 @@ static bool run_proc(Addons *ad, Fiber *sub, uint32_t proc, const Const *in, Val
     return false;
 }
 
-static bool run_addon(Addons *ad, const Const *entry, const Const *in, unsigned depth, Value *out)
+static bool run_addon(Addons *ad, const Const *entry, const Const *in, const AddonBatch *batch,
+                      unsigned depth, Value *out)
 {
     Program *p = fiber_program(ad->fiber);
     Text name = const_get_text(entry, "name");
@@ -146,10 +150,11 @@ static bool run_addon(Addons *ad, const Const *entry, const Const *in, unsigned 
         if (mine)
             fd->db = mine->db;
         fd->addons = depth + 1;
+        fd->batch = batch;
         ok = run_proc(ad, sub, proc, in, out);
     }
     fiber_free(sub);
-    const Const *more = const_get(entry, "addon");
+    const Const *more = batch ? NULL : const_get(entry, "addon"); /* done on all rows at once */
     if (ok && more && !apply(ad, more, out, depth + 1)) {
         val_unref(ad->h, *out);
         return false;
@@ -182,13 +187,29 @@ static bool place(Addons *ad, const Const *entry, Value *row, Value result)
     return ok;
 }
 
+/* The names of output and where the entry's own addons have put their results. */
+static const Const *with_places(Addons *ad, const Const *names, const Const *more)
+{
+    Const *all = const_list(&ad->arena, names->count + 4);
+    for (uint32_t i = 0; all && i < names->count; i++)
+        if (!const_push(&ad->arena, all, names->items[i]))
+            return NULL;
+    for (uint32_t i = 0; all && more && more->kind == C_LIST && i < more->count; i++) {
+        const Const *place = const_text(&ad->arena, place_of(more->items[i]));
+        if (!place || !const_push(&ad->arena, all, place))
+            return NULL;
+    }
+    return all;
+}
+
 static bool keep_output(Addons *ad, const Const *entry, Value *result)
 {
     RowShape shape;
     const Const *names = const_get(entry, "output");
     if (!names || names->kind != C_LIST || names->count == 0)
         return true;
-    if (!shape_of(&ad->arena, names, &shape))
+    names = with_places(ad, names, const_get(entry, "addon"));
+    if (!names || !shape_of(&ad->arena, names, &shape))
         return no_memory(ad);
     if (result->kind == V_MAP)
         return shape_pick(ad->h, &shape, result, ad->err);
@@ -207,32 +228,106 @@ typedef struct Memo {
     Value results; /* list */
 } Memo;
 
+static Text input_key(Addons *ad, const Const *in)
+{
+    Buf b = BUF_INIT;
+    json_write_const(&b, in);
+    Text key = b.failed ? (Text){0} : arena_text(&ad->arena, buf_view(&b));
+    buf_deinit(&b);
+    return key;
+}
+
+/* The result of an input, for all rows that have the same. Consumes it. */
+static bool remember(Addons *ad, const Const *entry, Memo *m, Text key, Value *result)
+{
+    if (keep_output(ad, entry, result) && list_push(ad->h, &m->results, val_ref(*result)) &&
+        map_put(&m->seen, key, (void *)(uintptr_t)m->results.list->len))
+        return true;
+    val_unref(ad->h, *result);
+    *result = val_unset();
+    return ad->err->code != XS_OK ? false : no_memory(ad);
+}
+
+/* ---- many rows, one query ---- */
+
+/* What the metadata says of the addon: {"input", "column"} when one input comes from the row and
+ * the query takes its rows by it. */
+static const Const *batch_info(const Addons *ad, const Const *entry)
+{
+    const Const *addons = const_get(program_meta(fiber_program(ad->fiber)), "addons");
+    const Const *batch =
+        const_get(addons ? const_find(addons, const_get_text(entry, "name")) : NULL, "batch");
+    const Const *pairs = const_get(entry, "input");
+    bool fed = false;
+    for (uint32_t i = 0; batch && pairs && pairs->kind == C_LIST && i < pairs->count; i++) {
+        const Const *p = pairs->items[i];
+        if (p->kind != C_LIST || p->count < 2 || !const_get(p->items[1], "out"))
+            continue;
+        if (!text_eq(const_text_of(p->items[0], (Text){"", 0}), const_get_text(batch, "input")))
+            return NULL; /* another input differs from row to row */
+        fed = true;
+    }
+    return fed ? batch : NULL;
+}
+
+/* Run the addon once for all different inputs of the rows. What is null stays for one_row. */
+static bool run_together(Addons *ad, const Const *entry, Value rows, Memo *m, unsigned depth)
+{
+    const Const *info = batch_info(ad, entry);
+    Const *values = const_list(&ad->arena, 8), *keys = const_list(&ad->arena, 8);
+    const Const *first = NULL;
+    Map seen = {0};
+    if (!info || rows.list->len < 2)
+        return true;
+    bool ok = values && keys;
+    for (uint32_t i = 0; ok && i < rows.list->len; i++) {
+        Value row = list_at(rows.list, i);
+        const Const *in = row.kind == V_MAP ? inputs_of(ad, entry, row) : NULL;
+        const Const *v = in ? const_find(in, const_get_text(info, "input")) : NULL;
+        if (row.kind != V_MAP || (in && (!v || v->kind == C_NULL || v->kind >= C_LIST)))
+            continue;
+        Text key = in ? input_key(ad, in) : (Text){0};
+        const Const *k = key.ptr ? const_text(&ad->arena, key) : NULL;
+        ok = k != NULL;
+        if (!ok || map_get(&seen, key))
+            continue;
+        first = first ? first : in;
+        ok = map_put(&seen, key, values) && const_push(&ad->arena, values, v) &&
+             const_push(&ad->arena, keys, k);
+    }
+    map_deinit(&seen);
+    if (!ok)
+        return no_memory(ad);
+    if (values->count < 2)
+        return true;
+    AddonBatch batch = {const_get_text(info, "column"), values, const_get(entry, "addon")};
+    Value results;
+    if (!run_addon(ad, entry, first, &batch, depth, &results))
+        return false;
+    ok = results.kind == V_LIST && results.list->len == values->count;
+    for (uint32_t i = 0; ok && i < values->count; i++) {
+        Value one = val_ref(list_at(results.list, i));
+        ok = remember(ad, entry, m, keys->items[i]->text, &one);
+        val_unref(ad->h, one);
+    }
+    val_unref(ad->h, results);
+    return ok || (ad->err->code != XS_OK ? false : fail_code(ad->err, XS_E_BUG));
+}
+
 static bool one_row(Addons *ad, const Const *entry, Value *row, Memo *m, unsigned depth)
 {
     const Const *in = row->kind == V_MAP ? inputs_of(ad, entry, *row) : NULL;
     if (!in)
         return row->kind != V_MAP || no_memory(ad);
-    Buf b = BUF_INIT;
-    json_write_const(&b, in);
-    Text key = b.failed ? (Text){0} : arena_text(&ad->arena, buf_view(&b));
-    buf_deinit(&b);
+    Text key = input_key(ad, in);
     if (!key.ptr)
         return no_memory(ad);
     uintptr_t at = (uintptr_t)map_get(&m->seen, key);
     if (at)
         return place(ad, entry, row, val_ref(list_at(m->results.list, (uint32_t)at - 1)));
     Value out;
-    if (!run_addon(ad, entry, in, depth, &out))
+    if (!run_addon(ad, entry, in, NULL, depth, &out) || !remember(ad, entry, m, key, &out))
         return false;
-    if (!keep_output(ad, entry, &out)) {
-        val_unref(ad->h, out);
-        return false;
-    }
-    if (!list_push(ad->h, &m->results, val_ref(out)) ||
-        !map_put(&m->seen, key, (void *)(uintptr_t)m->results.list->len)) {
-        val_unref(ad->h, out);
-        return no_memory(ad);
-    }
     return place(ad, entry, row, out);
 }
 
@@ -240,6 +335,8 @@ static bool one_entry(Addons *ad, const Const *entry, Value *rows, unsigned dept
 {
     Memo m = {.results = list_new(ad->h, 4)};
     bool ok = m.results.kind != V_UNSET || no_memory(ad);
+    if (ok && rows->kind == V_LIST)
+        ok = run_together(ad, entry, *rows, &m, depth);
     if (ok && rows->kind == V_MAP)
         ok = one_row(ad, entry, rows, &m, depth);
     for (uint32_t i = 0; ok && rows->kind == V_LIST && i < rows->list->len; i++) {

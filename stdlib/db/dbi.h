@@ -309,13 +309,22 @@ typedef struct HeldEvent {
     PublishReq req; /* texts behind the struct */
 } HeldEvent;
 
+/* An addon's query for many parents at once. */
+typedef struct AddonBatch {
+    Text column;         /* of its table; a row belongs to the values it equals */
+    const Const *values; /* list, no nulls */
+    const Const *addons; /* of the caller, on the rows found; NULL = none */
+} AddonBatch;
+
 typedef struct FiberDb {
     Fiber *fiber;
-    Db *db;          /* of the open transaction */
-    Db *root;        /* of the first data source */
-    uint32_t depth;  /* open transactions; > 0 = this fiber holds the lease */
-    bool borrowed;   /* of an addon: reads inside the transaction of its caller */
-    uint32_t addons; /* nesting of addons */
+    Db *db;                  /* of the open transaction */
+    Db *root;                /* of the first data source */
+    uint32_t depth;          /* open transactions; > 0 = this fiber holds the lease */
+    bool borrowed;           /* of an addon: reads inside the transaction of its caller */
+    uint32_t addons;         /* nesting of addons */
+    const AddonBatch *batch; /* of the query this fiber is for: its result is a list, one entry per
+                                value */
     HeldEvent *held, *held_last;
     uint32_t nheld;
     uint32_t marks[16];    /* events held when level n began */

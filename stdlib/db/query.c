@@ -1,6 +1,7 @@
 /* query.c - db.query: descriptor -> one SELECT -> rows, page, number or truth (runtime.md §3.3). */
 #include <stdio.h>
 
+#include "core/map.h"
 #include "core/text.h"
 #include "stdlib/db/ops.h"
 #include "stdlib/db/pool.h"
@@ -26,7 +27,9 @@ typedef struct Select {
     uint32_t nouts;
     RowShape shape;
     const Const *addons;
-    uint32_t ngroup; /* aggregate: the first evals are the groups */
+    uint32_t ngroup;         /* aggregate: the first evals are the groups */
+    const AddonBatch *batch; /* NULL = an ordinary query */
+    Ex key;                  /* its column, selected behind the others */
     Buf from, where, order;
 } Select;
 
@@ -327,6 +330,10 @@ static void write_columns(Select *s, Buf *out)
     }
     if (s->nouts == 0)
         buf_char(out, '1');
+    if (s->batch) {
+        buf_char(out, ',');
+        buf_text(out, s->key.sql);
+    }
 }
 
 static void write_tail(Select *s, Buf *out)
@@ -516,6 +523,183 @@ static bool read_list(Select *s, xs_db_conn *conn, const Const *ret, Value *out)
     return true;
 }
 
+/* ---- many parents at once ---- */
+
+/* " WHERE key IN (…)" instead of the condition; *keys becomes the values as the column has them. */
+static bool write_batch(Select *s, Value *keys)
+{
+    Query *q = &s->q;
+    Call *c = q->c;
+    Heap *h = c->heap;
+    const Column *col = table_column(s->t, s->batch->column);
+    *keys = list_new(h, s->batch->values->count);
+    if (keys->kind == V_UNSET)
+        return fail_memory(c);
+    if (!col || !expr_column(q, q->src[0].name, s->batch->column, &s->key))
+        return col != NULL;
+    Value wanted = list_new(h, s->batch->values->count);
+    bool ok = wanted.kind != V_UNSET || fail_memory(c);
+    for (uint32_t i = 0; ok && i < s->batch->values->count; i++) {
+        xs_db_value bound = dbv_null();
+        bool match = false;
+        Value v = val_from_const(h, s->batch->values->items[i]);
+        ok = (v.kind != V_UNSET || fail_memory(c)) &&
+             compare_value(c, &q->arena, col, col->type, v, false, &bound, &match);
+        val_unref(h, v);
+        Value key = ok && match ? row_decode(h, col->type, &bound) : val_null();
+        Value raw = ok && match ? row_decode(h, (ColType){CK_ANY, CK_ANY}, &bound) : val_null();
+        ok = ok && ((key.kind != V_UNSET && raw.kind != V_UNSET && list_push(h, keys, key) &&
+                     list_push(h, &wanted, raw)) ||
+                    fail_memory(c));
+    }
+    xs_db_value list;
+    ok = ok && row_encode(&q->arena, (ColType){CK_JSON, CK_ANY}, wanted, &list, c->err);
+    val_unref(h, wanted);
+    if (ok)
+        buf_printf(&s->where, TEXT_FMT " IN (SELECT value FROM json_each(?%u))",
+                   TEXT_ARG(s->key.sql), sql_bind(&q->sql, list));
+    return ok;
+}
+
+static bool json_key(Select *s, Value v, Buf *b)
+{
+    b->len = 0;
+    return val_write_json(v, b) || fail_memory(s->q.c);
+}
+
+/* What the query gives without rows. */
+static Value empty_result(const Select *s)
+{
+    switch (s->type) {
+    case RET_COUNT: return val_int(0);
+    case RET_EXISTS: return val_bool(false);
+    case RET_LIST: return list_new(s->q.c->heap, 0);
+    case RET_SINGLE:
+    case RET_AGGREGATE: break;
+    }
+    return val_null();
+}
+
+/* Put a row with its key where it belongs. */
+static bool distribute(Select *s, const Map *index, Value *results, Value row, Value key)
+{
+    Heap *h = s->q.c->heap;
+    Buf b = BUF_INIT;
+    bool ok = json_key(s, key, &b);
+    uintptr_t at = ok ? (uintptr_t)map_get(index, buf_view(&b)) : 0;
+    buf_deinit(&b);
+    if (!ok || !at)
+        return ok;
+    uint32_t i = (uint32_t)at - 1;
+    Value old = list_at(results->list, i);
+    if (s->type == RET_LIST) {
+        Value list = val_ref(old);
+        if (!list_set(h, results, i, val_null())) /* the list is changed in place */
+            return fail_memory(s->q.c);
+        return (list_push(h, &list, val_ref(row)) && list_set(h, results, i, list)) ||
+               fail_memory(s->q.c);
+    }
+    if (s->type == RET_SINGLE && !val_is_null(old))
+        return true;
+    Value v = s->type == RET_SINGLE   ? val_ref(row)
+              : s->type == RET_EXISTS ? val_bool(true)
+                                      : val_ref(row);
+    return list_set(h, results, i, v) || fail_memory(s->q.c);
+}
+
+/* Results in the order of the values; *index finds the first of equal ones. */
+static bool begin_results(Select *s, Value keys, Map *index, Value *results)
+{
+    Heap *h = s->q.c->heap;
+    *results = list_new(h, keys.list->len);
+    bool ok = results->kind != V_UNSET || fail_memory(s->q.c);
+    Buf b = BUF_INIT;
+    for (uint32_t i = 0; ok && i < keys.list->len; i++) {
+        Value none = empty_result(s);
+        Text key = {0};
+        ok = (none.kind != V_UNSET && list_push(h, results, none)) || fail_memory(s->q.c);
+        ok = ok && json_key(s, list_at(keys.list, i), &b);
+        if (ok)
+            key = arena_text(&s->q.arena, buf_view(&b));
+        if (ok && !map_get(index, key))
+            ok =
+                (key.ptr && map_put(index, key, (void *)(uintptr_t)(i + 1))) || fail_memory(s->q.c);
+    }
+    buf_deinit(&b);
+    return ok;
+}
+
+/* Different spellings of one value (1 and "1") get the same result. */
+static bool share_results(Select *s, Value keys, const Map *index, Value *results)
+{
+    Buf b = BUF_INIT;
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < keys.list->len; i++) {
+        ok = json_key(s, list_at(keys.list, i), &b);
+        uint32_t first = ok ? (uint32_t)(uintptr_t)map_get(index, buf_view(&b)) - 1 : i;
+        if (ok && first != i)
+            ok = list_set(s->q.c->heap, results, i, val_ref(list_at(results->list, first))) ||
+                 fail_memory(s->q.c);
+    }
+    buf_deinit(&b);
+    return ok;
+}
+
+static const char key_name[] = "\001key";
+
+static bool read_batch(Select *s, xs_db_conn *conn, Value keys, Value *out)
+{
+    Call *c = s->q.c;
+    Heap *h = c->heap;
+    bool counts = s->type == RET_COUNT || s->type == RET_EXISTS;
+    OutCol *outs = ARENA_ARRAY(&s->q.arena, OutCol, s->nouts + 2);
+    if (!outs)
+        return fail_memory(c);
+    uint32_t n = 0;
+    Buf *sql = &s->q.sql.text;
+    if (counts) {
+        outs[n++] = (OutCol){TEXT("n"), {CK_INT, CK_ANY}};
+        buf_printf(sql, "SELECT count(*)," TEXT_FMT, TEXT_ARG(s->key.sql));
+        write_tail(s, sql);
+        buf_cstr(sql, " GROUP BY 2");
+    } else {
+        for (; n < s->nouts; n++)
+            outs[n] = s->outs[n];
+        if (!n)
+            outs[n++] = (OutCol){TEXT("\001one"), {CK_INT, CK_ANY}};
+        write_select(s, sql);
+        buf_text(sql, buf_view(&s->order));
+    }
+    outs[n++] = (OutCol){text_from(key_name), s->key.type};
+    Value rows = val_unset(), results = val_unset();
+    Map index = {0};
+    bool ok = read_rows(c, s->q.db, conn, &s->q.sql, outs, n, &rows) &&
+              addons_apply(c->fiber, counts ? NULL : s->addons, &rows, c->err, &c->thrown) &&
+              addons_apply(c->fiber, counts ? NULL : s->batch->addons, &rows, c->err, &c->thrown) &&
+              begin_results(s, keys, &index, &results);
+    for (uint32_t i = 0; ok && i < rows.list->len; i++) {
+        Value row = val_ref(list_at(rows.list, i)), key = val_unset();
+        ok = list_set(h, &rows, i, val_null()) || fail_memory(c);
+        const Value *k = map_find(row.map, text_from(key_name));
+        key = k ? val_ref(*k) : val_null();
+        (void)map_remove(h, &row, text_from(key_name));
+        (void)map_remove(h, &row, TEXT("\001one"));
+        ok = ok && shape_row(h, &s->shape, &row, c->err);
+        Value one = ok && counts ? map_get_cstr(row, "n") : row;
+        ok = ok && distribute(s, &index, &results, one, key);
+        val_unref(h, key);
+        val_unref(h, row);
+    }
+    ok = ok && share_results(s, keys, &index, &results);
+    map_deinit(&index);
+    val_unref(h, rows);
+    if (ok)
+        *out = results;
+    else
+        val_unref(h, results);
+    return ok;
+}
+
 static bool prepare(Select *s, const Const *ret)
 {
     Query *q = &s->q;
@@ -535,7 +719,7 @@ static bool prepare(Select *s, const Const *ret)
                                                 &s->outs, &s->nouts, &s->shape)) {
         return false;
     }
-    return write_where(s) && write_order(s);
+    return (s->batch || write_where(s)) && write_order(s);
 }
 
 NativeResult op_db_query(Call *c)
@@ -547,12 +731,16 @@ NativeResult op_db_query(Call *c)
     const Const *ret = const_get(c->site, "return");
     Select s = {.t = t};
     query_init(&s.q, c, db);
-    Value out = val_null();
-    bool ok = prepare(&s, ret);
+    const FiberDb *fd = fiber_db(c->fiber);
+    s.batch = fd ? fd->batch : NULL;
+    Value out = val_null(), keys = val_unset();
+    bool ok = prepare(&s, ret) && (!s.batch || write_batch(&s, &keys));
     xs_db_conn *conn = ok ? call_reader(c, db) : NULL;
     ok = conn != NULL;
     int64_t n;
-    if (ok && s.type == RET_COUNT) {
+    if (ok && s.batch) {
+        ok = read_batch(&s, conn, keys, &out);
+    } else if (ok && s.type == RET_COUNT) {
         ok = read_count(&s, conn, &n);
         if (ok)
             out = val_int(n);
@@ -561,6 +749,7 @@ NativeResult op_db_query(Call *c)
     } else if (ok) {
         ok = read_list(&s, conn, ret, &out);
     }
+    val_unref(c->heap, keys);
     buf_deinit(&s.from);
     buf_deinit(&s.where);
     buf_deinit(&s.order);
