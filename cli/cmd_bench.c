@@ -1,26 +1,36 @@
 /* cmd_bench.c - xs bench: picks a benchmark program of bench/. */
 #include "cli/cli.h"
 
+#include "bench/compare.h"
 #include "bench/fanout.h"
 #include "bench/vmbench.h"
 
+static const struct {
+    const char *name, *doc;
+    int (*run)(int argc, char **argv);
+} all[] = {
+    {"fanout", "events to many subscribers: latency, CPU and memory", bench_fanout},
+    {"compare", "fan-out against the floor and other servers, as a page", bench_compare},
+    {"vm", "the machine against Lua and Node", bench_vm},
+};
+
 int cmd_bench(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        int (*run)(int argc, char **argv);
-    } all[] = {{"fanout", bench_fanout}, {"vm", bench_vm}};
-    for (size_t i = 0; argc >= 2 && i < COUNT_OF(all); i++)
-        if (strcmp(argv[1], all[i].name) == 0)
+    char names[160] = "";
+    for (size_t i = 0; i < COUNT_OF(all); i++) {
+        if (argc >= 2 && strcmp(argv[1], all[i].name) == 0)
             return all[i].run(argc - 1, argv + 1);
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", all[i].name);
+    }
     if (argc >= 2 && strcmp(argv[1], "--help") == 0) {
-        fputs("usage: xs bench fanout|vm [OPTIONS]\n\nfanout measures a running server, vm the "
-              "machine against Lua and Node.\nRun xs bench NAME --help for its options.\n",
-              stdout);
+        puts("usage: xs bench NAME [OPTIONS]\n");
+        for (size_t i = 0; i < COUNT_OF(all); i++)
+            printf("  %-10s %s\n", all[i].name, all[i].doc);
+        puts("\nRun xs bench NAME --help for its options.");
         return EXIT_OK;
     }
-    return cli_usage("bench",
-                     argc < 2 ? "name a benchmark: fanout or vm"
-                              : "unknown benchmark '%s'; there are: fanout, vm",
-                     argv[1]);
+    if (argc < 2)
+        return cli_usage("bench", "name a benchmark: %s", names);
+    return cli_usage("bench", "unknown benchmark '%s'; there are: %s", argv[1], names);
 }
