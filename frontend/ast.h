@@ -223,6 +223,8 @@ typedef struct Construct {
     Expr *response;
     LIST(Test) tests;
     const Test *test; /* a made-up construct: the expectations of this test */
+    bool deferred;    /* a made-up construct: a stack that runs later, with the variables of now */
+    LIST(Text) captured; /* their names */
 } Construct;
 
 typedef LIST(Construct *) ConstructList;

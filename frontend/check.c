@@ -164,6 +164,15 @@ static void assign(Check *ck, Expr *target)
         ck->c->oom = true;
 }
 
+/* Variables a stack finds when it runs after the reply. */
+static void collect_reply(Check *ck, Stmt *s)
+{
+    static const Text names[] = {{"body", 4}, {"headers", 7}, {"status_code", 11}};
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (!map_get(&ck->assigned, names[i]) && !map_put(&ck->assigned, names[i], s))
+            ck->c->oom = true;
+}
+
 static void collect(Check *ck, Block *b)
 {
     for (size_t i = 0; i < b->items.len; i++) {
@@ -181,6 +190,8 @@ static void collect(Check *ck, Block *b)
         }
         for (size_t k = 0; k < s->attrs.len; k++)
             collect(ck, &s->attrs.ptr[k].stack);
+        if (text_eq(s->keyword, TEXT("util.post_process")))
+            collect_reply(ck, s);
     }
 }
 

@@ -47,6 +47,13 @@ static void image_of(const Emit *em, const Const *meta, BundleImage *out)
     };
 }
 
+static bool generate_one(Prog *pr, Emit *em, const Construct *k)
+{
+    ProcImage proc;
+    pr->c->file = k->state;
+    return gen_construct(pr, em, k, &proc) && PUSH(pr->c, &em->procs, proc);
+}
+
 static bool generate(Prog *pr, BundleImage *out)
 {
     Emit em;
@@ -56,16 +63,12 @@ static bool generate(Prog *pr, BundleImage *out)
     for (size_t i = 0; i < pr->all.len; i++)
         if (has_code(pr->all.ptr[i]))
             pr->all.ptr[i]->proc = n++;
-    for (size_t i = 0; i < pr->all.len && !pr->c->oom; i++) {
-        ProcImage proc;
-        if (!has_code(pr->all.ptr[i]))
-            continue;
-        pr->c->file = pr->all.ptr[i]->state;
-        if (gen_construct(pr, &em, pr->all.ptr[i], &proc))
-            PUSH(pr->c, &em.procs, proc);
-        else
-            ok = false;
-    }
+    em.nmain = n;
+    for (size_t i = 0; i < pr->all.len && !pr->c->oom; i++)
+        if (has_code(pr->all.ptr[i]))
+            ok = generate_one(pr, &em, pr->all.ptr[i]) && ok;
+    for (size_t i = 0; i < em.deferred.len && ok && !pr->c->oom; i++)
+        ok = generate_one(pr, &em, em.deferred.ptr[i]);
     const Const *tests = ok && pr->c->opt->tests ? gen_tests(pr, &em) : NULL;
     const Const *meta = meta_program(pr, pr->c->opt->program_name, tests);
     ok = ok && !pr->c->oom && pr->c->diags->errors == 0;
@@ -239,13 +242,8 @@ static void cover_block(Coverage *cv, const Block *b)
         const Stmt *s = b->items.ptr[i];
         if (s->disabled)
             continue;
-        const Attr *mode = stmt_attr(s, "runtime_mode"), *async = stmt_attr(s, "async");
-        bool shared = !mode || (mode->value && mode->value->kind == EX_TEXT &&
-                                text_eq(mode->value->text, TEXT("shared")));
         if (s->info->todo)
             use(cv, "statement", s->keyword, s->pos);
-        else if (text_eq(s->keyword, TEXT("function.run")) && (!shared || async))
-            use(cv, "statement", TEXT("function.run (async)"), s->pos);
         expr_walk(s->operand, cover_expr, cv);
         expr_walk(s->cond, cover_expr, cv);
         expr_walk(s->as, cover_expr, cv);

@@ -15,6 +15,8 @@ typedef struct Emit {
     Map import_index;
     LIST(SiteImage) sites;
     LIST(ProcImage) procs;
+    uint32_t nmain; /* procedures of constructs; those of deferred stacks follow */
+    LIST(Construct *) deferred;
 } Emit;
 
 void emit_init(Emit *em, Comp *c);

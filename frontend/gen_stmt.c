@@ -983,15 +983,73 @@ static bool static_pairs(const Expr *map)
     return true;
 }
 
-static void call_unresolved(Gen *g, Stmt *s)
+/* Clauses of a statement into a window, in this order; absent ones are unset. */
+static int clause_window(Gen *g, Stmt *s, const char *const *names, size_t n)
 {
-    int t = gen_temp(g);
+    int win = gen_temps(g, n);
+    for (size_t i = 0; i < n; i++) {
+        Expr *value = attr_value(s, names[i]);
+        if (value)
+            gen_expr(g, value, win + (int)i);
+        else
+            emit_abc(g, OP_UNSET, win + (int)i, 0, 0);
+    }
+    return win;
+}
+
+/* A detached invocation: a native takes the input object and hands out the id. */
+static void call_detached(Gen *g, Stmt *s, const Construct *f)
+{
+    static const char *const clauses[] = {"input", "timeout", "max_retry"};
     Const *desc = k_map(g->c);
     k_set_text(g->c, desc, "op", TEXT("function.run"));
     k_set_text(g->c, desc, "name", s->name);
-    emit_abc(g, OP_LOADNULL, t, 0, 0);
-    emit_extra(g, OP_CALLN, t, 1, 0, emit_site(g->em, TEXT("function.run.async"), desc));
-    result(g, s, t);
+    if (f)
+        k_set(g->c, desc, TEXT("proc"), k_int(g->c, f->proc));
+    int win = clause_window(g, s, clauses, COUNT_OF(clauses));
+    g->pos = s->pos;
+    emit_extra(g, OP_CALLN, win, COUNT_OF(clauses), 0,
+               emit_site(g->em, TEXT("function.run.async"), desc));
+    result(g, s, win);
+}
+
+/* await $id: one result instead of an object of them. */
+static void await_one(Gen *g, Stmt *s)
+{
+    Const *desc = k_map(g->c);
+    k_set_bool(g->c, desc, "single", true);
+    int win = gen_temps(g, 2);
+    gen_expr(g, s->operand, win);
+    emit_abc(g, OP_UNSET, win + 1, 0, 0);
+    g->pos = s->pos;
+    emit_extra(g, OP_CALLN, win, 2, 0, emit_site(g->em, s->keyword, desc));
+    result(g, s, win);
+}
+
+/* The stack becomes a procedure of its own, which gets what the variables hold here. */
+static void post_process(Gen *g, Stmt *s)
+{
+    const Attr *a = stmt_attr(s, "stack");
+    Construct *k = NEW(g->c, Construct);
+    if (!a)
+        return;
+    k->kind = CK_REALTIME_TRIGGER; /* register 0 gets the input as it is */
+    k->name = arena_printf(g->c->a, TEXT_FMT " post_process", TEXT_ARG(g->k->name));
+    k->file = g->k->file;
+    k->state = g->k->state;
+    k->pos = s->pos;
+    k->stack = a->stack;
+    k->deferred = true;
+    for (size_t i = 0; i < g->var_list.len; i++)
+        PUSH(g->c, &k->captured, g->var_list.ptr[i]->name);
+    Const *desc = k_map(g->c);
+    k_set(g->c, desc, TEXT("proc"), k_int(g->c, g->em->nmain + (int64_t)g->em->deferred.len));
+    PUSH(g->c, &g->em->deferred, k);
+    int win = gen_temps(g, 2);
+    gen_vars_object(g, win);
+    emit_abc(g, OP_GETINPUT, win + 1, 0, 0);
+    g->pos = s->pos;
+    emit_extra(g, OP_CALLN, win, 2, 0, emit_site(g->em, TEXT("util.post_process.queue"), desc));
 }
 
 static void call_function(Gen *g, Stmt *s)
@@ -1001,7 +1059,7 @@ static void call_function(Gen *g, Stmt *s)
     bool detached = (mode && !(mode->kind == EX_TEXT && text_eq(mode->text, TEXT("shared")))) ||
                     (async && !(async->kind == EX_BOOL && !async->i));
     if (!f || detached) {
-        call_unresolved(g, s);
+        call_detached(g, s, f);
         return;
     }
     Expr *input = attr_value(s, "input");
@@ -1162,6 +1220,8 @@ static void compiled(Gen *g, Stmt *s)
         g->pos = s->pos;
         emit_abc(g, OP_STOP, t, 0, 0);
         gen_dead(g);
+    } else if (text_eq(k, TEXT("util.post_process"))) {
+        post_process(g, s);
     } else if (text_eq(k, TEXT("util.get_env"))) {
         t = gen_temp(g);
         emit_abc(g, OP_GETSYS, t, SYS_ENV, 0);
@@ -1208,6 +1268,8 @@ static void statement(Gen *g, Stmt *s)
             array_set(g, s);
         else if (s->info->flags & SF_COMPILED)
             compiled(g, s);
+        else if (text_eq(s->keyword, TEXT("await")) && s->operand)
+            await_one(g, s);
         else if (s->info->flags & SF_TEST)
             gen_test_statement(g, s);
         else
@@ -1358,6 +1420,45 @@ static void trigger_guard(Gen *g)
     g->top = g->fixed;
 }
 
+static const char *const reply_variables[] = {"body", "headers", "status_code"};
+
+/* A deferred stack begins by unpacking {"vars": {…}, "input": {…}, "body", "headers",
+ * "status_code"}. */
+static void declare_captured(Gen *g, const Construct *k)
+{
+    if (!k->deferred)
+        return;
+    for (size_t i = 0; i < k->captured.len; i++)
+        declare(g, k->captured.ptr[i]);
+    for (size_t i = 0; i < COUNT_OF(reply_variables); i++)
+        declare(g, text_from(reply_variables[i]));
+}
+
+static void unpack_one(Gen *g, Text name, int from)
+{
+    Var *v = gen_var(g, name);
+    int reg = v->reg < 0 ? gen_temp(g) : v->reg;
+    emit_extra(g, OP_GETFT, reg, from, 0, emit_text(g->em, name));
+    if (v->reg < 0)
+        emit_abx(g, OP_SETFAR, reg, v->far_slot);
+    gen_mark_set(g, v);
+}
+
+static void unpack_captured(Gen *g, const Construct *k)
+{
+    int mark = g->top, vars = gen_temp(g);
+    for (size_t i = 0; i < COUNT_OF(reply_variables); i++)
+        unpack_one(g, text_from(reply_variables[i]), 0);
+    emit_extra(g, OP_GETFT, vars, 0, 0, emit_text(g->em, TEXT("vars")));
+    for (size_t i = 0; i < k->captured.len; i++) {
+        int inner = g->top;
+        unpack_one(g, k->captured.ptr[i], vars);
+        g->top = inner;
+    }
+    emit_extra(g, OP_GETFT, 0, 0, 0, emit_text(g->em, TEXT("input")));
+    g->top = mark;
+}
+
 bool gen_construct(Prog *pr, Emit *em, const Construct *k, ProcImage *out)
 {
     Gen g;
@@ -1369,6 +1470,7 @@ bool gen_construct(Prog *pr, Emit *em, const Construct *k, ProcImage *out)
         return false;
     }
     g.fixed = g.whole_input ? 1 : (int)g.ninputs;
+    declare_captured(&g, k);
     declare_all(&g, &k->stack);
     g.top = g.most = g.fixed;
     bool job = k->kind == CK_RUN_JOB || k->kind == CK_RUN_SERVICE;
@@ -1381,6 +1483,8 @@ bool gen_construct(Prog *pr, Emit *em, const Construct *k, ProcImage *out)
         emit_abc(&g, OP_BIND, 0, 0, 0);
     }
     trigger_guard(&g);
+    if (k->deferred)
+        unpack_captured(&g, k);
     Block stack = k->stack;
     gen_block(&g, &stack);
     g.pos = k->pos;

@@ -14,6 +14,13 @@
 
 enum { REPLY_MAX_HEADERS = OUTSTREAM_MAX_HEADERS, REQUEST_ID_MAX = 128 };
 
+/* A stack of util.post_process. */
+typedef struct Post {
+    struct Post *next;
+    uint32_t proc;
+    const Const *packed; /* {"vars", "input"} */
+} Post;
+
 typedef struct QueryJob {
     Job job;
     xs_http *x; /* kept until the job ends; its answer is the loop's business */
@@ -29,6 +36,9 @@ typedef struct QueryJob {
     bool failed; /* the reply is an error */
     bool gzipped;
     Buf reply;
+    Post *posts, *last_post;
+    bool replied;
+    const Const *sent; /* with posts: {"body", "headers", "status_code"} */
 } QueryJob;
 
 static const Text json_type = {"application/json; charset=utf-8", 31};
@@ -177,10 +187,76 @@ static void step_failed(QueryJob *q, int status, Buf *error)
         q->step++;
 }
 
+static bool merge_into(Arena *a, const Const *old, const Const *more, const Const **out)
+{
+    Const *map = const_map(a, old->count + more->count);
+    bool ok = map != NULL;
+    for (uint32_t i = 0; ok && i < old->count; i++)
+        ok = const_set(a, map, old->pairs[i].key, old->pairs[i].value);
+    for (uint32_t i = 0; ok && i < more->count; i++)
+        ok = const_set(a, map, more->pairs[i].key, more->pairs[i].value);
+    *out = map;
+    return ok;
+}
+
+/* ---- after the reply ---- */
+
+static bool queue_post(ReplyHeaders *r, uint32_t proc, const Const *packed)
+{
+    QueryJob *q = (QueryJob *)((char *)r - offsetof(QueryJob, headers));
+    Post *post = ARENA_NEW(r->arena, Post);
+    if (!post)
+        return false;
+    *post = (Post){NULL, proc, packed};
+    *(q->last_post ? &q->last_post->next : &q->posts) = post;
+    q->last_post = post;
+    return true;
+}
+
+/* What the stacks after the reply see of it. */
+static void keep_sent(QueryJob *q)
+{
+    Arena *a = &q->job.arena;
+    Const *sent = const_map(a, 3), *headers = const_map(a, 4);
+    const Const *body = q->headers.stream ? &const_null : reply_value(q), *set = q->headers.headers;
+    bool ok = sent && headers && body;
+    for (uint32_t i = 0; ok && set && i < set->count; i++)
+        ok = const_set(a, headers, set->pairs[i].key,
+                       set->pairs[i].value->items[set->pairs[i].value->count - 1]);
+    if (ok && const_set(a, sent, TEXT("body"), body) &&
+        const_set(a, sent, TEXT("headers"), headers) &&
+        const_set_int(a, sent, "status_code", q->status))
+        q->sent = sent;
+}
+
+static void log_post(QueryJob *q, const char *what)
+{
+    log_line(pool_options(q->job.pool)->log, LEVEL_WARNING,
+             TEXT_FMT " " TEXT_FMT ": post_process: %s", TEXT_ARG(q->match.route->verb),
+             TEXT_ARG(q->match.route->name), what);
+}
+
+/* False: none is left. */
+static bool begin_post(QueryJob *q)
+{
+    Post *post = q->posts;
+    xs_error err = {.message = "Out of memory."};
+    const Const *input = NULL;
+    if (!post)
+        return false;
+    q->posts = post->next;
+    if (!q->sent || !merge_into(&q->job.arena, q->sent, post->packed, &input) ||
+        !job_begin(&q->job, post->proc, input, &err))
+        log_post(q, err.message);
+    return true;
+}
+
 static bool query_next(Job *job)
 {
     QueryJob *q = (QueryJob *)job;
     xs_error err = {0};
+    if (q->replied)
+        return begin_post(q);
     if (!q->begun) {
         q->begun = true;
         if (!prepare(q, &err)) {
@@ -227,18 +303,6 @@ static void write_result(QueryJob *q, Value v)
     }
 }
 
-static bool merge_into(Arena *a, const Const *old, const Const *more, const Const **out)
-{
-    Const *map = const_map(a, old->count + more->count);
-    bool ok = map != NULL;
-    for (uint32_t i = 0; ok && i < old->count; i++)
-        ok = const_set(a, map, old->pairs[i].key, old->pairs[i].value);
-    for (uint32_t i = 0; ok && i < more->count; i++)
-        ok = const_set(a, map, more->pairs[i].key, more->pairs[i].value);
-    *out = map;
-    return ok;
-}
-
 /* What a middleware returned: into the inputs, or into the reply. False = memory. */
 static bool take_middleware(QueryJob *q, const RouteStep *m, Value v)
 {
@@ -280,6 +344,11 @@ static void take_done(QueryJob *q, Value v)
 static void query_ended(Job *job)
 {
     QueryJob *q = (QueryJob *)job;
+    if (q->replied) {
+        if (job->state == FIBER_ERROR && fiber_error(job->fiber, NULL, NULL)->code != XS_E_STOPPED)
+            log_post(q, fiber_error(job->fiber, NULL, NULL)->message);
+        return;
+    }
     if (job->state == FIBER_DONE) {
         take_done(q, fiber_result(job->fiber));
         return;
@@ -366,7 +435,20 @@ static void send_reply(Job *job)
             buf_deinit(&q->reply);
         http_reply_take(q->x, q->status, headers, list_headers(q, headers), &q->reply);
     }
+    q->replied = true;
+    if (q->posts) {
+        job->limits.deadline_ms =
+            service_now_ms() + pool_options(job->pool)->config->request_timeout_ms;
+        if (pool_submit(job->pool, job))
+            return;
+        log_post(q, "dropped, the server is busy");
+    }
     free_query(q);
+}
+
+static void free_on_loop(Job *job)
+{
+    free_query((QueryJob *)job);
 }
 
 static void compress(QueryJob *q)
@@ -382,7 +464,14 @@ static void compress(QueryJob *q)
 
 static void query_done(Job *job)
 {
-    compress((QueryJob *)job);
+    QueryJob *q = (QueryJob *)job;
+    if (q->replied) {
+        pool_to_loop(job->pool, job, free_on_loop);
+        return;
+    }
+    if (q->posts)
+        keep_sent(q);
+    compress(q);
     pool_to_loop(job->pool, job, send_reply);
 }
 
@@ -390,6 +479,11 @@ static void query_dropped(Job *job)
 {
     QueryJob *q = (QueryJob *)job;
     xs_error err = {0};
+    if (q->replied) {
+        log_post(q, "dropped, the server is shutting down");
+        pool_to_loop(job->pool, job, free_on_loop);
+        return;
+    }
     xs_fail(&err, XS_E_OVERLOAD, XS_NO_POS, "The server is shutting down.");
     fail_with(q, &err);
     pool_to_loop(job->pool, job, send_reply);
@@ -512,6 +606,7 @@ static void submit(const QueryService *s, xs_http *x, const RouteMatch *match)
         return;
     }
     q->headers.open_stream = open_stream;
+    q->headers.post_process = queue_post;
     job_init(&q->job, s->pool, &query_ops, s->space, &q->headers, opt->config->request_timeout_ms);
     q->headers.arena = &q->job.arena;
     q->x = x;

@@ -6,6 +6,7 @@
 #include "core/json.h"
 #include "core/text.h"
 #include "host/boot.h"
+#include "host/detached.h"
 #include "host/tabletrigger.h"
 #include "stdlib/db/db.h"
 #include "vm/convert.h"
@@ -76,6 +77,7 @@ static void close_run(Run *r)
         dbpool_close(r->pool);
     tabletriggers_free(r->triggers);
     outside_free(r->service.outside);
+    detached_free(r->service.detached);
     auth_free(r->auth);
     env_free(r->env);
     arena_deinit(&r->arena);

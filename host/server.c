@@ -11,6 +11,7 @@
 #include "core/text.h"
 #include "host/boot.h"
 #include "host/carriers.h"
+#include "host/detached.h"
 #include "host/door.h"
 #include "host/files.h"
 #include "host/http.h"
@@ -281,6 +282,7 @@ static bool start_program(Server *s, xs_error *err)
         return false;
     triggers_set_pool(s->triggers, s->pool);
     tabletriggers_set_pool(s->table_triggers, s->pool);
+    s->service.pool = s->pool;
     s->queries = (QueryService){.router = s->router, .pool = s->pool, .space = s->space};
     if (c->rate_requests)
         s->queries.guard = guard_new((uint32_t)c->rate_requests, c->rate_window_ms);
@@ -389,6 +391,7 @@ static void server_end(Server *s)
     files_free(s->files);
     pool_free(s->pool);
     outside_free(s->service.outside);
+    detached_free(s->service.detached);
     if (s->hub)
         hub_free(s->hub);
     if (s->db)

@@ -13,6 +13,7 @@
 #include "core/mem.h"
 #include "core/num.h"
 #include "core/text.h"
+#include "host/detached.h"
 #include "host/http.h"
 #include "host/outstream.h"
 #include "vm/convert.h"
@@ -327,6 +328,80 @@ static void stream_forget(void *ctx)
     outstream_forget(((const ServiceCtx *)ctx)->reply->stream);
 }
 
+/* ---- detached invocations ---- */
+
+static bool spawn(void *ctx, Fiber *fiber, const SpawnReq *req, char id[37], xs_error *err)
+{
+    return detached_spawn((ServiceCtx *)ctx, fiber, req, id, err);
+}
+
+static bool async_watch(void *ctx, AsyncWatch *w)
+{
+    return detached_watch(((const ServiceCtx *)ctx)->env->detached, w);
+}
+
+static void async_forget(void *ctx, AsyncWatch *w)
+{
+    detached_forget(((const ServiceCtx *)ctx)->env->detached, w);
+}
+
+static bool async_take(void *ctx, Text id, Buf *json)
+{
+    return detached_take(((const ServiceCtx *)ctx)->env->detached, id, json);
+}
+
+static bool post_process(void *ctx, uint32_t proc, Value packed, xs_error *err)
+{
+    ReplyHeaders *r = ((const ServiceCtx *)ctx)->reply;
+    const Const *input = val_to_const(r->arena, packed);
+    return (input && r->post_process(r, proc, input)) ||
+           xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
+}
+
+static const Const *copy_const(Arena *a, const Const *c)
+{
+    if (!c)
+        return NULL;
+    Const *copy = NULL;
+    switch (c->kind) {
+    case C_TEXT: return const_text(a, c->text);
+    case C_LIST:
+        copy = const_list(a, c->count);
+        for (uint32_t i = 0; copy && i < c->count; i++)
+            if (!const_push(a, copy, copy_const(a, c->items[i])))
+                return NULL;
+        return copy;
+    case C_MAP:
+        copy = const_map(a, c->count);
+        for (uint32_t i = 0; copy && i < c->count; i++)
+            if (!const_set(a, copy, c->pairs[i].key, copy_const(a, c->pairs[i].value)))
+                return NULL;
+        return copy;
+    default:
+        copy = ARENA_NEW(a, Const);
+        if (copy)
+            *copy = *c;
+        return copy;
+    }
+}
+
+bool run_context_copy(Arena *a, const RunContext *run, RunContext *out)
+{
+    *out = *run;
+    out->request = NULL;
+    Text *texts[] = {&out->auth_table,  &out->channel,   &out->tenant,     &out->branch,
+                     &out->datasource,  &out->base_url,  &out->method,     &out->uri,
+                     &out->querystring, &out->remote_ip, &out->auth_token, &out->host};
+    bool ok = true;
+    for (size_t i = 0; i < COUNT_OF(texts); i++)
+        ok = (!texts[i]->ptr || (*texts[i] = arena_text(a, *texts[i])).ptr) && ok;
+    out->auth = copy_const(a, run->auth);
+    out->headers = copy_const(a, run->headers);
+    out->raw_input = copy_const(a, run->raw_input);
+    return ok && (out->auth || !run->auth) && (out->headers || !run->headers) &&
+           (out->raw_input || !run->raw_input);
+}
+
 bool service_open_outside(ServiceEnv *e, const Config *c, xs_error *err)
 {
     const OutsideOptions opt = {.cache_bytes = (size_t)c->cache_bytes,
@@ -334,7 +409,8 @@ bool service_open_outside(ServiceEnv *e, const Config *c, xs_error *err)
                                 .http_allow_private = c->http_allow_private,
                                 .http_max_bytes = (size_t)c->http_max_response};
     e->outside = outside_new(&opt, err);
-    return e->outside != NULL;
+    e->detached = e->outside ? detached_new(err) : NULL;
+    return e->detached != NULL;
 }
 
 bool sources_open(const Config *c, DbPool *db, const Const *tables, const DbOptions *opt,
@@ -372,6 +448,14 @@ void service_fill(Services *s, ServiceCtx *c, Db *db)
                     .db = db,
                     .outside = c->env->outside,
                     .set_header = c->reply ? set_header : NULL};
+    if (c->env->detached) {
+        s->spawn = spawn;
+        s->async_watch = async_watch;
+        s->async_forget = async_forget;
+        s->async_take = async_take;
+    }
+    if (c->reply && c->reply->post_process)
+        s->post_process = post_process;
     if (!c->reply || !c->reply->open_stream)
         return;
     s->stream_begun = stream_begun;

@@ -30,6 +30,8 @@ typedef struct ServiceEnv {
     Hub *hub;                   /* NULL: events become log lines */
     CompileExprFn compile_expr; /* NULL = unsupported */
     Outside *outside;           /* NULL = natives reach nothing */
+    struct Detached *detached;  /* NULL = nothing can be detached */
+    struct Pool *pool;          /* of detached invocations; NULL = they run in place */
     _Atomic bool expired;       /* stop: every deadline has passed */
 } ServiceEnv;
 
@@ -41,6 +43,8 @@ typedef struct ReplyHeaders {
     /* api.stream: opens the answer on the first piece. NULL = it cannot be streamed. */
     struct OutStream *(*open_stream)(struct ReplyHeaders *r);
     struct OutStream *stream;
+    /* util.post_process. NULL = it cannot wait for a reply. */
+    bool (*post_process)(struct ReplyHeaders *r, uint32_t proc, const Const *packed);
 } ReplyHeaders;
 
 typedef struct ServiceCtx {
@@ -58,6 +62,8 @@ XS_MUST_CHECK bool sources_open(const Config *c, DbPool *db, const Const *tables
                                 const DbOptions *opt, xs_error *err);
 /** Fill a Services whose ctx is c. */
 void service_fill(Services *s, ServiceCtx *c, Db *db);
+/** Copy what run refers to, for an invocation that outlives it. False: memory. */
+XS_MUST_CHECK bool run_context_copy(Arena *a, const RunContext *run, RunContext *out);
 int64_t service_now_ms(void); /* epoch */
 /** Errors: XS_E_BAD_ARG. Headers that frame the message are ignored. */
 XS_MUST_CHECK bool reply_set_header(ReplyHeaders *r, Text line, bool append, xs_error *err);

@@ -9,6 +9,7 @@
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
+#include "host/detached.h"
 #include "host/hub/pattern.h"
 #include "stdlib/filters/codec.h"
 #include "vm/convert.h"
@@ -484,6 +485,7 @@ static void worker_deinit(TestWorker *w)
     db_close(w->db);
     dbpool_close(w->pool);
     outside_free(w->service.outside);
+    detached_free(w->service.detached);
     arena_deinit(&w->arena);
     VEC_DEINIT(&w->events);
     buf_deinit(&w->log);

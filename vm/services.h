@@ -36,6 +36,22 @@ typedef struct StreamPiece {
     Buf *bytes;          /* taken */
 } StreamPiece;
 
+/* A detached invocation of a procedure. */
+typedef struct SpawnReq {
+    uint32_t proc;
+    Value input;        /* borrowed: an object or null */
+    int64_t timeout_ms; /* 0 = as a request */
+    uint32_t retries;   /* after errors */
+} SpawnReq;
+
+/* Someone waits for detached invocations. */
+typedef struct AsyncWatch {
+    struct AsyncWatch *next, *prev; /* private */
+    const Text *ids;
+    uint32_t count;
+    void (*ready)(struct AsyncWatch *w); /* all are over; any thread, under a lock: be short */
+} AsyncWatch;
+
 typedef struct Services {
     void *ctx;
     int64_t (*now_ms)(void *ctx);
@@ -63,6 +79,17 @@ typedef struct Services {
     bool (*stream_wait)(void *ctx, void (*ready)(void *arg), void *arg);
     /** That call does not happen any more. */
     void (*stream_forget)(void *ctx);
+    /** Begin it; id gets a uuid. Errors: XS_E_OVERLOAD, XS_E_NOMEM. */
+    bool (*spawn)(void *ctx, Fiber *fiber, const SpawnReq *req, char id[37], xs_error *err);
+    /** False: nothing to wait for, all are over or unknown. */
+    bool (*async_watch)(void *ctx, AsyncWatch *w);
+    void (*async_forget)(void *ctx, AsyncWatch *w); /* ready is not called after this */
+    /** The result, or the error object, as JSON; it is forgotten then. False: unknown or not over.
+     */
+    bool (*async_take)(void *ctx, Text id, Buf *json);
+    /** Queue a procedure to run after the reply, with packed (borrowed) as its input. NULL outside
+     * HTTP: spawn does instead. */
+    bool (*post_process)(void *ctx, uint32_t proc, Value packed, xs_error *err);
     /** Any thread: make the worker of this parked fiber call fiber_finish. NULL: natives wait in
      * place. */
     void (*wake)(void *ctx, Fiber *fiber);

@@ -1,0 +1,4 @@
+api_group "closed" {
+  canonical = "closed"
+  active = false
+}

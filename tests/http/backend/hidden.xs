@@ -1,0 +1,8 @@
+query "hidden" verb=GET {
+  api_group = "closed"
+
+  stack {
+  }
+
+  response = 1
+}

@@ -1,0 +1,10 @@
+table "note" {
+  schema {
+    int id
+    text text
+  }
+
+  index = [
+    {type: "primary", field: [{name: "id"}]}
+  ]
+}

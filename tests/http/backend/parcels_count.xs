@@ -1,0 +1,11 @@
+query "parcels/count" verb=GET {
+  api_group = "plain"
+
+  stack {
+    db.query parcel {
+      return = {type: "count"}
+    } as $n
+  }
+
+  response = $n
+}
