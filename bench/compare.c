@@ -177,11 +177,11 @@ static size_t split_targets(const Case *c, char names[TARGETS_MAX][16], Runs run
 
 static const char *verdict(const Case *c, const Runs *xs, const Runs *base, double ratio)
 {
-    if (!c->ratio && !c->value)
+    if (c->ratio <= 0 && c->value <= 0)
         return "";
     double value = median(xs->value, xs->count);
     bool met = true, near = false;
-    if (c->ratio) {
+    if (c->ratio > 0) {
         met = ratio <= c->ratio;
         /* Inside the noise: some rounds met it and some did not. */
         uint32_t n = xs->count < base->count ? xs->count : base->count, good = 0;
@@ -189,7 +189,7 @@ static const char *verdict(const Case *c, const Runs *xs, const Runs *base, doub
             good += xs->value[i] <= c->ratio * base->value[i];
         near = good > 0 && good < n;
     }
-    if (c->value)
+    if (c->value > 0)
         met = met && (c->measure == TRIGGERS ? value >= c->value : value <= c->value);
     return met    ? near ? "met, inside the noise" : "met"
            : near ? "missed, inside the noise"
@@ -205,12 +205,12 @@ static void add_case(Compare *cmp, const Case *c, const Runs *runs, size_t n)
     Buf *b = &cmp->page;
     const Runs *base = &runs[0];
     buf_printf(b, "\n## %s\n\n", c->name);
-    if (c->ratio || c->value) {
+    if (c->ratio > 0 || c->value > 0) {
         buf_cstr(b, "Goal:");
-        if (c->ratio)
+        if (c->ratio > 0)
             buf_printf(b, " at most %.2f x %s", c->ratio, base->target);
-        if (c->value)
-            buf_printf(b, "%s at %s %g %s", c->ratio ? " and" : "",
+        if (c->value > 0)
+            buf_printf(b, "%s at %s %g %s", c->ratio > 0 ? " and" : "",
                        c->measure == TRIGGERS ? "least" : "most", c->value, units[c->measure]);
         buf_cstr(b, ".\n\n");
     }
