@@ -113,6 +113,19 @@ static void copy_member(Comp *c, Const *to, const Construct *k, const char *name
         k_set(c, to, text_from(name), v);
 }
 
+/* names: words with one blank between them. */
+static void copy_members(Comp *c, Const *to, const Construct *k, const char *names)
+{
+    char name[32];
+    for (const char *at = names; *at;) {
+        size_t n = strcspn(at, " ");
+        memcpy(name, at, n);
+        name[n] = '\0';
+        copy_member(c, to, k, name);
+        at += n + (at[n] == ' ');
+    }
+}
+
 static Const *named(Comp *c, const Construct *k)
 {
     Const *m = k_map(c);
@@ -336,8 +349,7 @@ static const Const *query(Comp *c, const Construct *k)
     set_proc(c, m, k);
     k_set_text(c, m, "response_type", type.ptr ? type : TEXT("standard"));
     k_set_bool(c, m, "active", active(c, k));
-    copy_member(c, m, k, "middleware");
-    copy_member(c, m, k, "cache");
+    copy_members(c, m, k, "middleware cache history description docs tags");
     return m;
 }
 
@@ -347,8 +359,7 @@ static const Const *group(Comp *c, const Construct *k)
     Text canonical = construct_text(k, "canonical");
     k_set_text(c, m, "canonical", canonical.ptr ? canonical : slug(c, k->name));
     k_set_bool(c, m, "active", active(c, k));
-    copy_member(c, m, k, "cors");
-    copy_member(c, m, k, "middleware");
+    copy_members(c, m, k, "cors middleware history swagger description docs tags");
     return m;
 }
 
@@ -361,6 +372,7 @@ static const Const *task(Comp *c, const Construct *k)
         schedule = const_get(schedule, "events");
     k_set(c, m, TEXT("schedule"), schedule ? schedule : k_list(c));
     k_set_bool(c, m, "active", active(c, k));
+    copy_members(c, m, k, "middleware history description");
     return m;
 }
 
@@ -484,7 +496,7 @@ const Const *meta_program(Prog *pr, Text name, const Const *tests)
           *addons = k_map(c);
     Const *jobs = k_list(c), *servers = k_list(c), *server_channels = k_list(c),
           *messages = k_list(c), *server_triggers = k_list(c);
-    const Construct *workspace = NULL;
+    const Construct *workspace = NULL, *branch = NULL;
     int64_t table_id = 0;
     for (size_t i = 0; i < pr->all.len; i++) {
         const Construct *k = pr->all.ptr[i];
@@ -508,6 +520,7 @@ const Const *meta_program(Prog *pr, Text name, const Const *tests)
         case CK_REALTIME_SERVER_TRIGGER:
         case CK_CHANNEL_TRIGGER: k_push(c, server_triggers, server_trigger(c, k)); break;
         case CK_WORKSPACE: workspace = workspace ? workspace : k; break;
+        case CK_BRANCH: branch = branch ? branch : k; break;
         default: break;
         }
     }
@@ -537,6 +550,11 @@ const Const *meta_program(Prog *pr, Text name, const Const *tests)
     if (tests)
         k_set(c, m, TEXT("tests"), tests);
     if (workspace)
-        copy_member(c, m, workspace, "env");
+        copy_members(c, m, workspace, "env description");
+    if (branch) {
+        Const *settings = k_map(c);
+        copy_members(c, settings, branch, "middleware history");
+        k_set(c, m, TEXT("branch"), settings);
+    }
     return m;
 }

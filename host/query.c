@@ -119,21 +119,21 @@ static bool prepare(QueryJob *q, xs_error *err)
 
 static uint32_t step_count(const QueryJob *q)
 {
-    return q->match.route->npre + 1 + q->match.route->npost;
+    return q->match.route->steps.npre + 1 + q->match.route->steps.npost;
 }
 
 /* The middleware of the current step; NULL = the query itself. */
 static const RouteStep *middleware(const QueryJob *q)
 {
     const Route *r = q->match.route;
-    if (q->step < r->npre)
-        return &r->pre[q->step];
-    return q->step > r->npre ? &r->post[q->step - r->npre - 1] : NULL;
+    if (q->step < r->steps.npre)
+        return &r->steps.pre[q->step];
+    return q->step > r->steps.npre ? &r->steps.post[q->step - r->steps.npre - 1] : NULL;
 }
 
 static bool is_pre(const QueryJob *q)
 {
-    return q->step < q->match.route->npre;
+    return q->step < q->match.route->steps.npre;
 }
 
 /* The reply so far as a value. NULL = memory. */
@@ -182,7 +182,7 @@ static void step_failed(QueryJob *q, int status, Buf *error)
     if (m && m->policy == STEP_CRITICAL)
         q->step = step_count(q);
     else if (is_pre(q))
-        q->step = q->match.route->npre + 1;
+        q->step = q->match.route->steps.npre + 1;
     else
         q->step++;
 }

@@ -160,11 +160,11 @@ static bool read_step(const Program *program, Text name, RouteStep *out, xs_erro
 }
 
 /* Entries are {"name", "active"?} or names. */
-static bool read_steps(Router *r, const Program *program, const Const *list, const RouteStep **out,
+static bool read_steps(Arena *a, const Program *program, const Const *list, const RouteStep **out,
                        uint32_t *count, xs_error *err)
 {
     uint32_t n = list && list->kind == C_LIST ? list->count : 0;
-    RouteStep *steps = n ? ARENA_ARRAY(&r->arena, RouteStep, n) : NULL;
+    RouteStep *steps = n ? ARENA_ARRAY(a, RouteStep, n) : NULL;
     if (n && !steps)
         return no_memory(err);
     for (uint32_t i = 0; i < n; i++) {
@@ -180,13 +180,27 @@ static bool read_steps(Router *r, const Program *program, const Const *list, con
     return true;
 }
 
-/* A query's own lists, else its group's; they do not merge. */
+bool route_read_steps(Arena *a, const Program *program, const Const *lists, RouteSteps *out,
+                      xs_error *err)
+{
+    return read_steps(a, program, const_get(lists, "pre"), &out->pre, &out->npre, err) &&
+           read_steps(a, program, const_get(lists, "post"), &out->post, &out->npost, err);
+}
+
+const Const *route_branch_middleware(const Program *program, const char *kind)
+{
+    const Const *branch = const_get(program_meta(program), "branch");
+    return const_get(const_get(branch, "middleware"), kind);
+}
+
+/* A query's own lists, else its group's, else the branch's; they do not merge. */
 static bool read_middleware(Router *r, const Program *program, const Const *own, const Group *g,
                             Route *route, xs_error *err)
 {
-    const Const *m = own && own->kind == C_MAP ? own : g->middleware;
-    return read_steps(r, program, const_get(m, "pre"), &route->pre, &route->npre, err) &&
-           read_steps(r, program, const_get(m, "post"), &route->post, &route->npost, err);
+    const Const *lists = own && own->kind == C_MAP ? own
+                         : g->middleware           ? g->middleware
+                                                   : route_branch_middleware(program, "query");
+    return route_read_steps(&r->arena, program, lists, &route->steps, err);
 }
 
 static bool add_query(Router *r, const Program *program, const Const *row, const Const *groups,
@@ -208,6 +222,7 @@ static bool add_query(Router *r, const Program *program, const Const *row, const
     route->group = g->canonical;
     route->auth = const_text_of(const_get(row, "auth"), (Text){"", 0});
     route->proc = (uint32_t)index;
+    route->meta = row;
     if (!read_middleware(r, program, const_get(row, "middleware"), g, route, err))
         return false;
     Node *n = map_get(&g->verbs, route->verb);

@@ -16,6 +16,11 @@ typedef struct RouteStep {
     bool replace; /* its response replaces, else it is merged */
 } RouteStep;
 
+typedef struct RouteSteps {
+    const RouteStep *pre, *post;
+    uint32_t npre, npost;
+} RouteSteps;
+
 typedef struct Route {
     Text name; /* "orders/{id}" */
     Text verb;
@@ -24,8 +29,8 @@ typedef struct Route {
     uint32_t proc;
     uint32_t nparams;
     Text params[ROUTE_MAX_PARAMS]; /* names, in path order */
-    const RouteStep *pre, *post;
-    uint32_t npre, npost;
+    RouteSteps steps;
+    const Const *meta; /* row of "queries" */
 } Route;
 
 /* The cors block of a group, or the default. */
@@ -60,6 +65,12 @@ bool router_split(const Router *r, Text raw_path, ApiPath *out);
 const GroupCors *router_group(const Router *r, Text canonical);
 /** verb HEAD finds GET. False = no such route. */
 bool router_find(const Router *r, Arena *a, Text verb, const ApiPath *path, RouteMatch *out);
+/** The branch's middleware lists for a kind of construct; NULL = none. */
+const Const *route_branch_middleware(const Program *program, const char *kind);
+/** Read {"pre": [...], "post": [...]} (NULL = none). Errors: XS_E_BAD_BUNDLE (no such
+ * middleware), XS_E_NOMEM. */
+XS_MUST_CHECK bool route_read_steps(Arena *a, const Program *program, const Const *lists,
+                                    RouteSteps *out, xs_error *err);
 /** Every route, in the order of the bundle; NULL past the end. */
 const Route *router_at(const Router *r, size_t index);
 

@@ -187,13 +187,13 @@ static bool read_input(Run *r, Text json, xs_error *err)
             xs_fail(err, XS_E_BAD_JSON, XS_NO_POS, "the input must be a JSON object"));
 }
 
-bool run_function(Program *program, const RunOptions *opt, Text name, Text input_json,
-                  Buf *out_json, Buf *err_json, xs_error *err)
+static bool run_proc(Program *program, const RunOptions *opt, ProcKind kind, Text name,
+                     Text input_json, Buf *out_json, Buf *err_json, xs_error *err)
 {
-    uint32_t proc = program_find(program, PROC_FUNCTION, name);
+    uint32_t proc = program_find(program, kind, name);
     if (proc == UINT32_MAX)
-        return xs_fail(err, XS_E_NOTFOUND, XS_NO_POS, "the program has no function '" TEXT_FMT "'",
-                       TEXT_ARG(name));
+        return xs_fail(err, XS_E_NOTFOUND, XS_NO_POS, "the program has no %s '" TEXT_FMT "'",
+                       kind == PROC_TASK ? "task" : "function", TEXT_ARG(name));
     Run r;
     init_run(&r, program, opt);
     bool ok = open_run(&r, err) && read_input(&r, input_json, err) &&
@@ -201,6 +201,24 @@ bool run_function(Program *program, const RunOptions *opt, Text name, Text input
     run_triggers(&r);
     close_run(&r);
     return ok;
+}
+
+bool run_task(Program *program, const RunOptions *opt, Text name, Buf *err_json, xs_error *err)
+{
+    Config config = *opt->config;
+    RunOptions own = *opt;
+    Buf nothing = BUF_INIT;
+    own.config = &config;
+    config.request_timeout_ms = config.task_timeout_ms;
+    bool ok = run_proc(program, &own, PROC_TASK, name, TEXT(""), &nothing, err_json, err);
+    buf_deinit(&nothing);
+    return ok;
+}
+
+bool run_function(Program *program, const RunOptions *opt, Text name, Text input_json,
+                  Buf *out_json, Buf *err_json, xs_error *err)
+{
+    return run_proc(program, opt, PROC_FUNCTION, name, input_json, out_json, err_json, err);
 }
 
 /* ---- jobs ---- */

@@ -26,6 +26,10 @@ typedef struct RunOptions {
 XS_MUST_CHECK bool run_function(Program *program, const RunOptions *opt, Text name, Text input_json,
                                 Buf *out_json, Buf *err_json, xs_error *err);
 
+/** Run a task now, without its middleware; within option task_timeout_ms. As run_function. */
+XS_MUST_CHECK bool run_task(Program *program, const RunOptions *opt, Text name, Buf *err_json,
+                            xs_error *err);
+
 typedef struct RunTimes {
     double boot_s, pre_s, main_s, post_s, total_s;
 } RunTimes;

@@ -18,6 +18,7 @@
 #include "host/query.h"
 #include "host/realtime.h"
 #include "host/router.h"
+#include "host/schedule.h"
 #include "host/tabletrigger.h"
 #include "host/trigger.h"
 #include "host/worker.h"
@@ -49,6 +50,7 @@ typedef struct Server {
     ServiceEnv service;
     Pool *pool;
     Router *router;
+    Schedule *schedule;
     Carriers *carriers;
     Realtime *realtime;
     Files *files;
@@ -282,6 +284,8 @@ static bool start_program(Server *s, xs_error *err)
         return false;
     triggers_set_pool(s->triggers, s->pool);
     tabletriggers_set_pool(s->table_triggers, s->pool);
+    if (!(s->schedule = schedule_new(s->pool, s->space, s->base, err)))
+        return false;
     s->service.pool = s->pool;
     s->queries = (QueryService){.router = s->router, .pool = s->pool, .space = s->space};
     if (c->rate_requests)
@@ -348,6 +352,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
     log_line(&s->log, LEVEL_INFO, "%s: draining for at most %lld ms",
              number == SIGINT ? "SIGINT" : "SIGTERM", (long long)s->config->drain_ms);
     s->draining = true;
+    schedule_stop(s->schedule);
     s->drain_until_ms = service_now_ms() + s->config->drain_ms;
     door_close(s->door);
     http_drain(s->http);
@@ -389,6 +394,7 @@ static void server_end(Server *s)
     door_free(s->admin_door);
     realtime_free(s->realtime);
     files_free(s->files);
+    schedule_free(s->schedule);
     pool_free(s->pool);
     outside_free(s->service.outside);
     detached_free(s->service.detached);

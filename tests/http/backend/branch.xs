@@ -1,0 +1,3 @@
+branch "v1" {
+  middleware = {query: {pre: [], post: [{name: "branch_mark"}]}}
+}

@@ -1,0 +1,12 @@
+middleware "count_ticks" {
+  input {
+    json vars
+    text type
+  }
+
+  stack {
+    db.add tick {
+      data = {n: $input.vars.status}
+    }
+  }
+}
