@@ -206,12 +206,18 @@ static void log_migration(void *ctx, const char *line)
     log_line((const Log *)ctx, LEVEL_INFO, "database: %s", line);
 }
 
+static void log_alarm(void *ctx, const char *line)
+{
+    log_line((const Log *)ctx, LEVEL_ERROR, "%s", line);
+}
+
 static bool open_database(Server *s, const Const *tables, xs_error *err)
 {
     if (!tables || !tables->count)
         return true;
     DbOptions opt = {.allow_destructive = s->config->allow_destructive,
                      .log = log_migration,
+                     .alarm = log_alarm,
                      .log_ctx = &s->log};
     const char *path = s->config->db.len ? s->config->db.ptr : ":memory:";
     s->db = dbpool_open(path, tables, &opt, err);
@@ -428,6 +434,7 @@ bool server_run(const ServerOptions *opt, xs_error *err)
     s->log.json = text_eq(opt->config->log_format, TEXT("json"));
     raise_descriptor_limit(s);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a failed write, not the end */
     s->base = event_base_new();
     bool ok = (s->base || no_memory(err)) && start_program(s, err) && start_front(s, err) &&
               start_signals(s, err);

@@ -16,7 +16,9 @@ typedef struct DbOptions {
     uint32_t busy_timeout_ms; /* 0 = 5000 */
     uint32_t statement_ms;    /* a statement that takes longer is interrupted; 0 = 30000 */
     bool synchronous_off;     /* tests and benchmarks only: gives up durability */
-    void (*log)(void *ctx, const char *line); /* migrations done; may be NULL */
+    void (*log)(void *ctx, const char *line);   /* migrations done; may be NULL */
+    void (*alarm)(void *ctx, const char *line); /* the file stops or begins again to take writes;
+                                                   any thread; may be NULL */
     void *log_ctx;
 } DbOptions;
 

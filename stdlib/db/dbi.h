@@ -259,6 +259,7 @@ struct DbPool {
     DbPool *sibling; /* next of them */
     DbChanged changed;
     void *changed_ctx;
+    bool ailing; /* the last writes failed at the file; writer thread only */
 };
 
 struct Db {

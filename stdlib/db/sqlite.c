@@ -50,6 +50,13 @@ static bool sqlite_error(xs_db_conn *c, int rc, xs_error *err)
         }
         return xs_fail(err, XS_E_DATABASE, XS_NO_POS, "%s", msg);
     case SQLITE_INTERRUPT: return fail_code(err, XS_E_DEADLINE);
+    case SQLITE_FULL:
+        return xs_fail(err, XS_E_IO, XS_NO_POS, "The database cannot be written: the disk is full");
+    case SQLITE_IOERR: {
+        int why = c->db ? sqlite3_system_errno(c->db) : 0;
+        return xs_fail(err, XS_E_IO, XS_NO_POS, "The database cannot be read or written: %s",
+                       why ? strerror(why) : msg);
+    }
     default:
         if (strcmp(msg, "Invalid regular expression") == 0) /* of our REGEXP */
             return fail_code(err, XS_E_BAD_REGEX);

@@ -278,6 +278,27 @@ static bool run_together(DbPool *p, Job *batch)
     return false;
 }
 
+/* Say it once when the file stops taking writes, and once when it takes them again. */
+static void watch_disk(DbPool *p, const Job *batch)
+{
+    const xs_error *trouble = NULL;
+    bool fine = false;
+    for (const Job *j = batch; j; j = j->next) {
+        fine = fine || j->err.code == XS_OK;
+        if (j->err.code == XS_E_IO)
+            trouble = &j->err;
+    }
+    if (trouble && !fine && !p->ailing) {
+        p->ailing = true;
+        if (p->opt.alarm)
+            p->opt.alarm(p->opt.log_ctx, trouble->message);
+    } else if (fine && p->ailing) {
+        p->ailing = false;
+        if (p->opt.alarm)
+            p->opt.alarm(p->opt.log_ctx, "The database takes writes again");
+    }
+}
+
 static void run_batch(DbPool *p, Job *batch)
 {
     uint64_t n = 0;
@@ -404,6 +425,7 @@ static void *writer_main(void *arg)
         Job *batch = take_batch(p);
         pthread_mutex_unlock(&p->lock);
         run_batch(p, batch);
+        watch_disk(p, batch);
         pthread_mutex_lock(&p->lock);
         for (Job *j = batch, *next; j; j = next) {
             next = j->next;

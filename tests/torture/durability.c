@@ -1,13 +1,14 @@
 /* durability.c - kill -9 under writes: every message that the server acknowledged must be in the
  * database file afterwards, under the id it was acknowledged with. Several rounds on one file, so
- * that each round also starts from what a killed process left behind. usage: durability XS APP */
+ * that each round also starts from what a killed process left behind. The file must be whole and
+ * the server back soon. usage: durability XS APP [--rounds N] [--restart-ms N] */
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdint.h>
 
 #include "tests/common/server.h"
 
-enum { ROUNDS = 3, WRITERS = 8, ROUND_MS = 700, MAX_ACKED = 200000 };
+enum { ROUNDS = 3, WRITERS = 8, ROUND_MS = 700, MAX_ACKED = 1000000, RESTART_MS = 10000 };
 
 typedef struct Acked {
     long id;
@@ -57,13 +58,18 @@ static char *member_text(const char *json, const char *name)
     return end ? strndup(at + 1, (size_t)(end - at - 1)) : NULL;
 }
 
+static int64_t slowest_ms; /* restart after a kill */
+
 static bool run_round(char **argv, int round)
 {
     Server server;
+    int64_t start = clock_ms();
     if (!server_start(&server, argv)) {
         fputs("the server did not start\n", stderr);
         return false;
     }
+    if (round > 0 && clock_ms() - start > slowest_ms)
+        slowest_ms = clock_ms() - start;
     char *reply;
     int status =
         http_request(server.port, "POST", "/api:chat/login", NULL, "{\"name\":\"ann\"}", &reply);
@@ -100,7 +106,16 @@ static size_t count_lost(const char *file)
         fprintf(stderr, "%s: %s\n", file, sqlite3_errmsg(db));
         return SIZE_MAX;
     }
-    size_t lost = 0;
+    sqlite3_stmt *check = NULL;
+    const char *verdict = NULL;
+    if (sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &check, NULL) == SQLITE_OK &&
+        sqlite3_step(check) == SQLITE_ROW)
+        verdict = (const char *)sqlite3_column_text(check, 0);
+    bool whole = verdict && strcmp(verdict, "ok") == 0;
+    if (!whole)
+        fprintf(stderr, "%s: %s\n", file, verdict ? verdict : sqlite3_errmsg(db));
+    sqlite3_finalize(check);
+    size_t lost = whole ? 0 : 1;
     for (size_t i = 0; i < nacked; i++) {
         char want[64];
         snprintf(want, sizeof want, "%d/%d/%d", acked[i].round, acked[i].writer, acked[i].number);
@@ -121,8 +136,16 @@ static size_t count_lost(const char *file)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) {
-        fputs("usage: durability XS APP\n", stderr);
+    int rounds = ROUNDS;
+    int64_t restart_ms = RESTART_MS;
+    for (int i = 3; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--rounds") == 0)
+            rounds = (int)strtol(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--restart-ms") == 0)
+            restart_ms = strtol(argv[i + 1], NULL, 10);
+    }
+    if (argc < 3 || rounds < 1) {
+        fputs("usage: durability XS APP [--rounds N] [--restart-ms N]\n", stderr);
         return 2;
     }
     char dir[] = "/tmp/xs-durability-XXXXXX";
@@ -137,10 +160,15 @@ int main(int argc, char **argv)
          db_flag[] = "--db";
     char *args[] = {argv[1], serve, argv[2], listen_flag, address, db_flag, file, NULL};
     bool ok = true;
-    for (int round = 0; ok && round < ROUNDS; round++)
+    for (int round = 0; ok && round < rounds; round++)
         ok = run_round(args, round);
     size_t lost = count_lost(file);
-    printf("%zu writes acknowledged in %d rounds, %zu lost\n", nacked, ROUNDS, lost);
+    printf("%zu writes acknowledged in %d rounds, %zu lost; slowest restart %lld ms\n", nacked,
+           rounds, lost, (long long)slowest_ms);
+    if (slowest_ms > restart_ms) {
+        fprintf(stderr, "a restart took longer than %lld ms\n", (long long)restart_ms);
+        ok = false;
+    }
     unlink(file);
     unlink(wal);
     unlink(shm);
