@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "bench/compare.h"
+#include "bench/dbbench.h"
 #include "bench/fanout.h"
 #include "bench/vmbench.h"
 
@@ -12,6 +13,7 @@ static const struct {
     {"fanout", "events to many subscribers: latency, CPU and memory", bench_fanout},
     {"compare", "fan-out against the floor and other servers, as a page", bench_compare},
     {"vm", "the machine against Lua and Node", bench_vm},
+    {"db", "statements on a database file", bench_db},
 };
 
 int cmd_bench(int argc, char **argv)
