@@ -31,11 +31,24 @@ static const JwtAlg jwt_algs[] = {
     {"ES256", "ES256", EVP_sha256, EVP_PKEY_EC},
 };
 
+/* The auth tables of a program; replaced ones stay until the end, as others may be reading them. */
+typedef struct AuthTable {
+    Text name;
+    int64_t id;
+} AuthTable;
+
+typedef struct AuthTables {
+    struct AuthTables *older;
+    Arena arena;
+    size_t count;
+    AuthTable *items;
+} AuthTables;
+
 struct Auth {
     unsigned char key[KEY_BYTES], old_key[KEY_BYTES];
     bool has_old;
     Text tenant;
-    const Const *tables;
+    _Atomic(AuthTables *) tables;
     const JwtAlg *jwt; /* NULL = off */
     Text jwt_secret;   /* HMAC; in arena */
     EVP_PKEY *jwt_key; /* public key */
@@ -126,12 +139,33 @@ static bool make_key_file(const char *path, xs_error *err)
     return ok || xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", path, strerror(problem));
 }
 
-static bool any_auth_table(const Const *tables)
+bool auth_set_tables(Auth *a, const Const *tables, xs_error *err)
 {
-    for (uint32_t i = 0; tables && tables->kind == C_LIST && i < tables->count; i++)
-        if (const_bool_of(const_get(tables->items[i], "auth"), false))
-            return true;
-    return false;
+    uint32_t n = tables && tables->kind == C_LIST ? tables->count : 0;
+    AuthTables *t = mem_zalloc(1, sizeof *t);
+    if (t) {
+        arena_init(&t->arena, 0);
+        t->items = arena_alloc(&t->arena, (n + 1) * sizeof *t->items);
+    }
+    for (uint32_t i = 0; t && t->items && i < n; i++) {
+        const Const *row = tables->items[i];
+        if (!const_bool_of(const_get(row, "auth"), false))
+            continue;
+        AuthTable *item = &t->items[t->count++];
+        item->name = arena_text(&t->arena, const_get_text(row, "name"));
+        item->id = const_int_of(const_get(row, "id"), 0);
+        if (!item->name.ptr)
+            t->items = NULL;
+    }
+    if (t && t->items) {
+        t->older = a->tables;
+        a->tables = t;
+        return true;
+    }
+    if (t)
+        arena_deinit(&t->arena);
+    mem_free(t);
+    return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
 }
 
 static bool load_key(Auth *a, const Config *c, xs_error *err)
@@ -142,7 +176,7 @@ static bool load_key(Auth *a, const Config *c, xs_error *err)
                        "auth.secret: expected 32 bytes in hex or base64");
     Text path = c->auth_secret_file;
     /* A program without logins leaves no key file behind. */
-    bool passing = !c->db.len || text_eq(c->db, TEXT(":memory:")) || !any_auth_table(a->tables);
+    bool passing = !c->db.len || text_eq(c->db, TEXT(":memory:")) || a->tables->count == 0;
     if (!path.len && passing) {
         randombytes_buf(a->key, sizeof a->key);
         return true;
@@ -195,9 +229,9 @@ Auth *auth_new(const Config *c, const Const *tables, xs_error *err)
         return NULL;
     }
     arena_init(&a->arena, 0);
-    a->tables = tables;
     a->tenant = arena_text(&a->arena, c->tenant);
-    bool ok = a->tenant.ptr && load_key(a, c, err) && load_jwt(a, c, err);
+    bool ok = a->tenant.ptr && auth_set_tables(a, tables, err) && load_key(a, c, err) &&
+              load_jwt(a, c, err);
     if (ok && c->auth_secret_old.len) {
         a->has_old = parse_key(&a->arena, c->auth_secret_old, a->old_key);
         ok = a->has_old || xs_fail(err, XS_E_CONFIG, XS_NO_POS,
@@ -214,6 +248,11 @@ void auth_free(Auth *a)
     if (!a)
         return;
     EVP_PKEY_free(a->jwt_key);
+    for (AuthTables *t = a->tables, *older; t; t = older) {
+        older = t->older;
+        arena_deinit(&t->arena);
+        mem_free(t);
+    }
     arena_deinit(&a->arena);
     sodium_memzero(a, sizeof *a);
     mem_free(a);
@@ -230,14 +269,10 @@ int64_t auth_table_id(const Auth *a, Text table)
 {
     int64_t number = 0;
     bool by_number = num_parse_int(table, &number);
-    for (uint32_t i = 0; a->tables && a->tables->kind == C_LIST && i < a->tables->count; i++) {
-        const Const *t = a->tables->items[i];
-        int64_t id = const_int_of(const_get(t, "id"), 0);
-        if (!const_bool_of(const_get(t, "auth"), false))
-            continue;
-        if (text_eq(const_get_text(t, "name"), table) || (by_number && id == number))
-            return id;
-    }
+    const AuthTables *t = a->tables;
+    for (size_t i = 0; i < t->count; i++)
+        if (text_eq(t->items[i].name, table) || (by_number && t->items[i].id == number))
+            return t->items[i].id;
     return 0;
 }
 

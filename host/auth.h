@@ -1,5 +1,5 @@
 /* auth.h - login tokens: made and checked by the engine's own key, or signed elsewhere (JWT) and
- * checked only. Immutable after new, any thread. Specification: runtime.md §5.5, realtime.md §2.6,
+ * checked only. Any thread. Specification: runtime.md §5.5, realtime.md §2.6,
  * §14. */
 #ifndef HOST_AUTH_H
 #define HOST_AUTH_H
@@ -21,11 +21,14 @@ typedef struct Claims {
 /**
  * Keys by auth.secret, auth.secret_file (made with mode 0600 when missing) or, for a :memory:
  * database, drawn anew.
- * @param tables  "tables" of the bundle metadata; must outlive this
+ * @param tables  "tables" of the bundle metadata; copied
  * Errors: XS_E_CONFIG (key of the wrong form), XS_E_IO.
  */
 XS_MUST_CHECK Auth *auth_new(const Config *c, const Const *tables, xs_error *err);
 void auth_free(Auth *a);
+/** Other tables from now on; tokens of tables that are gone no longer open. Any thread, one at a
+ * time. Errors: XS_E_NOMEM. */
+XS_MUST_CHECK bool auth_set_tables(Auth *a, const Const *tables, xs_error *err);
 
 /**
  * An engine token: compact JWE, dir + A256GCM, claims {t, i, x, iat, exp, jti}.

@@ -3,34 +3,44 @@
 #include "host/server.h"
 
 #include <event2/event.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/mem.h"
 #include "core/text.h"
-#include "host/boot.h"
 #include "host/carriers.h"
 #include "host/detached.h"
 #include "host/door.h"
 #include "host/files.h"
+#include "host/generation.h"
 #include "host/http.h"
 #include "host/query.h"
 #include "host/realtime.h"
-#include "host/router.h"
-#include "host/schedule.h"
-#include "host/tabletrigger.h"
-#include "host/trigger.h"
-#include "host/worker.h"
-#include "stdlib/db/db.h"
 
 enum {
     DRAIN_CHECK_MS = 20,
+    RETIRE_CHECK_MS = 50,
+    WATCH_MS = 500,
     PENDING_HEADS_MAX = 4096,
     SPARE_DESCRIPTORS = 512,
     TRANSPORT_NAMES_MAX = 16,
     DOUBLE_SIGNAL_EXIT = 1
 };
+
+/* A program that is being loaded on a thread of its own. */
+typedef struct Reload {
+    LoopPost post;
+    struct Server *server;
+    pthread_t thread;
+    Pool *pool; /* carries the post */
+    bool running, again, joined;
+    Program *program;
+    Generation *opened;
+    xs_error err;
+    uint64_t seen_stamp, loaded_stamp;
+} Reload;
 
 typedef struct Server {
     const ServerOptions *opt;
@@ -39,18 +49,15 @@ typedef struct Server {
     Metrics metrics;
     Arena arena;
     struct event_base *base;
-    struct event *sigterm, *sigint, *drain_timer;
+    struct event *sigterm, *sigint, *sighup, *drain_timer, *watch_timer, *retire_timer;
     EnvVars *env;
     Auth *auth;
-    DbPool *db;
-    Triggers *triggers;
-    TableTriggers *table_triggers;
+    TriggerSwitch *triggers;
     Hub *hub;
     Space *space;
     ServiceEnv service;
-    Pool *pool;
-    Router *router;
-    Schedule *schedule;
+    Generation *now; /* and those that still finish, behind `older` */
+    Reload reload;
     Carriers *carriers;
     Realtime *realtime;
     Files *files;
@@ -82,15 +89,15 @@ static void reply_metrics(Server *s, xs_http *x)
     TransportStats transports[TRANSPORT_NAMES_MAX];
     MetricsInput in = {.host = &s->metrics, .transports = transports};
     hub_stats(s->hub, &in.hub);
-    if (s->db)
-        dbpool_stats(s->db, &in.db);
+    if (s->now->db)
+        dbpool_stats(s->now->db, &in.db);
     in.ntransports = carriers_stats(s->carriers, transports, TRANSPORT_NAMES_MAX);
     HttpStats http;
     http_stats(s->http, &http);
     in.http_connections = http_connections(s->http);
     in.head_timeouts = door_timeouts(s->door) + http.timeouts;
     in.http_refused = http.refused;
-    pool_load(s->pool, &in.jobs_waiting, &in.jobs_running);
+    pool_load(s->now->pool, &in.jobs_waiting, &in.jobs_running);
     Buf b = BUF_INIT;
     metrics_write(&in, &b);
     const xs_header type = {"Content-Type", "text/plain; version=0.0.4; charset=utf-8"};
@@ -201,30 +208,6 @@ static void raise_descriptor_limit(Server *s)
                                                 : all / 2;
 }
 
-static void log_migration(void *ctx, const char *line)
-{
-    log_line((const Log *)ctx, LEVEL_INFO, "database: %s", line);
-}
-
-static void log_alarm(void *ctx, const char *line)
-{
-    log_line((const Log *)ctx, LEVEL_ERROR, "%s", line);
-}
-
-static bool open_database(Server *s, const Const *tables, xs_error *err)
-{
-    if (!tables || !tables->count)
-        return true;
-    DbOptions opt = {.allow_destructive = s->config->allow_destructive,
-                     .log = log_migration,
-                     .alarm = log_alarm,
-                     .log_ctx = &s->log};
-    const char *path = s->config->db.len ? s->config->db.ptr : ":memory:";
-    s->db = dbpool_open(path, tables, &opt, err);
-    return s->db && sources_open(s->config, s->db, tables, &opt, err) &&
-           tabletriggers_new(s->opt->program, s->db, &s->log, &s->table_triggers, err);
-}
-
 static bool open_hub(Server *s, const Const *meta, xs_error *err)
 {
     const Config *c = s->config;
@@ -251,7 +234,7 @@ static bool open_hub(Server *s, const Const *meta, xs_error *err)
                       .presence_extras = c->rt_presence_extras,
                       .presence_extras_max = (size_t)c->rt_presence_extras_max,
                       .auth = {s->auth, realtime_check_token}};
-    HubDispatcher dispatcher = triggers_dispatcher(s->triggers);
+    HubDispatcher dispatcher = trigger_switch_dispatcher(s->triggers);
     s->hub = hub_new(&opt, &dispatcher, err);
     if (!s->hub)
         return false;
@@ -259,15 +242,32 @@ static bool open_hub(Server *s, const Const *meta, xs_error *err)
     return s->space || no_memory(err);
 }
 
+static GenerationOptions generation_options(Server *s)
+{
+    return (GenerationOptions){s->config, &s->log, &s->metrics, &s->service, s->space};
+}
+
+static void serve_generation(Server *s, Generation *g)
+{
+    if (s->now)
+        generation_replaced(s->now);
+    g->older = s->now;
+    s->now = g;
+    s->queries.router = g->router;
+    s->queries.pool = g->pool;
+    trigger_switch_set(s->triggers, g->triggers);
+}
+
 static bool start_program(Server *s, xs_error *err)
 {
     const Config *c = s->config;
     const Const *meta = program_meta(s->opt->program), *tables = const_get(meta, "tables");
+    s->triggers = trigger_switch_new();
+    if (!s->triggers)
+        return no_memory(err);
     s->env = env_new(c->env_file.ptr, c->source[OPTION_env_file] != FROM_DEFAULT, s->opt->env, err);
     s->auth = s->env ? auth_new(c, tables, err) : NULL;
-    s->triggers = s->auth ? triggers_new(s->opt->program, err) : NULL;
-    s->router = s->triggers ? router_new(s->opt->program, c->branch, err) : NULL;
-    if (!s->router || !open_database(s, tables, err) || !open_hub(s, meta, err))
+    if (!s->auth || !open_hub(s, meta, err))
         return false;
     s->service.log = &s->log;
     s->service.auth = s->auth;
@@ -276,27 +276,175 @@ static bool start_program(Server *s, xs_error *err)
     s->service.compile_expr = s->opt->compile_expr;
     if (!service_open_outside(&s->service, c, err))
         return false;
-    if (!boot_service(s->opt->program, &s->service, s->space, s->db, c, err))
+    GenerationOptions opt = generation_options(s);
+    Generation *g = generation_open(&opt, s->opt->program, err);
+    if (!g || !generation_start(g, &opt, true, s->base, err)) {
+        generation_free(g);
         return false;
-    PoolOptions pool = {.program = s->opt->program,
-                        .config = c,
-                        .log = &s->log,
-                        .metrics = &s->metrics,
-                        .db = s->db,
-                        .env = &s->service,
-                        .space = s->space};
-    s->pool = pool_new(&pool, s->base, err);
-    if (!s->pool)
-        return false;
-    triggers_set_pool(s->triggers, s->pool);
-    tabletriggers_set_pool(s->table_triggers, s->pool);
-    if (!(s->schedule = schedule_new(s->pool, s->space, s->base, err)))
-        return false;
-    s->service.pool = s->pool;
-    s->queries = (QueryService){.router = s->router, .pool = s->pool, .space = s->space};
+    }
+    s->queries.space = s->space;
+    serve_generation(s, g);
     if (c->rate_requests)
         s->queries.guard = guard_new((uint32_t)c->rate_requests, c->rate_window_ms);
     return !c->rate_requests || s->queries.guard || no_memory(err);
+}
+
+/* ---- another program ---- */
+
+static void start_reload(Server *s);
+
+static void retire_older(Server *s)
+{
+    for (Generation **at = &s->now->older; *at;) {
+        Generation *g = *at;
+        if (!generation_idle(g)) {
+            at = &g->older;
+            continue;
+        }
+        *at = g->older;
+        Program *program = g->program;
+        generation_free(g);
+        if (program != s->opt->program)
+            s->opt->unload(s->opt->ctx, program);
+        log_line(&s->log, LEVEL_INFO, "reload: the former program has finished");
+    }
+}
+
+static void on_retire(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Server *s = (Server *)arg;
+    struct timeval soon = {.tv_usec = RETIRE_CHECK_MS * 1000};
+    retire_older(s);
+    if (s->now->older)
+        event_add(s->retire_timer, &soon);
+}
+
+/* Everything that can fail comes before anything is exchanged. */
+static bool exchange(Server *s, Generation *g, xs_error *err)
+{
+    const Const *meta = program_meta(g->program);
+    GenerationOptions opt = generation_options(s);
+    struct timeval soon = {.tv_usec = RETIRE_CHECK_MS * 1000};
+    if (!generation_start(g, &opt, false, s->base, err) ||
+        !hub_set_channels(s->hub, const_get(meta, "channels"), s->config->rt_default_channel,
+                          err) ||
+        !auth_set_tables(s->auth, const_get(meta, "tables"), err))
+        return false;
+    serve_generation(s, g);
+    event_add(s->retire_timer, &soon);
+    return true;
+}
+
+static void on_loaded(LoopPost *post)
+{
+    Reload *r = (Reload *)((char *)post - offsetof(Reload, post));
+    Server *s = r->server;
+    if (!r->joined)
+        pthread_join(r->thread, NULL);
+    r->running = false;
+    Program *program = r->program;
+    Generation *g = r->opened;
+    r->program = NULL;
+    r->opened = NULL;
+    if (g && !s->draining && exchange(s, g, &r->err)) {
+        metric_add(&s->metrics.reloads);
+        log_line(&s->log, LEVEL_INFO, "reload: the new program serves");
+    } else {
+        if (g && s->draining)
+            xs_fail(&r->err, XS_E_OVERLOAD, XS_NO_POS, "the server is ending");
+        generation_free(g);
+        if (program)
+            s->opt->unload(s->opt->ctx, program);
+        metric_add(&s->metrics.reloads_failed);
+        log_line(&s->log, LEVEL_ERROR, "reload: the old program goes on: %s", r->err.message);
+    }
+    if (r->again && !s->draining)
+        start_reload(s);
+}
+
+static void *load_thread(void *arg)
+{
+    Reload *r = (Reload *)arg;
+    Server *s = r->server;
+    r->program = s->opt->load(s->opt->ctx, &r->err);
+    GenerationOptions opt = generation_options(s);
+    if (r->program && generation_replaces(s->config, r->program, &r->err))
+        r->opened = generation_open(&opt, r->program, &r->err);
+    r->post.fn = on_loaded;
+    pool_post(r->pool, &r->post);
+    return NULL;
+}
+
+static void start_reload(Server *s)
+{
+    Reload *r = &s->reload;
+    if (!s->opt->load || s->draining) {
+        log_line(&s->log, LEVEL_WARNING, "reload: this server cannot");
+        return;
+    }
+    r->again = r->running;
+    if (r->running)
+        return;
+    r->server = s;
+    r->pool = s->now->pool; /* nobody retires it before on_loaded ran */
+    r->err = (xs_error){0};
+    r->running = pthread_create(&r->thread, NULL, load_thread, r) == 0;
+    if (!r->running)
+        log_line(&s->log, LEVEL_ERROR, "reload: no thread for it");
+}
+
+static void on_hangup(evutil_socket_t number, short what, void *arg)
+{
+    (void)number;
+    (void)what;
+    Server *s = (Server *)arg;
+    log_line(&s->log, LEVEL_INFO, "SIGHUP: loading the program anew");
+    start_reload(s);
+}
+
+/* Files are written one after the other: wait until a period passed without a change. */
+static void on_watch(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    Server *s = (Server *)arg;
+    Reload *r = &s->reload;
+    uint64_t stamp = s->opt->stamp(s->opt->ctx);
+    bool still = stamp == r->seen_stamp;
+    r->seen_stamp = stamp;
+    if (!still || stamp == r->loaded_stamp || r->running)
+        return;
+    r->loaded_stamp = stamp;
+    start_reload(s);
+}
+
+static bool start_watch(Server *s, xs_error *err)
+{
+    struct timeval period = {.tv_sec = WATCH_MS / 1000, .tv_usec = WATCH_MS % 1000 * 1000};
+    s->sighup = evsignal_new(s->base, SIGHUP, on_hangup, s);
+    s->retire_timer = evtimer_new(s->base, on_retire, s);
+    if (!s->sighup || !s->retire_timer || event_add(s->sighup, NULL) != 0)
+        return no_memory(err);
+    if (!s->config->watch || !s->opt->stamp)
+        return true;
+    s->reload.loaded_stamp = s->reload.seen_stamp = s->opt->stamp(s->opt->ctx);
+    s->watch_timer = event_new(s->base, -1, EV_PERSIST, on_watch, s);
+    return (s->watch_timer && event_add(s->watch_timer, &period) == 0) || no_memory(err);
+}
+
+/* Nothing runs any more; in the order of start, newest first. */
+static void free_generations(Server *s)
+{
+    while (s->now) {
+        Generation *g = s->now;
+        Program *program = g->program;
+        s->now = g->older;
+        generation_free(g);
+        if (program != s->opt->program)
+            s->opt->unload(s->opt->ctx, program);
+    }
 }
 
 static bool start_front(Server *s, xs_error *err)
@@ -334,8 +482,9 @@ static bool start_front(Server *s, xs_error *err)
 static bool drained(const Server *s)
 {
     uint64_t waiting, running;
-    pool_load(s->pool, &waiting, &running);
-    return !waiting && !running && !carriers_own_connections(s->carriers) && !http_busy(s->http);
+    pool_load(s->now->pool, &waiting, &running);
+    return !waiting && !running && !s->now->older && !carriers_own_connections(s->carriers) &&
+           !http_busy(s->http);
 }
 
 static void on_drain_check(evutil_socket_t fd, short what, void *arg)
@@ -358,7 +507,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
     log_line(&s->log, LEVEL_INFO, "%s: draining for at most %lld ms",
              number == SIGINT ? "SIGINT" : "SIGTERM", (long long)s->config->drain_ms);
     s->draining = true;
-    schedule_stop(s->schedule);
+    schedule_stop(s->now->schedule);
     s->drain_until_ms = service_now_ms() + s->config->drain_ms;
     door_close(s->door);
     http_drain(s->http);
@@ -388,10 +537,15 @@ static void server_end(Server *s)
 {
     door_close(s->door);
     door_close(s->admin_door);
-    if (s->pool)
-        pool_stop(s->pool);
+    s->draining = true;
+    if (s->reload.running) { /* its post is run by pool_stop */
+        pthread_join(s->reload.thread, NULL);
+        s->reload.joined = true;
+    }
+    for (Generation *g = s->now; g; g = g->older)
+        pool_stop(g->pool);
     if (s->triggers)
-        triggers_set_pool(s->triggers, NULL);
+        trigger_switch_set(s->triggers, NULL);
     carriers_stop(s->carriers);
     http_free(s->http);
     http_free(s->admin_http);
@@ -400,23 +554,21 @@ static void server_end(Server *s)
     door_free(s->admin_door);
     realtime_free(s->realtime);
     files_free(s->files);
-    schedule_free(s->schedule);
-    pool_free(s->pool);
+    free_generations(s);
     outside_free(s->service.outside);
     detached_free(s->service.detached);
     if (s->hub)
         hub_free(s->hub);
-    if (s->db)
-        dbpool_close(s->db);
-    tabletriggers_free(s->table_triggers);
-    router_free(s->router);
     guard_free(s->queries.guard);
-    triggers_free(s->triggers);
+    trigger_switch_free(s->triggers);
     auth_free(s->auth);
     env_free(s->env);
     free_event(s->drain_timer);
     free_event(s->sigint);
     free_event(s->sigterm);
+    free_event(s->sighup);
+    free_event(s->watch_timer);
+    free_event(s->retire_timer);
     if (s->base)
         event_base_free(s->base);
     arena_deinit(&s->arena);
@@ -437,7 +589,7 @@ bool server_run(const ServerOptions *opt, xs_error *err)
     signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a failed write, not the end */
     s->base = event_base_new();
     bool ok = (s->base || no_memory(err)) && start_program(s, err) && start_front(s, err) &&
-              start_signals(s, err);
+              start_signals(s, err) && start_watch(s, err);
     if (ok) {
         ServerReady ready = {.port = door_port(s->door),
                              .address = door_address(s->door),

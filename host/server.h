@@ -17,12 +17,18 @@ typedef struct ServerReady {
 
 typedef struct ServerOptions {
     const Config *config;
-    Program *program;                       /* borrowed */
+    Program *program; /* borrowed */
+    /** Load the program anew, for SIGHUP and option `watch`: unload follows when it is replaced.
+     * NULL result: err says why; the old one goes on. Called on a thread of its own. NULL = cannot.
+     */
+    Program *(*load)(void *ctx, xs_error *err);
+    void (*unload)(void *ctx, Program *program);
+    uint64_t (*stamp)(void *ctx);           /* changes when the program's files do; for `watch` */
     const xs_plugin *const *static_plugins; /* NULL-terminated; NULL = none */
     CompileExprFn compile_expr;             /* NULL = expressions at run time are unsupported */
     char *const *env;                       /* process environment for $env; NULL = none */
     void (*on_ready)(void *ctx, const ServerReady *ready); /* may be NULL */
-    void *ctx;
+    void *ctx;                                             /* of on_ready, load, unload, stamp */
 } ServerOptions;
 
 /**

@@ -2,6 +2,7 @@
  * name; the first refusal ends the chain, each message result is the next one's payload. */
 #include "host/trigger.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "core/json.h"
@@ -120,9 +121,8 @@ static bool fires(const Triggers *all, const Trigger *t, HubAction action, Text 
     return right && text_match_pattern(t->pattern, channel);
 }
 
-static bool wants(void *ctx, HubAction action, Text channel, Text event)
+static bool wants(const Triggers *all, HubAction action, Text channel, Text event)
 {
-    const Triggers *all = (const Triggers *)ctx;
     for (size_t i = 0; i < all->count; i++)
         if (fires(all, &all->items[i], action, channel, event))
             return true;
@@ -360,9 +360,8 @@ static void fill_run(TriggerJob *t)
     run->host = const_get_text(hub->request->headers, "Host");
 }
 
-static bool run_triggers(void *ctx, HubJob *hub)
+static bool run_triggers(Triggers *all, HubJob *hub)
 {
-    Triggers *all = (Triggers *)ctx;
     Pool *pool = atomic_load(&all->pool);
     TriggerJob *t = pool ? mem_zalloc(1, sizeof *t) : NULL;
     if (!t)
@@ -385,7 +384,56 @@ static bool run_triggers(void *ctx, HubJob *hub)
     return false;
 }
 
-HubDispatcher triggers_dispatcher(Triggers *t)
+/* ---- the switch ---- */
+
+struct TriggerSwitch {
+    pthread_rwlock_t lock;
+    Triggers *now;
+};
+
+TriggerSwitch *trigger_switch_new(void)
 {
-    return (HubDispatcher){t, wants, run_triggers};
+    TriggerSwitch *s = mem_zalloc(1, sizeof *s);
+    if (s && pthread_rwlock_init(&s->lock, NULL) == 0)
+        return s;
+    mem_free(s);
+    return NULL;
+}
+
+void trigger_switch_free(TriggerSwitch *s)
+{
+    if (!s)
+        return;
+    pthread_rwlock_destroy(&s->lock);
+    mem_free(s);
+}
+
+void trigger_switch_set(TriggerSwitch *s, Triggers *now)
+{
+    pthread_rwlock_wrlock(&s->lock);
+    s->now = now;
+    pthread_rwlock_unlock(&s->lock);
+}
+
+static bool switch_wants(void *ctx, HubAction action, Text channel, Text event)
+{
+    TriggerSwitch *s = ctx;
+    pthread_rwlock_rdlock(&s->lock);
+    bool yes = s->now && wants(s->now, action, channel, event);
+    pthread_rwlock_unlock(&s->lock);
+    return yes;
+}
+
+static bool switch_run(void *ctx, HubJob *job)
+{
+    TriggerSwitch *s = ctx;
+    pthread_rwlock_rdlock(&s->lock);
+    bool ok = s->now && run_triggers(s->now, job);
+    pthread_rwlock_unlock(&s->lock);
+    return ok;
+}
+
+HubDispatcher trigger_switch_dispatcher(TriggerSwitch *s)
+{
+    return (HubDispatcher){s, switch_wants, switch_run};
 }

@@ -11,9 +11,16 @@ typedef struct Triggers Triggers;
 /** Reads "triggers" of the bundle metadata. Errors: XS_E_BAD_BUNDLE, XS_E_NOMEM. */
 XS_MUST_CHECK Triggers *triggers_new(const Program *program, xs_error *err);
 void triggers_free(Triggers *t);
-/** Set before the first run; NULL stops accepting: run answers overload. */
+/** Set before the first run. */
 void triggers_set_pool(Triggers *t, Pool *pool);
-HubDispatcher triggers_dispatcher(Triggers *t);
+
+/* The triggers that the hub asks, which may be exchanged while it runs. */
+typedef struct TriggerSwitch TriggerSwitch;
+TriggerSwitch *trigger_switch_new(void); /* NULL = memory; without triggers */
+void trigger_switch_free(TriggerSwitch *s);
+/** From here on nobody asks the former ones; jobs that they began still run. NULL = none. */
+void trigger_switch_set(TriggerSwitch *s, Triggers *now);
+HubDispatcher trigger_switch_dispatcher(TriggerSwitch *s);
 
 /**
  * $input of a seed-form trigger. data: for a message its data, for a join its payload, else NULL.

@@ -364,9 +364,16 @@ void pool_stop(Pool *p)
 {
     if (p->stopped)
         return;
-    p->stopped = true;
     atomic_store(&p->opt.env->expired, true);
     outside_stop(p->opt.env->outside);
+    pool_retire(p);
+}
+
+void pool_retire(Pool *p)
+{
+    if (p->stopped)
+        return;
+    p->stopped = true;
     pthread_mutex_lock(&p->lock);
     p->stopping = true;
     JobList waiting = p->queue;

@@ -84,6 +84,8 @@ void pool_load(Pool *p, uint64_t *waiting, uint64_t *running);
 /** Drop what waits, let what runs reach its next check of the deadline, end the threads, deliver
  * what is for the loop. Loop's thread. */
 void pool_stop(Pool *p);
+/** The same for a pool in which nothing waits or runs, while others go on. */
+void pool_retire(Pool *p);
 void pool_free(Pool *p); /* after pool_stop; NULL is fine */
 
 #endif

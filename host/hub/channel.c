@@ -224,11 +224,7 @@ Channel *space_channel(Space *s, Text name, const ChannelConfig *config)
     memcpy(ch + 1, name.ptr, name.len);
     ch->space = s;
     ch->name = (Text){(const char *)(ch + 1), name.len};
-    ch->config = config;
-    ch->limits = s->limits;
-    ch->limits.keep_events = config->history;
-    if (ch->limits.max_events < config->history)
-        ch->limits.max_events = config->history;
+    channel_configure(ch, config);
     ch->ring.evicted_seq = s->reaped_seq;
     if (!map_put(&s->channels, ch->name, ch)) {
         mem_free(ch);
@@ -236,6 +232,15 @@ Channel *space_channel(Space *s, Text name, const ChannelConfig *config)
     }
     s->bytes += CHANNEL_COST;
     return ch;
+}
+
+void channel_configure(Channel *ch, const ChannelConfig *config)
+{
+    ch->config = config;
+    ch->limits = ch->space->limits;
+    ch->limits.keep_events = config->history;
+    if (ch->limits.max_events < config->history)
+        ch->limits.max_events = config->history;
 }
 
 void channel_settle(Channel *ch)
@@ -386,8 +391,8 @@ bool channel_history(Channel *ch, bool authenticated, Text sender, EventVec *out
 {
     trim(ch, wall_ms());
     /* The newest `history` untargeted entries; what is hidden from this reader still counts. */
-    size_t from = ch->ring.count, kept = 0;
-    while (from > 0 && kept < ch->config->history) {
+    size_t from = ch->ring.count, kept = 0, wanted = ch->config->history;
+    while (from > 0 && kept < wanted) {
         from--;
         kept += !(ring_at(&ch->ring, from)->frame.flags & XS_FRAME_TARGET_ID);
     }

@@ -54,7 +54,7 @@ typedef struct Interest {
 struct Channel {
     Space *space;
     Text name;
-    const ChannelConfig *config;
+    _Atomic(const ChannelConfig *) config; /* replaced by hub_set_channels */
     RingLimits limits;
     Ring ring;
     uint64_t off, last_seq;
@@ -96,6 +96,8 @@ void space_unlock(Space *s);
 Channel *space_find(Space *s, Text name);
 /** Find or make; NULL = out of memory. channel_settle must follow before the lock is given up. */
 Channel *space_channel(Space *s, Text name, const ChannelConfig *config);
+/** Give the channel the configuration it has from now on. */
+void channel_configure(Channel *ch, const ChannelConfig *config);
 /** After any use: a channel nobody listens to goes to the idle list, or away. */
 void channel_settle(Channel *ch);
 /** Free idle channels whose ring has expired: a few per call. */

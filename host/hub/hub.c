@@ -62,15 +62,17 @@ Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *e
         h->dispatcher = *dispatcher;
         h->has_dispatcher = true;
     }
-    if (!patterns_init(&h->patterns, opt->channels, opt->default_channel, err)) {
+    Patterns *patterns = patterns_new(opt->channels, opt->default_channel, err);
+    if (!patterns) {
         mem_free(h);
         return NULL;
     }
+    atomic_init(&h->patterns, patterns);
     h->ghosts = expiring_new(GHOST_MS, GHOSTS_MAX, ghost_free);
     if (!h->ghosts || pthread_mutex_init(&h->lock, NULL) != 0) {
         xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
         expiring_free(h->ghosts);
-        patterns_deinit(&h->patterns);
+        patterns_free(patterns);
         mem_free(h);
         return NULL;
     }
@@ -91,7 +93,7 @@ void hub_free(Hub *h)
     map_deinit(&h->per_identity);
     VEC_DEINIT(&h->alarms);
     expiring_free(h->ghosts);
-    patterns_deinit(&h->patterns);
+    patterns_free(h->patterns);
     pthread_mutex_destroy(&h->lock);
     mem_free(h);
 }
@@ -139,6 +141,49 @@ Space *hub_find_space(Hub *h, Text tenant, Text canonical)
     return s;
 }
 
+/* ---- new declarations ---- */
+
+/* Whoever may no longer be in a channel is told so. */
+static void recheck(xs_shard *s, void *arg)
+{
+    (void)arg;
+    for (xs_conn *c = s->conns; c; c = c->next)
+        protocol_recheck(c);
+}
+
+static void configure_channels(Space *s, const Patterns *patterns)
+{
+    static const ChannelConfig gone = {.active = false};
+    size_t at = 0;
+    MapSlot *slot;
+    space_lock(s);
+    while ((slot = map_next(&s->channels, &at))) {
+        Channel *ch = slot->value;
+        const ChannelConfig *config = patterns_resolve(patterns, ch->name);
+        channel_configure(ch, config ? config : &gone);
+    }
+    space_unlock(s);
+}
+
+bool hub_set_channels(Hub *h, const Const *channels, Text default_channel, xs_error *err)
+{
+    Patterns *patterns = patterns_new(channels, default_channel, err);
+    if (!patterns)
+        return false;
+    size_t at = 0;
+    MapSlot *slot;
+    pthread_mutex_lock(&h->lock);
+    patterns->older = h->patterns;
+    h->patterns = patterns;
+    while ((slot = map_next(&h->spaces, &at)))
+        configure_channels(slot->value, patterns);
+    for (xs_shard *s = h->shards; s; s = s->next_of_hub)
+        if (!mailbox_push(&s->box, (Mail){.kind = MAIL_CALL, .call = recheck}))
+            continue; /* its connections are cut anyway */
+    pthread_mutex_unlock(&h->lock);
+    return true;
+}
+
 /* ---- publishing ---- */
 
 static void count(_Atomic uint64_t *counter)
@@ -150,7 +195,7 @@ static void count(_Atomic uint64_t *counter)
 static bool publish_one(Hub *h, Space *s, Text channel, const HubPublish *p, HubPublished *out,
                         xs_error *err)
 {
-    const ChannelConfig *config = patterns_resolve(&h->patterns, channel);
+    const ChannelConfig *config = patterns_resolve(h->patterns, channel);
     if (!config || !channel_tenant_ok(channel, s->tenant)) {
         count(&h->dropped); /* publishing nowhere is no error of the program */
         return true;
@@ -163,7 +208,13 @@ static bool publish_one(Hub *h, Space *s, Text channel, const HubPublish *p, Hub
         ev->frame.flags |= XS_FRAME_EXCLUDE;
     }
     space_lock(s);
-    Channel *ch = space_channel(s, channel, config);
+    Channel *ch = space_find(s, channel);
+    if (!ch) { /* again, under the lock: declarations are replaced before live channels get theirs
+                */
+        const ChannelConfig *now = patterns_resolve(h->patterns, channel);
+        config = now ? now : config;
+    }
+    ch = space_channel(s, channel, config);
     bool ok = ch && channel_store(ch, ev);
     if (ok) {
         out->epoch = s->epoch;

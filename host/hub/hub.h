@@ -96,7 +96,7 @@ typedef struct HubAuth {
 } HubAuth;
 
 typedef struct HubOptions {
-    const Const *channels; /* "channels" of the bundle metadata; must outlive the hub */
+    const Const *channels; /* "channels" of the bundle metadata */
     Text default_channel;  /* "authenticated" (default) "anonymous" "closed": join rule without
                               declarations */
     bool reject_bad_token;
@@ -121,6 +121,12 @@ typedef struct HubOptions {
 
 XS_MUST_CHECK Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *err);
 void hub_free(Hub *h); /* after every shard is freed */
+/**
+ * New declarations for names and live channels; members that may no longer be there get join_denied
+ * and a leave. Any thread. Errors: XS_E_CONFIG (nothing changed), XS_E_NOMEM.
+ */
+XS_MUST_CHECK bool hub_set_channels(Hub *h, const Const *channels, Text default_channel,
+                                    xs_error *err);
 /** Find or make the space of (tenant, canonical). tenant may be empty. */
 Space *hub_space(Hub *h, Text tenant, Text canonical);
 /** Only a space that was made before; NULL = unknown. */

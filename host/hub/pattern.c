@@ -73,7 +73,7 @@ static int longest_first(const void *a, const void *b)
     return x->config < y->config ? -1 : x->config > y->config; /* of equal ones the first wins */
 }
 
-/* Room for a pattern and a '/' each. */
+/* Room for a copy of each pattern and a '/'. */
 static bool alloc_tables(Patterns *p, const Const *channels)
 {
     size_t text_bytes = 0;
@@ -86,10 +86,16 @@ static bool alloc_tables(Patterns *p, const Const *channels)
     return p->configs && p->prefixes && p->texts;
 }
 
+/* The declarations may go while this stays: every text is a copy. */
 static bool add_config(Patterns *p, const Const *c, ChannelConfig *config, size_t *text_at)
 {
     *config = read_config(c);
-    Text pattern = config->pattern;
+    char *copy = p->texts + *text_at;
+    memcpy(copy, config->pattern.ptr, config->pattern.len);
+    copy[config->pattern.len] = '/';
+    Text pattern = {copy, config->pattern.len};
+    config->pattern = pattern;
+    *text_at += pattern.len + 1;
     if (pattern.ptr[pattern.len - 1] == '*') {
         p->prefixes[p->nprefixes++] =
             (PatternPrefix){text_slice(pattern, 0, pattern.len - 1), config};
@@ -97,13 +103,8 @@ static bool add_config(Patterns *p, const Const *c, ChannelConfig *config, size_
     }
     if (!map_get(&p->literals, pattern) && !map_put(&p->literals, pattern, config))
         return false;
-    if (is_nested(c)) {
-        char *prefix = p->texts + *text_at;
-        memcpy(prefix, pattern.ptr, pattern.len);
-        prefix[pattern.len] = '/';
-        *text_at += pattern.len + 1;
-        p->prefixes[p->nprefixes++] = (PatternPrefix){{prefix, pattern.len + 1}, config};
-    }
+    if (is_nested(c))
+        p->prefixes[p->nprefixes++] = (PatternPrefix){{copy, pattern.len + 1}, config};
     return true;
 }
 
@@ -142,6 +143,29 @@ void patterns_deinit(Patterns *p)
     mem_free(p->texts);
     map_deinit(&p->literals);
     *p = (Patterns){0};
+}
+
+Patterns *patterns_new(const Const *channels, Text default_channel, xs_error *err)
+{
+    Patterns *p = mem_alloc(sizeof *p);
+    if (!p) {
+        xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+        return NULL;
+    }
+    if (patterns_init(p, channels, default_channel, err))
+        return p;
+    mem_free(p);
+    return NULL;
+}
+
+void patterns_free(Patterns *p)
+{
+    while (p) {
+        Patterns *older = p->older;
+        patterns_deinit(p);
+        mem_free(p);
+        p = older;
+    }
 }
 
 const ChannelConfig *patterns_resolve(const Patterns *p, Text name)

@@ -29,14 +29,18 @@ typedef struct Patterns {
     Map literals;
     PatternPrefix *prefixes; /* longest first */
     size_t nprefixes;
-    char *texts; /* prefixes made by nested_channels */
+    char *texts;            /* of the patterns, each with a '/' behind it */
+    struct Patterns *older; /* in a hub: replaced by this one */
     ChannelConfig implicit;
 } Patterns;
 
-/** Errors: XS_E_CONFIG (a pattern no name can match), XS_E_NOMEM. channels must outlive it. */
+/** Errors: XS_E_CONFIG (a pattern no name can match), XS_E_NOMEM. Copies what it needs. */
 XS_MUST_CHECK bool patterns_init(Patterns *p, const Const *channels, Text default_channel,
                                  xs_error *err);
 void patterns_deinit(Patterns *p);
+/** On the heap; NULL: err set. */
+Patterns *patterns_new(const Const *channels, Text default_channel, xs_error *err);
+void patterns_free(Patterns *p); /* and those it replaced */
 /** The active configuration for a valid name; NULL: the channel does not exist. */
 const ChannelConfig *patterns_resolve(const Patterns *p, Text name);
 

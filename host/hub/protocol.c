@@ -466,7 +466,7 @@ static Job *job_new(xs_conn *c, HubAction action, Text channel, const Frame *f)
     pub->socket_id = text_slice(all, at, all.len);
     pub->identity = identity_ref(c->identity);
     pub->request = request_ref(c->request);
-    pub->active_config = !(c->shard->hub->patterns.configs == NULL);
+    pub->active_config = c->shard->hub->patterns->configs != NULL;
     job->shard = shard_ref(c->shard);
     return job;
 }
@@ -712,6 +712,9 @@ static bool enter_channel(Sub *sub, const ChannelConfig *config, JoinFacts *fact
     if (!fresh)
         return false;
     space_lock(c->space);
+    /* Again, under the lock: declarations are replaced before live channels get theirs. */
+    const ChannelConfig *now = patterns_resolve(c->shard->hub->patterns, sub->name);
+    config = now ? now : config;
     Channel *ch = space_channel(c->space, sub->name, config);
     local = ch ? channel_local(ch, c->shard) : NULL;
     if (!local)
@@ -744,7 +747,7 @@ static bool enter_channel(Sub *sub, const ChannelConfig *config, JoinFacts *fact
 static void finish_join(Sub *sub)
 {
     xs_conn *c = sub->conn;
-    const ChannelConfig *config = patterns_resolve(&c->shard->hub->patterns, sub->name);
+    const ChannelConfig *config = patterns_resolve(c->shard->hub->patterns, sub->name);
     JoinFacts facts = {.members = BUF_INIT};
     if (!config || !enter_channel(sub, config, &facts)) {
         refuse_join(sub, config ? D1_INTERNAL : D1_CHANNEL_UNKNOWN, (Text){0});
@@ -791,7 +794,7 @@ static void do_join(xs_conn *c, Frame *f)
         join_again(sub, f);
         return;
     }
-    const ChannelConfig *config = patterns_resolve(&h->patterns, f->channel);
+    const ChannelConfig *config = patterns_resolve(h->patterns, f->channel);
     if (!config || !channel_tenant_ok(f->channel, c->space->tenant)) {
         refuse_frame_join(c, f, D1_CHANNEL_UNKNOWN);
         return;
@@ -867,6 +870,23 @@ void protocol_expel(xs_conn *c, Text channel)
     conn_deliver(c, d1_leave(channel));
     tell_leave(c, channel, sub->busy ? NULL : sub);
     release_sub(sub);
+}
+
+void protocol_recheck(xs_conn *c)
+{
+    for (size_t i = c->subs.len; i-- > 0;) {
+        Sub *sub = c->subs.ptr[i];
+        if (!sub->joined)
+            continue;
+        const ChannelConfig *config = sub->ch->config;
+        if (config->active && !config->closed &&
+            (c->identity->authenticated || config->anonymous_clients))
+            continue;
+        char name[CHANNEL_NAME_MAX];
+        Text copy = {name, sub->name.len};
+        memcpy(name, sub->name.ptr, sub->name.len); /* the sub may go */
+        protocol_expel(c, copy);
+    }
 }
 
 /* Whoever was sent away, or said so, does not come back as the same. */

@@ -22,6 +22,8 @@ xs_resume_state protocol_resume_state(xs_conn *c, xs_request *req);
 bool protocol_leave_all(xs_conn *c);
 /** End one membership against the client's will: error join_denied, then leave. */
 void protocol_expel(xs_conn *c, Text channel);
+/** The declarations changed: out of channels that do not admit it any more. */
+void protocol_recheck(xs_conn *c);
 /** c->away changed: off or on the rosters of its channels. */
 void protocol_away(xs_conn *c);
 /** A verdict from the mailbox; consumes the job. */

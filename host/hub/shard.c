@@ -836,6 +836,12 @@ xs_shard *hub_shard_new(Hub *h, const xs_transport_ops *ops, const xs_limits *li
     s->hub = h;
     s->ops = ops;
     s->limits = limits;
+    pthread_mutex_lock(&h->lock);
+    s->next_of_hub = h->shards;
+    if (h->shards)
+        h->shards->prev_of_hub = s;
+    h->shards = s;
+    pthread_mutex_unlock(&h->lock);
     *host = (xs_host){
         .size = sizeof *host,
         .shard = s,
@@ -888,6 +894,11 @@ void hub_shard_free(xs_shard *s)
 {
     if (!s)
         return;
+    pthread_mutex_lock(&s->hub->lock);
+    *(s->prev_of_hub ? &s->prev_of_hub->next_of_hub : &s->hub->shards) = s->next_of_hub;
+    if (s->next_of_hub)
+        s->next_of_hub->prev_of_hub = s->prev_of_hub;
+    pthread_mutex_unlock(&s->hub->lock);
     s->depth++; /* the transport is gone: no call to it any more */
     for (xs_conn *c = s->conns; c; c = c->next) {
         c->gone = true;

@@ -12,7 +12,8 @@ struct Hub {
     HubOptions opt; /* defaults filled in */
     HubDispatcher dispatcher;
     bool has_dispatcher;
-    Patterns patterns;
+    _Atomic(Patterns *) patterns; /* older ones stay until the end: a few hundred bytes each */
+    struct xs_shard *shards;      /* under the lock */
     pthread_mutex_t lock;         /* spaces, sids; before a space's lock */
     Map spaces;                   /* key → Space */
     Map sids;                     /* session id → xs_conn */
@@ -107,6 +108,7 @@ struct xs_conn {
 };
 
 struct xs_shard {
+    struct xs_shard *prev_of_hub, *next_of_hub;
     _Atomic uint32_t refs; /* its owner, and every trigger under way */
     Hub *hub;
     const xs_transport_ops *ops;
