@@ -166,7 +166,7 @@ static void statement(Refs *r, Stmt *s)
     if (text_eq(s->keyword, TEXT("api.realtime_event")))
         channel_of(r, s);
     /* Their texts and results can name any variable. */
-    r->all_read |= (s->info->flags & SF_SCOPE) || word_in("api.lambda util.get_vars", s->keyword);
+    r->all_read |= stmt_takes_scope(s) || word_in("api.lambda util.get_vars", s->keyword);
     if (s->info->operand == OPR_VAR)
         read_target(r, s->operand);
     else

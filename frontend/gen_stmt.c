@@ -1135,7 +1135,7 @@ void gen_native(Gen *g, Stmt *s)
     bool structured[STATEMENT_MAX_CLAUSES] = {0};
     Query q = {.g = g, .s = s, .first = has_operand + s->info->nclauses};
     gen_query(&q, structured);
-    bool scope = s->info->flags & SF_SCOPE;
+    bool scope = stmt_takes_scope(s);
     size_t n = q.first + q.args.len + (scope ? SCOPE_ARGS : 0);
     int win = gen_temps(g, n ? n : 1);
     if (has_operand && s->operand && (s->info->flags & SF_TEST))

@@ -60,6 +60,8 @@ typedef struct Sources {
     size_t count; /* 0 is the main table */
 } Sources;
 void query_sources(const Stmt *s, Sources *out);
+/** Its text may name any variable: they are handed over behind the clauses. */
+bool stmt_takes_scope(const Stmt *s);
 /** Split a column reference: alias index and the parts behind it. parts has room for max. Returns
  * their number. */
 size_t column_split(const Sources *sources, const Expr *e, size_t *source, const Expr **parts,

@@ -824,15 +824,13 @@ static bool direct_args(Call *c, Sql *sql)
     return true;
 }
 
-static bool direct_clauses(Call *c, Text *sql, bool *single)
+static bool direct_clauses(Call *c, Text *sql, bool *single, bool *template)
 {
     Value s = clause_arg(c, "sql"), type = clause_arg(c, "response_type"),
           parser = clause_arg(c, "parser");
     if (s.kind != V_TEXT)
         return call_fail(c, XS_E_NOT_TEXT, "db.direct_query: sql is not a text");
-    if (parser.kind == V_TEXT && text_eq(val_text_view(parser), TEXT("template_engine")))
-        return call_fail(c, XS_E_UNSUPPORTED,
-                         "db.direct_query: the parser template_engine is not supported");
+    *template = parser.kind == V_TEXT && text_eq(val_text_view(parser), TEXT("template_engine"));
     *sql = val_text_view(s);
     *single = type.kind == V_TEXT && text_eq(val_text_view(type), TEXT("single"));
     return true;
@@ -842,8 +840,8 @@ NativeResult op_db_direct_query(Call *c)
 {
     Db *db = call_db(c);
     Text text = {0};
-    bool single = false;
-    if (!db || !direct_clauses(c, &text, &single))
+    bool single = false, template = false;
+    if (!db || !direct_clauses(c, &text, &single, &template))
         return NATIVE_ERROR;
     Job *j = dbjob_new(db, JOB_WRITE, c->err);
     if (!j)
@@ -851,12 +849,15 @@ NativeResult op_db_direct_query(Call *c)
     j->shape = single ? RES_RAW_SINGLE : RES_RAW_LIST;
     Sql sql;
     sql_init(&sql, &j->arena);
-    buf_text(&sql.text, text);
     xs_db_conn *conn = NULL;
-    bool ok = direct_args(c, &sql);
+    uint32_t scope = ((const StatementInfo *)c->row)->nclauses; /* variables, input, auth */
+    bool ok = template ? sql_template(c, &sql, text, call_arg(c, scope), call_arg(c, scope + 1),
+                                      call_arg(c, scope + 2))
+                       : (buf_text(&sql.text, text), direct_args(c, &sql));
     if (!ok)
         sql_deinit(&sql);
     ok = ok && dbjob_add_step(j, &sql, STEP_RAW | STEP_ROWS, c->err) && (conn = call_reader(c, db));
+    text = ok ? j->steps[0].sql : text;
     const xs_dbdriver_ops *drv = db->pool->drv;
     xs_db_stmt *st = ok ? drv->prepare(conn, text.ptr, text.len, XS_DB_UNTRUSTED, c->err) : NULL;
     if (!st) {

@@ -409,6 +409,12 @@ NativeResult dbjob_dispatch(Call *c, Job *j);
 /** Result value of a finished job. V_UNSET with err. */
 Value dbjob_result(Heap *h, Fiber *fiber, const Job *j, xs_error *err, Value *payload);
 
+/* ---------------------------------------------------------------- sqltemplate.c */
+
+/** SQL of a template: what it puts out is bound. */
+XS_MUST_CHECK bool sql_template(Call *c, Sql *sql, Text source, Value vars, Value input,
+                                Value auth);
+
 /* ---------------------------------------------------------------- addon.c */
 
 /** Addons of the statement with their run-time values filled in; *out NULL without. */

@@ -28,6 +28,9 @@ typedef struct Render {
     Heap *h;
     Value vars, input, auth;
     Buf *out;
+    TemplateOutFn fn; /* NULL = the text of values */
+    void *fn_ctx;
+    const Buf *fn_out; /* not for what `set` captures */
     Local locals[LOCALS_MAX];
     uint32_t nlocals;
     const Loop *loop;
@@ -858,7 +861,8 @@ static bool render(Render *r, const TNode *n)
         case TN_SET: ok = set_node(r, n); break;
         case TN_OUT: {
             Value v = eval(r, n->expr);
-            ok = v.kind != V_UNSET && write_value(r, v, r->out);
+            ok = v.kind != V_UNSET && (r->fn && r->out == r->fn_out ? r->fn(r->fn_ctx, v, r->out)
+                                                                    : write_value(r, v, r->out));
             val_unref(r->h, v);
         }
         }
@@ -868,10 +872,24 @@ static bool render(Render *r, const TNode *n)
     return ok;
 }
 
-bool template_render(Call *c, const TNode *root, Value vars, Value input, Value auth, Buf *out)
+bool template_render_out(Call *c, const TNode *root, Value vars, Value input, Value auth,
+                         TemplateOutFn fn, void *ctx, Buf *out)
 {
-    Render r = {.c = c, .h = c->heap, .vars = vars, .input = input, .auth = auth, .out = out};
+    Render r = {.c = c,
+                .h = c->heap,
+                .vars = vars,
+                .input = input,
+                .auth = auth,
+                .out = out,
+                .fn = fn,
+                .fn_ctx = ctx,
+                .fn_out = out};
     bool ok = render(&r, root);
     locals_cut(&r, 0);
     return ok;
+}
+
+bool template_render(Call *c, const TNode *root, Value vars, Value input, Value auth, Buf *out)
+{
+    return template_render_out(c, root, vars, input, auth, NULL, NULL, out);
 }

@@ -85,5 +85,9 @@ XS_MUST_CHECK bool template_parse(Arena *a, Text source, TNode **out, xs_error *
  * XS_E_LIMIT. */
 XS_MUST_CHECK bool template_render(Call *c, const TNode *root, Value vars, Value input, Value auth,
                                    Buf *out);
+/** What {{ … }} writes instead of the value's text. */
+typedef bool (*TemplateOutFn)(void *ctx, Value v, Buf *out);
+XS_MUST_CHECK bool template_render_out(Call *c, const TNode *root, Value vars, Value input,
+                                       Value auth, TemplateOutFn fn, void *ctx, Buf *out);
 
 #endif
