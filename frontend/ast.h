@@ -77,8 +77,12 @@ typedef struct Pair {
     Text text;
     Expr *value;
     Pos pos;
+    uint32_t end; /* offset behind it */
     bool disabled;
 } Pair;
+
+/* How an expression was written, for the formatter. */
+typedef enum Quote { QUOTE_NONE, QUOTE_BACKTICK, QUOTE_FENCE, QUOTE_VERBATIM } Quote;
 
 struct Expr {
     ExprKind kind;
@@ -91,13 +95,16 @@ struct Expr {
         double d;
         LIST(Expr *) items; /* EX_LIST, arguments of EX_FILTER */
         LIST(Pair) pairs;   /* EX_MAP */
+        Text raw;           /* EX_TEXT: as written, ptr NULL = not a literal */
     };
     bool paren;      /* written in parentheses or backticks */
     bool disabled;   /* EX_FILTER with "!" */
     bool optional;   /* comparison with "?" suffix */
-    bool quoted;     /* EX_MEMBER with quotes; EX_TEXT that was a key */
+    bool quoted;     /* EX_MEMBER with quotes; EX_VAR written $var.x */
     bool dollar;     /* EX_MEMBER written .$b: text names a variable */
-    uint32_t height; /* of the tree below, bounded */
+    uint8_t quote;       /* Quote */
+    uint32_t height;     /* of the tree below, bounded */
+    uint32_t start, end; /* offsets: whole, of items of lists, maps, lists and quoted ones */
 };
 
 /* An input filter: trim, max:1000. */
@@ -107,6 +114,22 @@ typedef struct InFilter {
     bool disabled;
     LIST(Expr *) args;
 } InFilter;
+
+typedef struct Block {
+    LIST(Stmt *) items;
+    Pos pos;
+    bool given, braces;
+    uint32_t close; /* offset of the closing brace */
+} Block;
+
+typedef struct Attr {
+    Text name;
+    Pos pos;
+    Expr *value;
+    Block stack;
+    int32_t clause; /* row of the statement's clause, -1 = common */
+    uint32_t end;   /* offset behind it */
+} Attr;
 
 typedef LIST(Field *) FieldList;
 
@@ -123,21 +146,12 @@ struct Field {
     FieldList fields;
     Text table, visibility, description;
     int64_t size;
+    /* as written, for the formatter */
+    bool asked; /* "?" behind the name */
+    Text link;  /* "@:table=36" */
+    LIST(Attr) attrs;
+    uint32_t start, end, open, close;
 };
-
-typedef struct Block {
-    LIST(Stmt *) items;
-    Pos pos;
-    bool given;
-} Block;
-
-typedef struct Attr {
-    Text name;
-    Pos pos;
-    Expr *value;
-    Block stack;
-    int32_t clause; /* row of the statement's clause, -1 = common */
-} Attr;
 
 /* The parts of control statements. */
 typedef struct Branch {
@@ -145,7 +159,9 @@ typedef struct Branch {
     Expr *var;  /* each as $v */
     Block body;
     Pos pos;
-    bool breaks; /* case with break behind it */
+    bool breaks;      /* case with break behind it */
+    LIST(Attr) attrs; /* accepted at the start of a branch, without meaning */
+    uint32_t end;     /* offset behind it */
 } Branch;
 
 typedef enum StmtKind {
@@ -175,6 +191,7 @@ struct Stmt {
     LIST(Branch) branches;
     Expr *as; /* EX_VAR, path or filter chain over it */
     Pos as_pos;
+    uint32_t start, end, open, close; /* offsets: whole, braces (0 = none) */
 };
 
 typedef enum ConstructKind {
@@ -197,7 +214,9 @@ typedef struct Member {
     Text name;
     char kind; /* letter of constructs.def */
     Pos pos, value_pos;
-    Expr *value; /* e t b n c [t] O L q M V */
+    Expr *value;   /* e t b n c [t] O L q M V */
+    uint32_t open; /* offsets of the braces of F */
+    uint32_t close, end;
 } Member;
 
 typedef struct Test {
@@ -205,6 +224,7 @@ typedef struct Test {
     Pos pos;
     LIST(Attr) attrs; /* description, datasource, input, clock, tags */
     Block body;
+    uint32_t start, end, open, close;
 } Test;
 
 typedef struct Construct {
@@ -222,6 +242,7 @@ typedef struct Construct {
     Block stack;
     Expr *response;
     LIST(Test) tests;
+    uint32_t open, close; /* offsets of the braces */
     const Test *test; /* a made-up construct: the expectations of this test */
     bool deferred;    /* a made-up construct: a stack that runs later, with the variables of now */
     LIST(Text) captured; /* their names */
@@ -236,6 +257,11 @@ Text bin_name(BinOp op);
 bool expr_constant(const Expr *e);         /* a literal, or lists and objects of literals */
 const char *expr_kind_name(const Expr *e); /* "a text", "an expression", for messages */
 bool word_in(const char *list, Text word); /* list: words with one blank between them */
+bool has_column(const Expr *e);            /* mentions $db */
+/** Operators: how tightly they bind, and which pairs read wrong side by side. */
+int op_level(BinOp op);
+bool op_is_comparison(BinOp op);
+bool ops_need_parens(BinOp op, BinOp inner);
 
 /* ---- members and their kinds (shape.c) ---- */
 
@@ -283,6 +309,7 @@ typedef struct Parser {
 void parser_init(Parser *p, Comp *c, Text src);
 void parse_advance(Parser *p);
 bool parse_accept(Parser *p, TokKind kind);
+uint32_t parse_end(const Parser *p); /* offset in the file behind the token taken last */
 bool parse_expect(Parser *p, TokKind kind, const char *what);
 bool parse_is_word(const Parser *p, const char *word);
 /** Reports comment lines before the token in hand, where the platform takes none. */
@@ -309,7 +336,8 @@ void parse_test(Parser *p, Construct *k);
 /** Skip to the next place where a statement or member can start. */
 void parse_recover(Parser *p, uint32_t brace_depth);
 
-void parse_fields(Parser *p, FieldList *out, bool table);
+/** Returns the offset of the closing brace. */
+uint32_t parse_fields(Parser *p, FieldList *out, bool table);
 void parse_file(Comp *c, Text src, bool bare, Text file, ConstructList *out);
 
 #endif

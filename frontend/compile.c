@@ -11,7 +11,7 @@ static void parse_all(Prog *pr, const SourceFile *files, size_t count, bool bare
         const char *path = comp_text(pr->c, files[i].path).ptr;
         comp_file(pr->c, path);
         if (files[i].text.len > UINT32_MAX / 2) {
-            report(pr->c, D_INVALID_TEXT, (Pos){1, 1, 1}, NO_HINT, "file is too large");
+            report(pr->c, D_INVALID_TEXT, (Pos){1, 1, 1, 0}, NO_HINT, "file is too large");
             continue;
         }
         parse_file(pr->c, files[i].text, bare, text_from(path), &pr->all);
@@ -118,7 +118,7 @@ bool compile_expr(Arena *a, Text source, const CompileOptions *options, DiagList
     size_t before = diags->errors;
     if (!utf8_valid(source) || source.len > UINT32_MAX / 2 ||
         (source.len && memchr(source.ptr, 0, source.len)))
-        report(&c, D_INVALID_TEXT, (Pos){1, 1, 1}, NO_HINT, "the expression is not valid UTF-8");
+        report(&c, D_INVALID_TEXT, (Pos){1, 1, 1, 0}, NO_HINT, "the expression is not valid UTF-8");
     Parser p;
     Expr *e = NULL;
     ProcImage proc;

@@ -50,6 +50,12 @@ XS_MUST_CHECK bool compile_expr(Arena *a, Text source, const CompileOptions *opt
 XS_MUST_CHECK bool compile_markdown(Arena *a, Text path, Text text, const CompileOptions *options,
                                     DiagList *diags, size_t *blocks);
 
+/**
+ * Append the source in canonical layout: same tree, same comments. One construct, several, or bare
+ * statements. False when the source has errors (reported, warnings too) and nothing was appended.
+ */
+XS_MUST_CHECK bool format_source(Arena *a, Text path, Text source, DiagList *diags, Buf *out);
+
 /** Append the statements and filters this engine does not support yet, with count and positions:
  * lines of text, or a JSON list [{"kind","name","count","at":["file:line:col"]}]. Files with syntax
  * errors contribute what parses. */

@@ -29,7 +29,21 @@ enum {
 
 typedef struct Pos {
     uint32_t line, col, len; /* from 1, in code points */
+    uint32_t off;            /* byte of the file */
 } Pos;
+
+#define LIST(T)                                                                                    \
+    struct {                                                                                       \
+        T *ptr;                                                                                    \
+        size_t len, cap;                                                                           \
+    }
+
+/* A comment, kept for the formatter. */
+typedef struct Comment {
+    uint32_t off, end; /* bytes of the file, the line end excluded */
+    bool own_line;     /* nothing but blanks in front of it */
+    bool blank_before; /* an empty line stands above it */
+} Comment;
 
 /* What was reported of one file: errors of all passes count together. */
 typedef struct FileState {
@@ -45,6 +59,9 @@ typedef struct Comp {
     DiagList *diags;
     const CompileOptions *opt;
     FileState *file; /* in work */
+    bool keep;       /* collect comments */
+    bool skipped;    /* a construct was recognised and ignored */
+    LIST(Comment) comments;
     FileState nowhere;
     bool loose; /* unresolved references are warnings */
     bool oom;
@@ -63,11 +80,6 @@ Text comp_text(Comp *c, Text t);
 bool comp_grow(Comp *c, void **items, size_t *cap, size_t len, size_t item);
 
 #define NEW(c, T) ((T *)comp_new((c), sizeof(T)))
-#define LIST(T)                                                                                    \
-    struct {                                                                                       \
-        T *ptr;                                                                                    \
-        size_t len, cap;                                                                           \
-    }
 #define PUSH(c, l, x)                                                                              \
     (comp_grow((c), (void **)&(l)->ptr, &(l)->cap, (l)->len, sizeof *(l)->ptr)                     \
          ? ((l)->ptr[(l)->len++] = (x), true)                                                      \

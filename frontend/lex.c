@@ -75,7 +75,7 @@ void lex_init(Lexer *lx, Comp *c, Text src)
 
 void lex_init_at(Lexer *lx, Comp *c, Text src, Pos start)
 {
-    *lx = (Lexer){.c = c, .src = src, .line = start.line, .col = start.col};
+    *lx = (Lexer){.c = c, .src = src, .line = start.line, .col = start.col, .base = start.off};
 }
 
 static int peek(const Lexer *lx, size_t ahead)
@@ -130,7 +130,17 @@ static unsigned hex_value(int ch)
 
 static Pos here(const Lexer *lx)
 {
-    return (Pos){lx->line, lx->col, 1};
+    return (Pos){lx->line, lx->col, 1, lx->base + lx->at};
+}
+
+/* Lookahead reads the same comments again: only those behind the last one are new. */
+static void keep_comment(Lexer *lx, uint32_t from, bool own_line, bool blank_before)
+{
+    Comp *c = lx->c;
+    uint32_t off = lx->base + from;
+    if (!c->keep || (c->comments.len && c->comments.ptr[c->comments.len - 1].off >= off))
+        return;
+    PUSH(c, &c->comments, ((Comment){off, lx->base + lx->at, own_line, blank_before}));
 }
 
 /* Blanks, newlines and comments. The doc text is the run of comment lines that ends directly above
@@ -159,8 +169,10 @@ static void skip_space(Lexer *lx, Token *t)
                 docs = true;
                 doc_from = lx->at;
             }
+            uint32_t from = lx->at;
             while (lx->at < lx->src.len && lx->src.ptr[lx->at] != '\n')
                 skip(lx, 1);
+            keep_comment(lx, from, own_line, breaks > 1);
             doc_to = lx->at;
             breaks = 0;
             t->glued = false;
@@ -449,7 +461,7 @@ static bool lex_timestamp(Lexer *lx, Token *t)
     t->kind = TOK_TIME;
     t->text = text_slice(lx->src, lx->at, lx->at + N);
     if (day > month_days[month - 1] + (month == 2 && leap))
-        report(lx->c, D_BAD_TIMESTAMP, (Pos){t->pos.line, t->pos.col, N}, NO_HINT,
+        report(lx->c, D_BAD_TIMESTAMP, (Pos){t->pos.line, t->pos.col, N, t->pos.off}, NO_HINT,
                "no such date " TEXT_FMT, TEXT_ARG(t->text));
     int64_t seconds =
         days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;

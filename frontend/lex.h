@@ -73,6 +73,7 @@ typedef struct Lexer {
     Comp *c;
     Text src;
     uint32_t at, line, col;
+    uint32_t base; /* offset of src in its file */
     TokKind last; /* kind of the token before: after '.' no decimal is formed */
 } Lexer;
 

@@ -107,6 +107,8 @@ static void response(Parser *p, Construct *k, Member *m)
             if (text_eq(block->pairs.ptr[i].text, TEXT("value")))
                 k->response = block->pairs.ptr[i].value;
         m->value = k->response;
+        if (!m->value)
+            report(p->c, D_MISSING_ATTRIBUTE, m->pos, NO_HINT, "response is missing: value");
         return;
     }
     if (!parse_expect(p, TOK_ASSIGN, "'='"))
@@ -188,8 +190,9 @@ static void member(Parser *p, Construct *k, const MemberSpec *specs, size_t n)
         k->has_input = true;
         k->input_pos = m.pos;
         k->input_kind = spec->kind;
+        m.open = p->tok.pos.off;
         if (p->tok.kind == TOK_LBRACE)
-            parse_fields(p, &k->input, k->kind == CK_TABLE);
+            m.close = parse_fields(p, &k->input, k->kind == CK_TABLE);
         else if (p->tok.kind == TOK_ASSIGN)
             parse_unexpected(p, "'{'");
         break;
@@ -211,6 +214,7 @@ static void member(Parser *p, Construct *k, const MemberSpec *specs, size_t n)
             value_member(p, &m, spec->kind);
         break;
     }
+    m.end = parse_end(p);
     if (!twice)
         PUSH(p->c, &k->members, m);
 }
@@ -235,6 +239,7 @@ static void construct_body(Parser *p, Construct *k)
     MemberSpec specs[MAX_MEMBERS];
     size_t n = member_specs(&construct_info[k->kind], specs);
     Pos open = p->tok.pos;
+    k->open = open.off;
     if (!parse_expect(p, TOK_LBRACE, "'{'") || !parse_enter(p))
         return;
     while (p->tok.kind != TOK_RBRACE && p->tok.kind != TOK_EOF) {
@@ -244,6 +249,7 @@ static void construct_body(Parser *p, Construct *k)
         if (p->tok.off == start && p->tok.kind != TOK_EOF)
             parse_advance(p);
     }
+    k->close = p->tok.pos.off;
     if (!parse_accept(p, TOK_RBRACE))
         report(p->c, D_UNCLOSED_BLOCK, open, NO_HINT, "the %s opened at line %u is not closed",
                construct_info[k->kind].keyword, open.line);
@@ -256,6 +262,7 @@ static void skip_construct(Parser *p, const Construct *k)
 {
     report(p->c, D_UNSUPPORTED_CONSTRUCT, k->pos, NO_HINT, "'%s' is recognised but ignored",
            construct_info[k->kind].keyword);
+    p->c->skipped = true;
     while (p->tok.kind != TOK_LBRACE && p->tok.kind != TOK_EOF)
         parse_advance(p);
     uint32_t depth = 0;
@@ -387,7 +394,7 @@ void parse_file(Comp *c, Text src, bool bare, Text file, ConstructList *out)
         Lexer at;
         lex_init(&at, c, text_slice(src, 0, valid));
         lex_seek(&at, (uint32_t)valid);
-        report(c, D_INVALID_TEXT, (Pos){at.line, at.col, 1}, NO_HINT,
+        report(c, D_INVALID_TEXT, (Pos){at.line, at.col, 1, at.at}, NO_HINT,
                "file is not valid UTF-8 at byte %zu", valid);
         return;
     }

@@ -112,32 +112,29 @@ static bool word_op_here(Parser *p, OpHere *out)
     return true;
 }
 
+int op_level(BinOp op)
+{
+    static const uint8_t levels[BIN_COUNT] = {
+        [BIN_NULLISH] = LV_NULLISH, [BIN_OR] = LV_OR,       [BIN_AND] = LV_AND,
+        [BIN_EQ] = LV_EQUAL,        [BIN_NE] = LV_EQUAL,    [BIN_SEQ] = LV_EQUAL,
+        [BIN_SNE] = LV_EQUAL,       [BIN_RANGE] = LV_RANGE, [BIN_CONCAT] = LV_CONCAT,
+        [BIN_ADD] = LV_SUM,         [BIN_SUB] = LV_SUM,     [BIN_MUL] = LV_PRODUCT,
+        [BIN_DIV] = LV_PRODUCT,     [BIN_MOD] = LV_PRODUCT,
+    };
+    return levels[op] ? levels[op] : LV_COMPARE;
+}
+
 static bool symbol_op(const Parser *p, const Expr *left, OpHere *out)
 {
-    static const struct {
-        BinOp op;
-        int level;
-    } table[TOK_KIND_COUNT] = {
-        [TOK_NULLISH] = {BIN_NULLISH, LV_NULLISH},
-        [TOK_OR] = {BIN_OR, LV_OR},
-        [TOK_AND] = {BIN_AND, LV_AND},
-        [TOK_EQ] = {BIN_EQ, LV_EQUAL},
-        [TOK_NE] = {BIN_NE, LV_EQUAL},
-        [TOK_SEQ] = {BIN_SEQ, LV_EQUAL},
-        [TOK_SNE] = {BIN_SNE, LV_EQUAL},
-        [TOK_LT] = {BIN_LT, LV_COMPARE},
-        [TOK_LE] = {BIN_LE, LV_COMPARE},
-        [TOK_GT] = {BIN_GT, LV_COMPARE},
-        [TOK_GE] = {BIN_GE, LV_COMPARE},
-        [TOK_HAS] = {BIN_HAS, LV_COMPARE},
-        [TOK_NMATCH] = {BIN_NMATCH, LV_COMPARE},
-        [TOK_RANGE] = {BIN_RANGE, LV_RANGE},
-        [TOK_TILDE] = {BIN_CONCAT, LV_CONCAT},
-        [TOK_PLUS] = {BIN_ADD, LV_SUM},
-        [TOK_MINUS] = {BIN_SUB, LV_SUM},
-        [TOK_STAR] = {BIN_MUL, LV_PRODUCT},
-        [TOK_SLASH] = {BIN_DIV, LV_PRODUCT},
-        [TOK_PERCENT] = {BIN_MOD, LV_PRODUCT},
+    static const uint8_t ops[TOK_KIND_COUNT] = {
+        /* BinOp + 1 */
+        [TOK_NULLISH] = BIN_NULLISH + 1, [TOK_OR] = BIN_OR + 1,       [TOK_AND] = BIN_AND + 1,
+        [TOK_EQ] = BIN_EQ + 1,           [TOK_NE] = BIN_NE + 1,       [TOK_SEQ] = BIN_SEQ + 1,
+        [TOK_SNE] = BIN_SNE + 1,         [TOK_LT] = BIN_LT + 1,       [TOK_LE] = BIN_LE + 1,
+        [TOK_GT] = BIN_GT + 1,           [TOK_GE] = BIN_GE + 1,       [TOK_HAS] = BIN_HAS + 1,
+        [TOK_NMATCH] = BIN_NMATCH + 1,   [TOK_RANGE] = BIN_RANGE + 1, [TOK_TILDE] = BIN_CONCAT + 1,
+        [TOK_PLUS] = BIN_ADD + 1,        [TOK_MINUS] = BIN_SUB + 1,   [TOK_STAR] = BIN_MUL + 1,
+        [TOK_SLASH] = BIN_DIV + 1,       [TOK_PERCENT] = BIN_MOD + 1,
     };
     TokKind kind = p->tok.kind;
     if (p->tok.nl && !p->free_lines && kind == TOK_MINUS)
@@ -146,15 +143,16 @@ static bool symbol_op(const Parser *p, const Expr *left, OpHere *out)
         *out = (OpHere){BIN_EQ, LV_EQUAL, 1};
         return true;
     }
-    if (table[kind].level == 0)
+    if (ops[kind] == 0)
         return false;
-    *out = (OpHere){table[kind].op, table[kind].level, 1};
+    BinOp op = (BinOp)(ops[kind] - 1);
     if (kind == TOK_TILDE && p->in_query && is_column(left))
-        *out = (OpHere){BIN_MATCH, LV_COMPARE, 1};
+        op = BIN_MATCH;
+    *out = (OpHere){op, op_level(op), 1};
     return true;
 }
 
-static bool is_comparison(BinOp op)
+bool op_is_comparison(BinOp op)
 {
     return (op >= BIN_EQ && op <= BIN_GE) || op >= BIN_IN;
 }
@@ -169,14 +167,18 @@ static bool needs_parens(BinOp op)
     return op == BIN_MOD || op == BIN_CONCAT || op == BIN_NULLISH || op == BIN_RANGE;
 }
 
+bool ops_need_parens(BinOp op, BinOp inner)
+{
+    if (op == inner)
+        return false;
+    return (is_arithmetic(op) && is_arithmetic(inner) &&
+            (needs_parens(op) || needs_parens(inner))) ||
+           (op == BIN_OR && inner == BIN_AND) || (op == BIN_AND && inner == BIN_OR);
+}
+
 static void warn_mixed(Parser *p, Pos pos, BinOp op, const Expr *e)
 {
-    if (!e || e->kind != EX_BINARY || e->paren || e->op == op)
-        return;
-    bool arithmetic =
-        is_arithmetic(op) && is_arithmetic(e->op) && (needs_parens(op) || needs_parens(e->op));
-    bool logic = (op == BIN_OR && e->op == BIN_AND) || (op == BIN_AND && e->op == BIN_OR);
-    if (arithmetic || logic)
+    if (e && e->kind == EX_BINARY && !e->paren && ops_need_parens(op, e->op))
         report(p->c, D_MIXED_OPERATORS, pos, NO_HINT,
                "add parentheses to show what '" TEXT_FMT "' applies to", TEXT_ARG(bin_name(op)));
 }
@@ -237,7 +239,7 @@ static Expr *binary_node(Parser *p, Expr *left, OpHere op, Pos pos)
         report(p->c, D_UNEXPECTED_TOKEN, pos, TEXT("use !="), "'<>' is not an operator");
         parse_advance(p);
     }
-    if (is_comparison(op.op) && p->tok.kind == TOK_QUESTION && !p->tok.nl) {
+    if (op_is_comparison(op.op) && p->tok.kind == TOK_QUESTION && !p->tok.nl) {
         if (!p->in_query)
             report(p->c, D_QUERY_OPERATOR, p->tok.pos, NO_HINT,
                    "'" TEXT_FMT "?' is only available in a query condition",
@@ -252,8 +254,8 @@ static Expr *binary_node(Parser *p, Expr *left, OpHere op, Pos pos)
     e->b = child(p, e, binary(p, op.op == BIN_NULLISH ? op.level : op.level + 1));
     warn_mixed(p, pos, op.op, e->a);
     warn_mixed(p, pos, op.op, e->b);
-    if (is_comparison(op.op) && e->a && e->a->kind == EX_BINARY && !e->a->paren &&
-        is_comparison(e->a->op))
+    if (op_is_comparison(op.op) && e->a && e->a->kind == EX_BINARY && !e->a->paren &&
+        op_is_comparison(e->a->op))
         report(p->c, D_COMPARISON_CHAIN, pos, NO_HINT,
                "add parentheses to show what '" TEXT_FMT "' applies to", TEXT_ARG(bin_name(op.op)));
     return e;
@@ -390,12 +392,16 @@ static Expr *list(Parser *p)
         } else {
             item = ternary(p);
         }
+        item->start = p->lx.base + start;
+        if (!item->end)
+            item->end = parse_end(p);
         PUSH(p->c, &e->items, child(p, e, item));
         check_separator(p, TOK_RBRACKET, "']'");
         if (p->tok.off == start)
             parse_advance(p);
     }
     context_leave(p, saved);
+    e->end = p->tok.pos.off + 1;
     parse_expect(p, TOK_RBRACKET, "']'");
     return e;
 }
@@ -514,6 +520,7 @@ static void pair(Parser *p, Expr *map, KeySet *seen, bool disable_ok)
         Expr *spread = expr_new(p, EX_SPREAD, item.pos);
         spread->a = child(p, spread, ternary(p));
         item.value = child(p, map, spread);
+        item.end = parse_end(p);
         PUSH(p->c, &map->pairs, item);
         return;
     }
@@ -542,6 +549,7 @@ static void pair(Parser *p, Expr *map, KeySet *seen, bool disable_ok)
     p->in_query = p->query_key && item.text.ptr && text_eq(item.text, text_from(p->query_key));
     item.value = child(p, map, ternary(p));
     p->in_query = false;
+    item.end = parse_end(p);
     check_duplicate(p, seen, &item);
     PUSH(p->c, &map->pairs, item);
 }
@@ -562,6 +570,7 @@ static Expr *map_literal(Parser *p)
     }
     map_deinit(&seen.map);
     context_leave(p, saved);
+    e->end = p->tok.pos.off + 1;
     parse_expect(p, TOK_RBRACE, "'}'");
     return e;
 }
@@ -570,6 +579,7 @@ static Expr *number(Parser *p, bool negative, Pos pos)
 {
     Token t = p->tok;
     Expr *e = expr_new(p, EX_INT, pos);
+    e->text = text_slice(p->lx.src, t.off - negative, t.end);
     if (t.kind == TOK_DEC) {
         e->kind = EX_DEC;
         e->d = negative ? -t.d : t.d;
@@ -612,12 +622,28 @@ static Expr *embedded(Parser *p, Text src, Pos start)
     return e;
 }
 
+static Expr *quoted(Expr *e, Quote quote, uint32_t start, uint32_t end)
+{
+    e->quote = (uint8_t)quote;
+    e->start = start;
+    e->end = end;
+    return e;
+}
+
 static Expr *backticks(Parser *p)
 {
     Token t = p->tok;
-    Pos start = t.fence ? (Pos){(uint32_t)t.i, 1, 1} : (Pos){t.pos.line, t.pos.col + 1, 1};
+    uint32_t at = p->lx.base + (t.escaped ? t.off : (uint32_t)(t.text.ptr - p->lx.src.ptr));
+    Pos start = t.fence ? (Pos){(uint32_t)t.i, 1, 1, at} : (Pos){t.pos.line, t.pos.col + 1, 1, at};
+    uint32_t from = p->lx.base + t.off, to = p->lx.base + t.end;
+    /* Comments inside were passed over already; a nested literal cannot be written again. */
+    bool verbatim = t.escaped || text_find(t.text, TEXT("//"), 0) != SIZE_MAX;
     parse_advance(p);
-    return embedded(p, t.text, start);
+    return quoted(embedded(p, t.text, start),
+                  verbatim  ? QUOTE_VERBATIM
+                  : t.fence ? QUOTE_FENCE
+                            : QUOTE_BACKTICK,
+                  from, to);
 }
 
 static bool cast_type(Text t)
@@ -665,7 +691,7 @@ static Expr *path_of(Parser *p, Text root, Text path, Pos pos)
     return e;
 }
 
-static Expr *cast(Parser *p)
+static Expr *cast_value(Parser *p)
 {
     Pos pos = p->tok.pos;
     parse_advance(p);
@@ -701,12 +727,19 @@ static Expr *cast(Parser *p)
         e->kind = EX_NULL;
     } else if (text_eq(type, TEXT("expr")) || text_eq(type, TEXT("array")) ||
                text_eq(type, TEXT("object"))) {
-        return embedded(p, t.text, (Pos){t.pos.line, t.pos.col + 1, 1});
+        return embedded(p, t.text, (Pos){t.pos.line, t.pos.col + 1, 1, t.pos.off + 1});
     } else if (text_eq(type, TEXT("input")) || text_eq(type, TEXT("var")) ||
                text_eq(type, TEXT("auth")) || text_eq(type, TEXT("env"))) {
         return path_of(p, type, t.text, pos);
     }
     return e;
+}
+
+static Expr *cast(Parser *p)
+{
+    uint32_t from = p->tok.pos.off;
+    Expr *e = cast_value(p);
+    return quoted(e, QUOTE_VERBATIM, from, parse_end(p));
 }
 
 /* ---- primaries ---- */
@@ -800,11 +833,13 @@ static Expr *primary(Parser *p)
             report_extension(p->c, t.pos, 13, "a timestamp literal");
         e = expr_new(p, EX_INT, t.pos);
         e->i = t.i;
+        e->text = t.text;
         parse_advance(p);
         return e;
     case TOK_TEXT:
         e = expr_new(p, EX_TEXT, t.pos);
         e->text = t.text;
+        e->raw = text_slice(p->lx.src, t.off, t.end);
         parse_advance(p);
         return e;
     case TOK_EXPR: return backticks(p);
@@ -861,6 +896,7 @@ static Expr *dot(Parser *p, Expr *of)
     parse_advance(p);
     if (of->kind == EX_VAR && text_eq(of->text, TEXT("var")) && t.kind == TOK_IDENT) {
         of->text = t.text;
+        of->quoted = true;
         return of;
     }
     Expr *e = member(p, of, t.text, t.pos);
@@ -921,7 +957,7 @@ static bool swallowed_test(const Expr *e)
         return false;
     if (e->kind == EX_TERNARY)
         return true;
-    return e->kind == EX_BINARY && (e->op == BIN_AND || e->op == BIN_OR || is_comparison(e->op));
+    return e->kind == EX_BINARY && (e->op == BIN_AND || e->op == BIN_OR || op_is_comparison(e->op));
 }
 
 static bool filter_is_inline(const FilterInfo *f)

@@ -61,7 +61,7 @@ static void blanks(Scan *s)
 
 static Pos scan_pos(const Scan *s)
 {
-    return (Pos){s->lx.line, s->lx.col, 1};
+    return (Pos){s->lx.line, s->lx.col, 1, s->lx.base + s->lx.at};
 }
 
 static Expr *text_arg(Scan *s, Text t, Pos pos)
@@ -221,9 +221,13 @@ static void check_in_filter(Scan *s, const InFilter *filter)
 static Expr *filter_arg(Scan *s, const InFilter *filter)
 {
     blanks(s);
-    if (at(s, 0) == '/')
-        return regex_arg(s);
-    return raw_filter(filter->name) && at(s, 0) != '"' ? raw_arg(s) : token_arg(s);
+    uint32_t start = s->lx.at;
+    Expr *e = at(s, 0) == '/'                                    ? regex_arg(s)
+              : raw_filter(filter->name) && at(s, 0) != '"' ? raw_arg(s)
+                                                                 : token_arg(s);
+    e->start = start;
+    e->end = s->lx.at;
+    return e;
 }
 
 static Text scan_word(Scan *s)
@@ -252,6 +256,7 @@ static bool one_in_filter(Scan *s)
         while (at(s, 0) >= 0 && at(s, 0) != '|' && at(s, 0) != ' ' && at(s, 0) != '\n' &&
                at(s, 0) != '\r')
             lex_seek(&s->lx, s->lx.at + 1);
+        s->f->link = text_slice(s->lx.src, filter.pos.off, s->lx.at);
         return true;
     }
     filter.pos = scan_pos(s);
@@ -375,7 +380,7 @@ static void default_value(Parser *p, Field *f, const TypeInfo *type)
                 !text_eq(t.text, TEXT("now"));
     if (word) {
         f->def = expr_new(p, EX_TEXT, t.pos);
-        f->def->text = t.text;
+        f->def->text = f->def->raw = t.text;
         parse_advance(p);
     } else {
         if (t.kind == TOK_LBRACE || t.kind == TOK_LBRACKET ||
@@ -445,18 +450,24 @@ static void field_attr(Parser *p, Field *f, bool table)
                "the argument '" TEXT_FMT "' is not valid in a field of type " TEXT_FMT,
                TEXT_ARG(name), TEXT_ARG(f->type));
     }
+    Attr kept = {.name = name, .pos = pos};
     if (which == 6) {
         if (f->has_schema)
             report(p->c, D_DUPLICATE_ATTRIBUTE, pos, NO_HINT,
                    "the argument 'schema' is given twice");
         f->has_schema = true;
+        kept.stack.pos = p->tok.pos;
         if (p->tok.kind == TOK_LBRACE)
-            parse_fields(p, &f->fields, table);
+            kept.stack.close = parse_fields(p, &f->fields, table);
+        kept.end = parse_end(p);
+        PUSH(p->c, &f->attrs, kept);
         return;
     }
     if (!parse_expect(p, TOK_ASSIGN, "'='"))
         return;
-    Expr *e = parse_expr(p);
+    Expr *e = kept.value = parse_expr(p);
+    kept.end = parse_end(p);
+    PUSH(p->c, &f->attrs, kept);
     bool twice = false;
     static const uint8_t seen_bit[] = {0, 1, 0, 0, 0, 2, 0, 0};
     if (which < COUNT_OF(seen_bit) && seen_bit[which]) {
@@ -530,6 +541,8 @@ static void field_block(Parser *p, Field *f, bool table)
         if (p->tok.off == start && p->tok.kind != TOK_EOF)
             parse_advance(p);
     }
+    f->open = open.off;
+    f->close = p->tok.pos.off;
     if (!parse_accept(p, TOK_RBRACE))
         report(p->c, D_UNCLOSED_BLOCK, open, NO_HINT, "the field opened at line %u is not closed",
                open.line);
@@ -564,6 +577,7 @@ static Field *field(Parser *p, bool table)
 {
     Field *f = NEW(p->c, Field);
     f->doc = p->tok.doc;
+    f->start = p->tok.pos.off;
     f->type = p->tok.text;
     f->type_pos = f->pos = p->tok.pos;
     bool dblink = text_eq(f->type, TEXT("dblink"));
@@ -601,7 +615,7 @@ static Field *field(Parser *p, bool table)
     f->name = p->tok.text;
     f->pos = p->tok.pos;
     parse_advance(p);
-    f->optional = !p->tok.nl && parse_accept(p, TOK_QUESTION);
+    f->optional = f->asked = !p->tok.nl && parse_accept(p, TOK_QUESTION);
     if (p->tok.kind == TOK_ASSIGN && !p->tok.nl) {
         parse_advance(p);
         default_value(p, f, type);
@@ -619,11 +633,11 @@ static Field *field(Parser *p, bool table)
     return f;
 }
 
-void parse_fields(Parser *p, FieldList *out, bool table)
+uint32_t parse_fields(Parser *p, FieldList *out, bool table)
 {
     Pos open = p->tok.pos;
     if (!parse_enter(p))
-        return;
+        return 0;
     Map seen = {0};
     parse_advance(p);
     while (p->tok.kind != TOK_RBRACE && p->tok.kind != TOK_EOF) {
@@ -648,15 +662,19 @@ void parse_fields(Parser *p, FieldList *out, bool table)
             else if (!map_put(&seen, f->name, f))
                 p->c->oom = true;
         }
-        if (f)
+        if (f) {
+            f->end = parse_end(p);
             PUSH(p->c, out, f);
+        }
         parse_accept(p, TOK_COMMA);
         if (p->tok.off == start && p->tok.kind != TOK_EOF)
             parse_advance(p);
     }
     map_deinit(&seen);
+    uint32_t close = p->tok.pos.off;
     if (!parse_accept(p, TOK_RBRACE))
         report(p->c, D_UNCLOSED_BLOCK, open, NO_HINT,
                "the field block opened at line %u is not closed", open.line);
     parse_leave(p);
+    return close;
 }

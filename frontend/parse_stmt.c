@@ -17,6 +17,11 @@ void parse_advance(Parser *p)
     p->tok = lex_next(&p->lx);
 }
 
+uint32_t parse_end(const Parser *p)
+{
+    return p->lx.base + p->last.end;
+}
+
 bool parse_accept(Parser *p, TokKind kind)
 {
     if (p->tok.kind != kind)
@@ -368,7 +373,17 @@ static void old_mock(Parser *p, Stmt *s)
     parse_expect(p, TOK_RBRACE, "'}'");
     if (!pair.value)
         return;
+    pair.end = a.end = parse_end(p);
+    for (size_t i = 0; i < s->attrs.len; i++) {
+        Attr *other = &s->attrs.ptr[i];
+        if (text_eq(other->name, a.name) && other->value && other->value->kind == EX_MAP) {
+            PUSH(p->c, &other->value->pairs, pair);
+            other->end = a.end;
+            return;
+        }
+    }
     a.value = expr_new(p, EX_MAP, pair.pos);
+    a.value->end = a.end;
     PUSH(p->c, &a.value->pairs, pair);
     PUSH(p->c, &s->attrs, a);
 }
@@ -400,16 +415,19 @@ static bool word_behind_value(const Parser *p)
 }
 
 /* The engine knows these at the start of a branch; they say nothing here. */
-static void branch_attrs(Parser *p)
+static void branch_attrs(Parser *p, Branch *b)
 {
     while (parse_is_word(p, "description") || parse_is_word(p, "disabled")) {
         Lexer copy = p->lx;
         if (lex_next(&copy).kind != TOK_ASSIGN)
             return;
         report_extension(p->c, p->tok.pos, 15, "an argument of a branch");
+        Attr a = {.name = p->tok.text, .pos = p->tok.pos, .clause = -1};
         parse_advance(p);
         parse_advance(p);
-        parse_expr(p);
+        a.value = parse_expr(p);
+        a.end = parse_end(p);
+        PUSH(p->c, &b->attrs, a);
     }
 }
 
@@ -455,6 +473,7 @@ static void attr(Parser *p, Stmt *s)
         a.stack.given = true;
         if (p->tok.kind == TOK_LBRACE)
             parse_block(p, &a.stack);
+        a.end = parse_end(p);
         PUSH(p->c, &s->attrs, a);
         return;
     }
@@ -475,6 +494,7 @@ static void attr(Parser *p, Stmt *s)
     } else if (text_eq(a.name, TEXT("description"))) {
         check_kind(p, a.name, TEXT("t"), a.value);
     }
+    a.end = parse_end(p);
     PUSH(p->c, &s->attrs, a);
 }
 
@@ -512,6 +532,8 @@ void parse_attrs(Parser *p, Stmt *s)
         if (p->tok.off == start && p->tok.kind != TOK_EOF)
             parse_advance(p);
     }
+    s->open = open.off;
+    s->close = p->tok.pos.off;
     if (!parse_accept(p, TOK_RBRACE))
         unclosed(p, "the argument block", open);
     parse_leave(p);
@@ -544,15 +566,15 @@ static void check_required(Parser *p, const Stmt *s)
 
 /* ---- bodies ---- */
 
-static void block_items(Parser *p, Block *out, bool branch)
+static void block_items(Parser *p, Block *out, Branch *branch)
 {
     out->pos = p->tok.pos;
-    out->given = true;
+    out->given = out->braces = true;
     if (!parse_enter(p))
         return;
     parse_advance(p);
     if (branch)
-        branch_attrs(p);
+        branch_attrs(p, branch);
     if (p->tok.kind == TOK_RBRACE && !p->tok.nl)
         report_extension(p->c, p->tok.pos, 4, "a block on one line");
     while (p->tok.kind != TOK_RBRACE && p->tok.kind != TOK_EOF) {
@@ -565,6 +587,7 @@ static void block_items(Parser *p, Block *out, bool branch)
         if (p->tok.off == start && p->tok.kind != TOK_EOF)
             parse_advance(p);
     }
+    out->close = p->tok.pos.off;
     if (!parse_accept(p, TOK_RBRACE))
         unclosed(p, "the block", out->pos);
     parse_leave(p);
@@ -572,10 +595,10 @@ static void block_items(Parser *p, Block *out, bool branch)
 
 void parse_block(Parser *p, Block *out)
 {
-    block_items(p, out, false);
+    block_items(p, out, NULL);
 }
 
-static void body(Parser *p, Block *out, bool branch)
+static void body(Parser *p, Block *out, Branch *branch)
 {
     out->given = true;
     out->pos = p->last.pos;
@@ -640,7 +663,7 @@ static bool open_control(Parser *p, Stmt *s, Pos *open)
     return true;
 }
 
-static void close_control(Parser *p, const char *what, Pos open)
+static void close_control(Parser *p, Stmt *s, const char *what, Pos open)
 {
     if (p->tok.kind != TOK_RBRACE && p->tok.kind != TOK_EOF) {
         if (p->tok.kind == TOK_IDENT)
@@ -655,6 +678,8 @@ static void close_control(Parser *p, const char *what, Pos open)
             depth -= depth && p->tok.kind == TOK_RBRACE;
         }
     }
+    s->open = open.off;
+    s->close = p->tok.pos.off;
     if (!parse_accept(p, TOK_RBRACE))
         unclosed(p, what, open);
     parse_leave(p);
@@ -692,12 +717,13 @@ static void conditional(Parser *p, Stmt *s)
         } else {
             break;
         }
-        body(p, &b.body, true);
+        body(p, &b.body, &b);
+        b.end = parse_end(p);
         PUSH(p->c, &s->branches, b);
     }
     if (s->branches.len == 0)
         report(p->c, D_MISSING_IF, s->pos, NO_HINT, "a conditional needs one if");
-    close_control(p, "the conditional", open);
+    close_control(p, s, "the conditional", open);
 }
 
 static void switch_statement(Parser *p, Stmt *s)
@@ -721,15 +747,16 @@ static void switch_statement(Parser *p, Stmt *s)
             has_default = true;
             parse_advance(p);
         }
-        body(p, &b.body, false);
+        body(p, &b.body, NULL);
         if (parse_is_word(p, "break") && (p->tok.nl || !b.cond))
             report_extension(p->c, p->tok.pos, 4, "a break that does not follow its case");
         b.breaks = word_accept(p, "break");
+        b.end = parse_end(p);
         PUSH(p->c, &s->branches, b);
     }
     if (s->branches.len == 0)
         report(p->c, D_UNLISTED_VALUE, s->pos, NO_HINT, "an empty switch does nothing");
-    close_control(p, "the switch", open);
+    close_control(p, s, "the switch", open);
 }
 
 static void loop(Parser *p, Stmt *s)
@@ -757,12 +784,13 @@ static void loop(Parser *p, Stmt *s)
             report(p->c, D_UNEXPECTED_TOKEN, p->tok.pos, TEXT("each as $x { … }"),
                    "expected 'as' and a variable");
         }
-        body(p, &b.body, false);
+        body(p, &b.body, NULL);
+        b.end = parse_end(p);
         PUSH(p->c, &s->branches, b);
     }
     if (s->branches.len == 0)
         report(p->c, D_MISSING_EACH, s->pos, NO_HINT, "'%s' needs an each block", keyword);
-    close_control(p, "the loop", open);
+    close_control(p, s, "the loop", open);
 }
 
 static void try_catch(Parser *p, Stmt *s)
@@ -784,17 +812,18 @@ static void try_catch(Parser *p, Stmt *s)
                 while (p->tok.kind != TOK_LBRACE && p->tok.kind != TOK_EOF && !p->tok.nl)
                     parse_advance(p);
             }
-            body(p, &b.body, false);
+            body(p, &b.body, NULL);
         } else if (i == 0) {
             parse_unexpected(p, "a try block");
         } else if (i == 1) {
             report_extension(p->c, s->pos, 15, "try_catch without catch");
         }
+        b.end = parse_end(p);
         PUSH(p->c, &s->branches, b);
     }
     if (!s->branches.len || s->branches.len < 3)
         p->c->oom = true;
-    close_control(p, "try_catch", open);
+    close_control(p, s, "try_catch", open);
 }
 
 /* ---- one statement ---- */
@@ -979,6 +1008,7 @@ Stmt *parse_statement(Parser *p)
     Stmt *s = NEW(p->c, Stmt);
     s->doc = p->tok.doc;
     s->pos = p->tok.pos;
+    s->start = p->tok.pos.off;
     s->disabled = parse_accept(p, TOK_BANG);
     Text keyword;
     const StatementInfo *info = keyword_here(p, &keyword);
@@ -1012,6 +1042,7 @@ Stmt *parse_statement(Parser *p)
     case ST_TRANSACTION:
     case ST_PLAIN: plain(p, s); break;
     }
+    s->end = parse_end(p);
     return s;
 }
 
@@ -1030,7 +1061,7 @@ static bool unknown_test_member(Parser *p)
 
 void parse_test(Parser *p, Construct *k)
 {
-    Test t = {.pos = p->tok.pos, .doc = p->tok.doc};
+    Test t = {.pos = p->tok.pos, .doc = p->tok.doc, .start = p->tok.pos.off};
     parse_advance(p);
     if (!parse_name(p, "a test", &t.name, &t.pos))
         return;
@@ -1050,6 +1081,7 @@ void parse_test(Parser *p, Construct *k)
             parse_advance(p);
             if (parse_expect(p, TOK_ASSIGN, "'='")) {
                 a.value = parse_expr(p);
+                a.end = parse_end(p);
                 PUSH(p->c, &t.attrs, a);
             }
         } else if (unknown_test_member(p)) {
@@ -1065,8 +1097,11 @@ void parse_test(Parser *p, Construct *k)
         if (p->tok.off == start && p->tok.kind != TOK_EOF)
             parse_advance(p);
     }
+    t.open = open.off;
+    t.close = p->tok.pos.off;
     if (!parse_accept(p, TOK_RBRACE))
         unclosed(p, "the test", open);
+    t.end = parse_end(p);
     parse_leave(p);
     PUSH(p->c, &k->tests, t);
 }

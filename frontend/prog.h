@@ -38,7 +38,6 @@ bool column_filter(Text name);   /* may stand on a column */
 bool column_operator(Text name); /* contains includes overlaps between within, as filters */
 bool aggregate_filter(Text name);
 bool is_column_ref(const Expr *e); /* $db.… with members and indexes */
-bool has_column(const Expr *e);
 bool mentions_element(const Expr *e); /* $$ or $this */
 /** An element name ($$ $this $index $parent $result $0…) that per-element expressions bind. */
 bool element_name(Text name);
