@@ -155,9 +155,16 @@ static bool load_bundle(Arena *arena, const char *path, BundleImage *out, xs_err
     return cli_read_file(arena, path, &bytes, err) && bundle_decode(arena, bytes, out, err);
 }
 
-/* Sources of every path, in the order given. */
-static bool load_sources(Arena *arena, char *const *paths, int count, SourceFile **files,
-                         size_t *nfiles, xs_error *err)
+static bool is_listed(const SourceFile *all, size_t total, Text path)
+{
+    for (size_t i = 0; i < total; i++)
+        if (text_eq(all[i].path, path))
+            return true;
+    return false;
+}
+
+bool cli_load_sources(Arena *arena, char *const *paths, int count, SourceFile **files,
+                      size_t *nfiles, xs_error *err)
 {
     SourceFile *all = NULL;
     size_t total = 0;
@@ -171,10 +178,11 @@ static bool load_sources(Arena *arena, char *const *paths, int count, SourceFile
             return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
         if (total)
             memcpy(joined, all, total * sizeof *all);
-        if (n)
-            memcpy(joined + total, some, n * sizeof *some);
+        size_t before = total;
+        for (size_t k = 0; k < n; k++) /* a file inside a folder given before */
+            if (i == 0 || !is_listed(all, before, some[k].path))
+                joined[total++] = some[k];
         all = joined;
-        total += n;
     }
     *files = all;
     *nfiles = total;
@@ -214,7 +222,7 @@ bool cli_compile(Arena *arena, char *const *paths, int count, const CompileOptio
         }
     SourceFile *files = NULL;
     size_t nfiles = 0;
-    if (!load_sources(arena, paths, count, &files, &nfiles, &err)) {
+    if (!cli_load_sources(arena, paths, count, &files, &nfiles, &err)) {
         cli_error(&err);
         return false;
     }

@@ -64,6 +64,10 @@ XS_MUST_CHECK Program *cli_bind(const BundleImage *image);
 /** Serve until a signal; errors are printed. Returns the exit code. */
 int cli_serve(Program *program, const Config *config, char *const *env);
 
+/** Sources of every path, in the order given, each file once. The array ends with path.ptr NULL. */
+XS_MUST_CHECK bool cli_load_sources(Arena *arena, char *const *paths, int count, SourceFile **files,
+                                    size_t *nfiles, xs_error *err);
+
 /** DiagSource over a SourceFile array: ctx is the address of the pointer to its first entry. */
 Text cli_source_text(void *ctx, const char *file);
 

@@ -1,6 +1,7 @@
 /* cmd_bench.c - xs bench: picks a benchmark program of bench/. */
 #include "cli/cli.h"
 
+#include "bench/check.h"
 #include "bench/compare.h"
 #include "bench/dbbench.h"
 #include "bench/fanout.h"
@@ -12,6 +13,7 @@ static const struct {
 } all[] = {
     {"fanout", "events to many subscribers: latency, CPU and memory", bench_fanout},
     {"compare", "fan-out against the floor and other servers, as a page", bench_compare},
+    {"check", "reading, checking and formatting sources", bench_check},
     {"vm", "the machine against Lua and Node", bench_vm},
     {"db", "statements on a database file", bench_db},
 };

@@ -2,39 +2,50 @@
 #include "cli/cli.h"
 
 #include "core/diag.h"
+#include "core/text.h"
 #include "frontend/compile.h"
+
+typedef enum Format { FMT_TEXT, FMT_JSON, FMT_GITHUB, FMT_SARIF, FORMAT_COUNT } Format;
+
+static const char *const format_names[FORMAT_COUNT] = {"text", "json", "github", "sarif"};
 
 typedef struct CheckOptions {
     bool json, strict, fragment, coverage;
-    const char *markdown;
+    const char *markdown, *format_name;
+    Format format;
 } CheckOptions;
 
+static void print_json(const DiagList *diags, size_t nfiles, const Buf *coverage, Buf *out)
+{
+    buf_printf(out, "{\"ok\":%s,\"files\":%zu,\"errors\":%zu,\"warnings\":%zu,\"diagnostics\":",
+               diags->errors ? "false" : "true", nfiles, diags->errors, diags->warnings);
+    diag_json(diags, out);
+    if (coverage) {
+        buf_cstr(out, ",\"unsupported\":");
+        buf_text(out, buf_view(coverage));
+    }
+    buf_cstr(out, "}\n");
+}
+
+/* Text for people goes to stderr, everything for tools to stdout. */
 static void print_result(const DiagList *diags, const SourceFile *files, const CheckOptions *o,
-                         size_t nfiles, Buf *coverage)
+                         size_t nfiles, const Buf *coverage)
 {
     Buf out = BUF_INIT;
-    if (o->json) {
-        buf_cstr(&out, "{\"ok\":");
-        buf_cstr(&out, diags->errors ? "false" : "true");
-        buf_printf(&out, ",\"files\":%zu,\"errors\":%zu,\"warnings\":%zu,\"diagnostics\":", nfiles,
-                   diags->errors, diags->warnings);
-        diag_json(diags, &out);
-        if (o->coverage) {
-            buf_cstr(&out, ",\"unsupported\":");
-            buf_text(&out, buf_view(coverage));
-        }
-        buf_cstr(&out, "}\n");
-        fwrite(out.ptr, 1, out.len, stdout);
-    } else {
-        diag_print(diags, cli_source_text, &files, cli_colour(stderr), &out);
-        fwrite(out.ptr, 1, out.len, stderr);
-        if (o->coverage)
-            fwrite(coverage->ptr, 1, coverage->len, stdout);
+    switch (o->format) {
+    case FMT_JSON: print_json(diags, nfiles, coverage, &out); break;
+    case FMT_GITHUB: diag_github(diags, &out); break;
+    case FMT_SARIF: diag_sarif(diags, &out); break;
+    default: diag_print(diags, cli_source_text, &files, cli_colour(stderr), &out); break;
+    }
+    fwrite(out.ptr, 1, out.len, o->format == FMT_TEXT ? stderr : stdout);
+    buf_deinit(&out);
+    if (coverage && o->format == FMT_TEXT)
+        fwrite(coverage->ptr, 1, coverage->len, stdout);
+    if (o->format == FMT_TEXT || o->format == FMT_GITHUB)
         fprintf(stderr, "%zu file%s checked: %zu error%s, %zu warning%s\n", nfiles,
                 nfiles == 1 ? "" : "s", diags->errors, diags->errors == 1 ? "" : "s",
                 diags->warnings, diags->warnings == 1 ? "" : "s");
-    }
-    buf_deinit(&out);
 }
 
 static int check_markdown(const CheckOptions *o)
@@ -55,7 +66,7 @@ static int check_markdown(const CheckOptions *o)
         diag_sort(&diags);
         SourceFile files[2] = {{text_from(o->markdown), text}, {{0}, {0}}};
         print_result(&diags, files, o, 1, NULL);
-        if (!o->json)
+        if (o->format == FMT_TEXT)
             fprintf(stderr, "%zu block%s compiled\n", blocks, blocks == 1 ? "" : "s");
         code = ok && !diags.errors ? EXIT_OK : EXIT_PROBLEM;
     }
@@ -63,7 +74,8 @@ static int check_markdown(const CheckOptions *o)
     return code;
 }
 
-static int check_program(const char *path, const CheckOptions *o)
+/* All paths are one program. */
+static int check_program(char *const *paths, int count, const CheckOptions *o)
 {
     Arena arena;
     arena_init(&arena, 0);
@@ -71,23 +83,23 @@ static int check_program(const char *path, const CheckOptions *o)
     SourceFile *files = NULL;
     size_t nfiles = 0;
     int code = EXIT_PROBLEM;
-    if (!source_load(&arena, path, &files, &nfiles, &err)) {
+    if (!cli_load_sources(&arena, paths, count, &files, &nfiles, &err)) {
         cli_error(&err);
     } else if (nfiles == 0) {
-        fprintf(stderr, "xs: %s: no .xs files here\n", path);
+        fprintf(stderr, "xs: %s: no .xs files here\n", paths[0]);
     } else {
         DiagList diags;
         diag_init(&diags, &arena);
         CompileOptions options = {.strict = o->strict,
                                   .allow_bare_statements = o->fragment,
-                                  .program_name = text_from(path)};
+                                  .program_name = text_from(paths[0])};
         BundleImage image;
         bool ok = compile_program(&arena, files, nfiles, &options, &diags, &image);
         diag_sort(&diags);
         Buf coverage = BUF_INIT;
         if (o->coverage)
-            compile_coverage(&arena, files, nfiles, o->json, &coverage);
-        print_result(&diags, files, o, nfiles, &coverage);
+            compile_coverage(&arena, files, nfiles, o->format == FMT_JSON, &coverage);
+        print_result(&diags, files, o, nfiles, o->coverage ? &coverage : NULL);
         buf_deinit(&coverage);
         code = ok ? EXIT_OK : EXIT_PROBLEM;
     }
@@ -95,32 +107,58 @@ static int check_program(const char *path, const CheckOptions *o)
     return code;
 }
 
+static int print_coverage(const CheckOptions *o)
+{
+    Buf out = BUF_INIT;
+    language_coverage(o->format == FMT_JSON, &out);
+    fwrite(out.ptr, 1, out.len, stdout);
+    buf_deinit(&out);
+    return EXIT_OK;
+}
+
+static bool pick_format(CheckOptions *o)
+{
+    o->format = o->json ? FMT_JSON : FMT_TEXT;
+    if (!o->format_name)
+        return true;
+    for (int i = 0; i < FORMAT_COUNT; i++)
+        if (strcmp(o->format_name, format_names[i]) == 0) {
+            o->format = (Format)i;
+            return !o->json || i == FMT_JSON;
+        }
+    return false;
+}
+
 int cmd_check(int argc, char **argv)
 {
     CheckOptions o = {0};
     const CliOption options[] = {
-        {"--json", NULL, "print one JSON object on stdout instead of text on stderr", &o.json,
-         NULL},
+        {"--format", "NAME",
+         "text (on stderr), json, github (annotations of a workflow) or sarif (2.1.0), on stdout",
+         NULL, &o.format_name},
+        {"--json", NULL, "the same as --format json", &o.json, NULL},
         {"--strict", NULL, "report every extension of the language as an error", &o.strict, NULL},
         {"--fragment", NULL, "a file may hold bare statements", &o.fragment, NULL},
-        {"--coverage", NULL, "list statements and filters that this engine does not support yet",
+        {"--coverage", NULL,
+         "list what the program uses that this engine does not support; without PATH, what of the "
+         "language it does not",
          &o.coverage, NULL},
         {"--markdown", "FILE", "check every xs block of a markdown file", NULL, &o.markdown},
         {0},
     };
-    int done = cli_options(
-        &argc, argv, "check [OPTIONS] PATH...",
-        "Compiles folders or files without running them and reports every mistake with its place.",
-        options);
+    int done = cli_options(&argc, argv, "check [OPTIONS] PATH...",
+                           "Compiles folders and files as one program without running it and "
+                           "reports every mistake with its\nplace.",
+                           options);
     if (done >= 0)
         return done;
+    if (!pick_format(&o))
+        return cli_usage("check", "--format is one of text, json, github, sarif");
     if (o.markdown)
         return argc > 1 ? cli_usage("check", "--markdown takes no PATH") : check_markdown(&o);
+    if (argc < 2 && o.coverage)
+        return print_coverage(&o);
     if (argc < 2)
         return cli_usage("check", "name a folder or file to check");
-    int code = EXIT_OK;
-    for (int i = 1; i < argc; i++)
-        if (check_program(argv[i], &o) != EXIT_OK)
-            code = EXIT_PROBLEM;
-    return code;
+    return check_program(argv + 1, argc - 1, &o);
 }

@@ -36,6 +36,10 @@ void diag_print(const DiagList *d, DiagSource source, void *ctx, bool colour, Bu
 void diag_print_place(Text source, xs_pos pos, bool colour, Buf *out);
 /** Line number `number`, from 1, without its end. */
 Text diag_line(Text source, uint32_t number);
+/** Workflow commands of GitHub: ::error file=…,line=…,title=id::message. */
+void diag_github(const DiagList *d, Buf *out);
+/** A SARIF 2.1.0 log with a rule for every id. */
+void diag_sarif(const DiagList *d, Buf *out);
 /** JSON list of {file, line, column, length, severity, id, message, hint}. */
 void diag_json(const DiagList *d, Buf *out);
 

@@ -202,7 +202,7 @@ typedef enum ConstructKind {
     CONSTRUCT_COUNT
 } ConstructKind;
 
-enum { CF_COMMON = 1, CF_HISTORY = 2, CF_ACTIVE = 4, CF_RUNS = 8, CF_SKIP = 16, CF_ENGINE = 32 };
+enum { CF_COMMON = 1, CF_HISTORY = 2, CF_ACTIVE = 4, CF_RUNS = 8, CF_SKIP = 16, CF_ENGINE = 32, CF_TODO = 64 };
 
 typedef struct ConstructInfo {
     const char *keyword, *members;

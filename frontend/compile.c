@@ -1,11 +1,9 @@
 /* compile.c - the stages in order: parse every file, resolve names, check, generate. */
 #include "frontend/gen.h"
 
-#include "core/json.h"
-
 /* ---- one program ---- */
 
-static void parse_all(Prog *pr, const SourceFile *files, size_t count, bool bare)
+void prog_parse(Prog *pr, const SourceFile *files, size_t count, bool bare)
 {
     for (size_t i = 0; i < count && !pr->c->oom; i++) {
         const char *path = comp_text(pr->c, files[i].path).ptr;
@@ -97,7 +95,7 @@ bool compile_program(Arena *a, const SourceFile *files, size_t count, const Comp
         return !out_of_memory(&c);
     c.loose = options->allow_bare_statements;
     size_t before = diags->errors;
-    parse_all(&pr, files, count, options->allow_bare_statements);
+    prog_parse(&pr, files, count, options->allow_bare_statements);
     if (!c.oom)
         check_all(&pr);
     bool ok = !c.oom && diags->errors == before && generate(&pr, out);
@@ -194,120 +192,4 @@ bool compile_markdown(Arena *a, Text path, Text text, const CompileOptions *opti
         ++*blocks;
     }
     return ok && diags->errors == before;
-}
-
-/* ---- coverage ---- */
-
-typedef struct Use {
-    const char *kind;
-    Text name;
-    size_t count;
-    LIST(xs_pos) at;
-} Use;
-
-typedef struct Coverage {
-    Comp *c;
-    LIST(Use) uses;
-} Coverage;
-
-enum { MAX_COVERAGE_PLACES = 20 };
-
-static void use(Coverage *cv, const char *kind, Text name, Pos pos)
-{
-    Use *u = NULL;
-    for (size_t i = 0; i < cv->uses.len && !u; i++)
-        if (strcmp(cv->uses.ptr[i].kind, kind) == 0 && text_eq(cv->uses.ptr[i].name, name))
-            u = &cv->uses.ptr[i];
-    if (!u) {
-        if (!PUSH(cv->c, &cv->uses, ((Use){.kind = kind, .name = name})))
-            return;
-        u = &cv->uses.ptr[cv->uses.len - 1];
-    }
-    u->count++;
-    if (u->at.len < MAX_COVERAGE_PLACES)
-        PUSH(cv->c, &u->at, ((xs_pos){cv->c->file->file, pos.line, pos.col, pos.len}));
-}
-
-static bool cover_expr(Expr *e, void *ctx)
-{
-    const FilterInfo *f = e->kind == EX_FILTER && !e->disabled ? filter_find(e->text) : NULL;
-    if (f && f->todo && !(e->a && has_column(e->a)))
-        use(ctx, "filter", text_from(f->name), e->pos);
-    return true;
-}
-
-static void cover_block(Coverage *cv, const Block *b)
-{
-    for (size_t i = 0; i < b->items.len; i++) {
-        const Stmt *s = b->items.ptr[i];
-        if (s->disabled)
-            continue;
-        if (s->info->todo)
-            use(cv, "statement", s->keyword, s->pos);
-        expr_walk(s->operand, cover_expr, cv);
-        expr_walk(s->cond, cover_expr, cv);
-        expr_walk(s->as, cover_expr, cv);
-        for (size_t k = 0; k < s->attrs.len; k++) {
-            expr_walk(s->attrs.ptr[k].value, cover_expr, cv);
-            cover_block(cv, &s->attrs.ptr[k].stack);
-        }
-        for (size_t k = 0; k < s->branches.len; k++) {
-            expr_walk(s->branches.ptr[k].cond, cover_expr, cv);
-            cover_block(cv, &s->branches.ptr[k].body);
-        }
-    }
-}
-
-static void write_uses(const Coverage *cv, bool json, Buf *out)
-{
-    if (json)
-        buf_char(out, '[');
-    for (size_t i = 0; i < cv->uses.len; i++) {
-        const Use *u = &cv->uses.ptr[i];
-        if (json) {
-            buf_printf(out, "%s{\"kind\":\"%s\",\"name\":", i ? "," : "", u->kind);
-            json_write_text(out, u->name);
-            buf_printf(out, ",\"count\":%zu,\"at\":[", u->count);
-        } else {
-            buf_printf(out, "%s " TEXT_FMT ": %zu use%s\n", u->kind, TEXT_ARG(u->name), u->count,
-                       u->count == 1 ? "" : "s");
-        }
-        for (size_t k = 0; k < u->at.len; k++) {
-            Text place = arena_printf(cv->c->a, "%s:%u:%u", u->at.ptr[k].file, u->at.ptr[k].line,
-                                      u->at.ptr[k].col);
-            if (json) {
-                buf_cstr(out, k ? "," : "");
-                json_write_text(out, place.ptr ? place : TEXT(""));
-            } else {
-                buf_printf(out, "  " TEXT_FMT "\n", TEXT_ARG(place));
-            }
-        }
-        if (json)
-            buf_cstr(out, "]}");
-    }
-    if (json)
-        buf_char(out, ']');
-}
-
-void compile_coverage(Arena *a, const SourceFile *files, size_t count, bool json, Buf *out)
-{
-    DiagList ignored;
-    diag_init(&ignored, a);
-    Comp c;
-    CompileOptions options = {.allow_bare_statements = true};
-    if (!comp_init(&c, a, &ignored, &options))
-        return;
-    Prog pr = {.c = &c};
-    parse_all(&pr, files, count, true);
-    Coverage cv = {.c = &c};
-    for (size_t i = 0; i < pr.all.len && !c.oom; i++) {
-        const Construct *k = pr.all.ptr[i];
-        c.file = k->state;
-        cover_block(&cv, &k->stack);
-        expr_walk(k->response, cover_expr, &cv);
-        if (!has_code(k) && k->has_stack)
-            use(&cv, "construct", text_from(construct_info[k->kind].keyword), k->pos);
-    }
-    write_uses(&cv, json, out);
-    prog_deinit(&pr);
 }

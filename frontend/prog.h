@@ -12,6 +12,8 @@ typedef struct Prog {
     bool expr;                  /* one expression: free element references are inputs */
 } Prog;
 
+/** Parse every file into pr->all. */
+void prog_parse(Prog *pr, const SourceFile *files, size_t count, bool bare);
 /** Fill the name maps; reports duplicates. */
 void prog_resolve(Prog *pr);
 void prog_deinit(Prog *pr);
