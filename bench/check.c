@@ -32,8 +32,8 @@ static const char function_text[] =
     "  stack {\n    // rows of the owner\n    db.query \"order_%zu\" {\n"
     "      where = $db.order_%zu.parent_id == $input.id && $db.order_%zu.name includes? "
     "$input.label\n      sort = {created_at: \"desc\"}\n"
-    "      return = {\n        type  : \"list\"\n"
-    "        paging: {page: 1, per_page: 25, totals: true}\n      }\n    } as $rows\n\n"
+    "      return = {type: \"list\", paging: {page: 1, per_page: 25, totals: true}}\n"
+    "    } as $rows\n\n"
     "    var $total {\n      value = 0\n    }\n\n    foreach ($rows.items) {\n"
     "      each as $row {\n        conditional {\n"
     "          if ($row.price > 10 && ($row.name|strlen) > 3) {\n"
@@ -48,8 +48,7 @@ static const char function_text[] =
     "      error = \"The total is negative\"\n    }\n\n    api.realtime_event {\n"
     "      channel = \"orders:\" ~ $input.id\n      event = \"total\"\n"
     "      data = {total: $total, labels: $labels, at: now}\n    }\n  }\n\n"
-    "  response = {\n    total : $total\n    labels: $labels\n"
-    "    text  : \"Total is \" ~ $total\n  }\n}\n";
+    "  response = {total: $total, labels: $labels, text: \"Total is \" ~ $total}\n}\n";
 
 enum { FILES_PER_TABLE = 10 };
 

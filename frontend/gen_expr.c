@@ -626,13 +626,13 @@ static const Const *literal_keys(Gen *g, const Expr *e)
     if (!g->opt || n == 0 || n > MAX_LITERAL)
         return NULL;
     Const *keys = k_map(g->c);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; keys && i < n; i++) {
         const Pair *p = &e->pairs.ptr[i];
         if (p->disabled || p->key || !p->text.ptr || !p->value || p->value->kind == EX_SPREAD)
             return NULL;
         k_set(g->c, keys, p->text, &const_null);
     }
-    return keys->count == n ? keys : NULL;
+    return keys && keys->count == n ? keys : NULL;
 }
 
 static void map_literal(Gen *g, Expr *e, int dst)
