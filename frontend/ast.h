@@ -97,11 +97,11 @@ struct Expr {
         LIST(Pair) pairs;   /* EX_MAP */
         Text raw;           /* EX_TEXT: as written, ptr NULL = not a literal */
     };
-    bool paren;      /* written in parentheses or backticks */
-    bool disabled;   /* EX_FILTER with "!" */
-    bool optional;   /* comparison with "?" suffix */
-    bool quoted;     /* EX_MEMBER with quotes; EX_VAR written $var.x */
-    bool dollar;     /* EX_MEMBER written .$b: text names a variable */
+    bool paren;          /* written in parentheses or backticks */
+    bool disabled;       /* EX_FILTER with "!" */
+    bool optional;       /* comparison with "?" suffix */
+    bool quoted;         /* EX_MEMBER with quotes; EX_VAR written $var.x */
+    bool dollar;         /* EX_MEMBER written .$b: text names a variable */
     uint8_t quote;       /* Quote */
     uint32_t height;     /* of the tree below, bounded */
     uint32_t start, end; /* offsets: whole, of items of lists, maps, lists and quoted ones */
@@ -202,7 +202,15 @@ typedef enum ConstructKind {
     CONSTRUCT_COUNT
 } ConstructKind;
 
-enum { CF_COMMON = 1, CF_HISTORY = 2, CF_ACTIVE = 4, CF_RUNS = 8, CF_SKIP = 16, CF_ENGINE = 32, CF_TODO = 64 };
+enum {
+    CF_COMMON = 1,
+    CF_HISTORY = 2,
+    CF_ACTIVE = 4,
+    CF_RUNS = 8,
+    CF_SKIP = 16,
+    CF_ENGINE = 32,
+    CF_TODO = 64
+};
 
 typedef struct ConstructInfo {
     const char *keyword, *members;
@@ -243,8 +251,8 @@ typedef struct Construct {
     Expr *response;
     LIST(Test) tests;
     uint32_t open, close; /* offsets of the braces */
-    const Test *test; /* a made-up construct: the expectations of this test */
-    bool deferred;    /* a made-up construct: a stack that runs later, with the variables of now */
+    const Test *test;     /* a made-up construct: the expectations of this test */
+    bool deferred; /* a made-up construct: a stack that runs later, with the variables of now */
     LIST(Text) captured; /* their names */
 } Construct;
 

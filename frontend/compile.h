@@ -56,12 +56,13 @@ XS_MUST_CHECK bool compile_markdown(Arena *a, Text path, Text text, const Compil
  */
 XS_MUST_CHECK bool format_source(Arena *a, Text path, Text source, DiagList *diags, Buf *out);
 
-/** Append what of the language tables is supported, per tier, and the rest by name: text or JSON. */
+/** Append what of the language tables is supported, per tier, and the rest by name: text or JSON.
+ */
 void language_coverage(bool json, Buf *out);
 
-/** Append the statements, filters and constructs this engine does not support yet, with count and positions:
- * lines of text, or a JSON list [{"kind","name","count","at":["file:line:col"]}]. Files with syntax
- * errors contribute what parses. */
+/** Append the statements, filters and constructs this engine does not support yet, with count and
+ * positions: lines of text, or a JSON list [{"kind","name","count","at":["file:line:col"]}]. Files
+ * with syntax errors contribute what parses. */
 void compile_coverage(Arena *a, const SourceFile *files, size_t count, bool json, Buf *out);
 
 #endif

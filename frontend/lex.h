@@ -74,7 +74,7 @@ typedef struct Lexer {
     Text src;
     uint32_t at, line, col;
     uint32_t base; /* offset of src in its file */
-    TokKind last; /* kind of the token before: after '.' no decimal is formed */
+    TokKind last;  /* kind of the token before: after '.' no decimal is formed */
 } Lexer;
 
 void lex_init(Lexer *lx, Comp *c, Text src);

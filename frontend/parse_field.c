@@ -222,9 +222,9 @@ static Expr *filter_arg(Scan *s, const InFilter *filter)
 {
     blanks(s);
     uint32_t start = s->lx.at;
-    Expr *e = at(s, 0) == '/'                                    ? regex_arg(s)
+    Expr *e = at(s, 0) == '/'                               ? regex_arg(s)
               : raw_filter(filter->name) && at(s, 0) != '"' ? raw_arg(s)
-                                                                 : token_arg(s);
+                                                            : token_arg(s);
     e->start = start;
     e->end = s->lx.at;
     return e;

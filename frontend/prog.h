@@ -39,7 +39,7 @@ void check_expression(Prog *pr, Expr *e);
 bool column_filter(Text name);   /* may stand on a column */
 bool column_operator(Text name); /* contains includes overlaps between within, as filters */
 bool aggregate_filter(Text name);
-bool is_column_ref(const Expr *e); /* $db.… with members and indexes */
+bool is_column_ref(const Expr *e);    /* $db.… with members and indexes */
 bool mentions_element(const Expr *e); /* $$ or $this */
 /** An element name ($$ $this $index $parent $result $0…) that per-element expressions bind. */
 bool element_name(Text name);
