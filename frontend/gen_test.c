@@ -306,7 +306,7 @@ static void test_examples(void **state)
 {
     (void)state;
     static const char *const folders[] = {"examples/chat", "examples/dashboard", "examples/editor",
-                                          "examples/notifications"};
+                                          "examples/notifications", "examples/orders"};
     for (size_t i = 0; i < COUNT_OF(folders); i++) {
         Arena a;
         DiagList diags;

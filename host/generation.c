@@ -46,7 +46,8 @@ Generation *generation_open(const GenerationOptions *opt, Program *program, xs_e
     g->service.outside = opt->service->outside;
     g->service.detached = opt->service->detached;
     g->triggers = triggers_new(program, err);
-    g->router = g->triggers ? router_new(program, opt->config->branch, err) : NULL;
+    g->handlers = g->triggers ? handlers_new(program, err) : NULL;
+    g->router = g->handlers ? router_new(program, opt->config->branch, err) : NULL;
     if (g->router && open_database(g, opt, err))
         return g;
     generation_free(g);
@@ -73,6 +74,7 @@ bool generation_start(Generation *g, const GenerationOptions *opt, bool boot,
         return false;
     g->service.pool = g->pool;
     triggers_set_pool(g->triggers, g->pool);
+    handlers_set_pool(g->handlers, g->pool);
     tabletriggers_set_pool(g->table_triggers, g->pool);
     return true;
 }
@@ -102,6 +104,7 @@ void generation_free(Generation *g)
     tabletriggers_free(g->table_triggers);
     router_free(g->router);
     triggers_free(g->triggers);
+    handlers_free(g->handlers);
     mem_free(g);
 }
 

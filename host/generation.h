@@ -14,6 +14,7 @@ typedef struct Generation {
     struct Generation *older; /* replaced by this one and not finished yet */
     Program *program;         /* borrowed */
     Triggers *triggers;
+    Handlers *handlers;
     Router *router;
     DbPool *db; /* NULL = the program has no tables */
     TableTriggers *table_triggers;

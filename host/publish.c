@@ -195,7 +195,8 @@ static bool read_event(const Const *row, Arena *a, HubPublish *out, xs_error *er
 {
     Buf data = BUF_INIT, id = BUF_INIT;
     const Const *body = const_get(row, "data"), *auth = const_get(row, "auth");
-    *out = (HubPublish){.event = const_get_text(row, "event"),
+    const Const *type = const_get(row, "type"); /* of a realtime server's message */
+    *out = (HubPublish){.event = const_text_of(type, const_get_text(row, "event")),
                         .exclude = const_get_text(row, "exclude")};
     if (!row || row->kind != C_MAP)
         return bad(err, "events");

@@ -187,7 +187,7 @@ static void step_failed(QueryJob *q, int status, Buf *error)
         q->step++;
 }
 
-static bool merge_into(Arena *a, const Const *old, const Const *more, const Const **out)
+bool query_merge(Arena *a, const Const *old, const Const *more, const Const **out)
 {
     Const *map = const_map(a, old->count + more->count);
     bool ok = map != NULL;
@@ -245,7 +245,7 @@ static bool begin_post(QueryJob *q)
     if (!post)
         return false;
     q->posts = post->next;
-    if (!q->sent || !merge_into(&q->job.arena, q->sent, post->packed, &input) ||
+    if (!q->sent || !query_merge(&q->job.arena, q->sent, post->packed, &input) ||
         !job_begin(&q->job, post->proc, input, &err))
         log_post(q, err.message);
     return true;
@@ -314,7 +314,7 @@ static bool take_middleware(QueryJob *q, const RouteStep *m, Value v)
         return false;
     if (!m->replace && (made->kind != C_MAP || old->kind != C_MAP))
         return true; /* only objects merge */
-    if (!m->replace && !merge_into(a, old, made, &made))
+    if (!m->replace && !query_merge(a, old, made, &made))
         return false;
     if (is_pre(q)) {
         q->input = made;

@@ -40,4 +40,8 @@ typedef struct QueryCall {
  */
 int query_call(const Router *r, Pool *pool, const QueryCall *call, Buf *body, bool *raw);
 
+/** Members of `more` over those of `old`, both maps: what a middleware's answer does unless it
+ * replaces. false: out of memory. */
+XS_MUST_CHECK bool query_merge(Arena *a, const Const *old, const Const *more, const Const **out);
+
 #endif

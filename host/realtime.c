@@ -70,6 +70,19 @@ static Space *find_space(const Realtime *r, const RealtimePath *path)
     return hub_find_space(r->opt.hub, tenant, path->canonical);
 }
 
+/* "/rt/…" and "/ws/…" are two layers: a space answers under its own. */
+static bool split_path(Text path, RealtimePath *out, bool *server)
+{
+    *server = text_starts(path, TEXT("/ws/"));
+    return realtime_path(path, *server ? TEXT("/ws/") : TEXT("/rt/"), out);
+}
+
+static Space *layer_space(const Realtime *r, const RealtimePath *path, bool server)
+{
+    Space *s = find_space(r, path);
+    return s && space_is_server(s) == server ? s : NULL;
+}
+
 static Text first_query(const Const *query, const char *name)
 {
     const Const *list = const_get(query, name);
@@ -181,7 +194,7 @@ static Text address_text(Arena *a, const struct sockaddr *addr)
 static bool fill_upgrade(Realtime *r, xs_request *q, const Upgrade *up, const RealtimePath *path,
                          const struct sockaddr *addr)
 {
-    q->space = find_space(r, path);
+    q->space = layer_space(r, path, text_starts(path->base, TEXT("/ws/")));
     q->base = arena_text(&q->arena, path->base);
     q->token = up->token;
     q->method = TEXT("GET");
@@ -207,7 +220,8 @@ static bool consume_head(int fd, size_t len, char *into)
 bool realtime_upgrade(Realtime *r, int fd, Text head, const struct sockaddr *addr)
 {
     size_t end = text_find(head, TEXT("\r\n\r\n"), 0);
-    if (!text_starts(head, TEXT("GET /rt/")) || end == SIZE_MAX ||
+    bool server = text_starts(head, TEXT("GET /ws/"));
+    if ((!server && !text_starts(head, TEXT("GET /rt/"))) || end == SIZE_MAX ||
         !carriers_has(r->opt.carriers, "ws"))
         return false;
     xs_request *q = request_new();
@@ -217,7 +231,7 @@ bool realtime_upgrade(Realtime *r, int fd, Text head, const struct sockaddr *add
     RealtimePath path;
     head = text_slice(head, 0, end + 4);
     bool take = upgrade_parse(&q->arena, head, &up) == UPGRADE_OK &&
-                realtime_path(up.path, TEXT("/rt/"), &path) && !path.action.len &&
+                split_path(up.path, &path, &server) && !path.action.len &&
                 origin_allowed(r->opt.config->rt_origins, const_get_text(up.headers, "Origin"),
                                const_get_text(up.headers, "Host"));
     char *seen = take ? arena_alloc(&q->arena, head.len) : NULL;
@@ -473,7 +487,7 @@ static void serve(Realtime *r, xs_http *x, const RealtimePath *path)
     const char *carrier;
     if (!classify(r, x, path->action, &need, &carrier))
         return;
-    Space *space = find_space(r, path);
+    Space *space = layer_space(r, path, text_starts(path->base, TEXT("/ws/")));
     if (!space) {
         reply_not_found(x);
         return;
@@ -499,17 +513,13 @@ static void serve(Realtime *r, xs_http *x, const RealtimePath *path)
 bool realtime_handle(Realtime *r, xs_http *x)
 {
     Text raw = http_raw_path(x);
-    if (text_starts(raw, TEXT("/ws/"))) {
-        http_reply_error(x, 501, "ERROR_FATAL",
-                         "realtime_server spaces are not supported by this engine");
-        return true;
-    }
-    if (!text_starts(raw, TEXT("/rt/")))
+    if (!text_starts(raw, TEXT("/rt/")) && !text_starts(raw, TEXT("/ws/")))
         return false;
     RealtimePath path;
     const char *origin_header = http_api.header(x, "Origin"), *host = http_api.header(x, "Host");
     Text origin = text_from(origin_header);
-    if (!realtime_path(raw, TEXT("/rt/"), &path)) {
+    bool server;
+    if (!split_path(raw, &path, &server)) {
         reply_not_found(x);
         return true;
     }

@@ -234,11 +234,20 @@ static bool open_hub(Server *s, const Const *meta, xs_error *err)
                       .presence_extras = c->rt_presence_extras,
                       .presence_extras_max = (size_t)c->rt_presence_extras_max,
                       .auth = {s->auth, realtime_check_token}};
+    if (c->db.len && !text_eq(c->db, TEXT(":memory:")))
+        opt.record = arena_printf(&s->arena, TEXT_FMT ".rt", TEXT_ARG(c->db));
+    opt.meta = meta;
+    opt.tenant = c->tenant;
+    opt.crash_delivers = text_eq(c->rt_crash, TEXT("deliver"));
+    opt.l2 = trigger_switch_l2(s->triggers);
     HubDispatcher dispatcher = trigger_switch_dispatcher(s->triggers);
     s->hub = hub_new(&opt, &dispatcher, err);
     if (!s->hub)
         return false;
     s->space = hub_space(s->hub, c->tenant, server_canonical(&s->arena, c, meta));
+    if (s->space && space_is_server(s->space))
+        return xs_fail(err, XS_E_CONFIG, XS_NO_POS,
+                       "the workspace and a realtime server have the same canonical");
     return s->space || no_memory(err);
 }
 
@@ -255,7 +264,7 @@ static void serve_generation(Server *s, Generation *g)
     s->now = g;
     s->queries.router = g->router;
     s->queries.pool = g->pool;
-    trigger_switch_set(s->triggers, g->triggers);
+    trigger_switch_set(s->triggers, g->triggers, g->handlers);
 }
 
 static bool start_program(Server *s, xs_error *err)
@@ -545,7 +554,7 @@ static void server_end(Server *s)
     for (Generation *g = s->now; g; g = g->older)
         pool_stop(g->pool);
     if (s->triggers)
-        trigger_switch_set(s->triggers, NULL);
+        trigger_switch_set(s->triggers, NULL, NULL);
     carriers_stop(s->carriers);
     http_free(s->http);
     http_free(s->admin_http);
@@ -598,6 +607,10 @@ bool server_run(const ServerOptions *opt, xs_error *err)
                              .canonical = space_canonical(s->space)};
         log_line(&s->log, LEVEL_INFO, "listening on " TEXT_FMT ", realtime at /rt/" TEXT_FMT,
                  TEXT_ARG(ready.address), TEXT_ARG(ready.canonical));
+        const Space *server;
+        for (size_t i = 0; (server = hub_server_at(s->hub, i)); i++)
+            log_line(&s->log, LEVEL_INFO, "realtime server at /ws/" TEXT_FMT,
+                     TEXT_ARG(space_canonical(server)));
         if (opt->on_ready)
             opt->on_ready(opt->ctx, &ready);
         ok = event_base_dispatch(s->base) >= 0 ||

@@ -243,6 +243,10 @@ static bool publish(void *ctx, const PublishReq *req, xs_error *err)
             return xs_fail(err, XS_E_BAD_ARG, XS_NO_POS, "Invalid value for param: auth_table");
     }
     HubPublished out;
+    if (c->env->hub && c->space && req->server.len) {
+        Space *s = hub_server_space(c->env->hub, space_tenant(c->space), req->server);
+        return !s || hub_publish(c->env->hub, s, &p, &out, err); /* an inactive one hears nothing */
+    }
     if (c->env->hub && c->space)
         return hub_publish(c->env->hub, c->space, &p, &out, err);
     log_event(c, req);

@@ -389,6 +389,7 @@ static bool run_triggers(Triggers *all, HubJob *hub)
 struct TriggerSwitch {
     pthread_rwlock_t lock;
     Triggers *now;
+    Handlers *handlers;
 };
 
 TriggerSwitch *trigger_switch_new(void)
@@ -408,10 +409,11 @@ void trigger_switch_free(TriggerSwitch *s)
     mem_free(s);
 }
 
-void trigger_switch_set(TriggerSwitch *s, Triggers *now)
+void trigger_switch_set(TriggerSwitch *s, Triggers *now, Handlers *handlers)
 {
     pthread_rwlock_wrlock(&s->lock);
     s->now = now;
+    s->handlers = handlers;
     pthread_rwlock_unlock(&s->lock);
 }
 
@@ -436,4 +438,18 @@ static bool switch_run(void *ctx, HubJob *job)
 HubDispatcher trigger_switch_dispatcher(TriggerSwitch *s)
 {
     return (HubDispatcher){s, switch_wants, switch_run};
+}
+
+static bool switch_run_l2(void *ctx, L2Job *job)
+{
+    TriggerSwitch *s = ctx;
+    pthread_rwlock_rdlock(&s->lock);
+    bool ok = s->handlers && handlers_run(s->handlers, job);
+    pthread_rwlock_unlock(&s->lock);
+    return ok;
+}
+
+L2Dispatcher trigger_switch_l2(TriggerSwitch *s)
+{
+    return (L2Dispatcher){s, switch_run_l2};
 }

@@ -4,7 +4,7 @@
 #ifndef HOST_TRIGGER_H
 #define HOST_TRIGGER_H
 
-#include "host/worker.h"
+#include "host/handler.h"
 
 typedef struct Triggers Triggers;
 
@@ -19,8 +19,9 @@ typedef struct TriggerSwitch TriggerSwitch;
 TriggerSwitch *trigger_switch_new(void); /* NULL = memory; without triggers */
 void trigger_switch_free(TriggerSwitch *s);
 /** From here on nobody asks the former ones; jobs that they began still run. NULL = none. */
-void trigger_switch_set(TriggerSwitch *s, Triggers *now);
+void trigger_switch_set(TriggerSwitch *s, Triggers *now, Handlers *handlers);
 HubDispatcher trigger_switch_dispatcher(TriggerSwitch *s);
+L2Dispatcher trigger_switch_l2(TriggerSwitch *s);
 
 /**
  * $input of a seed-form trigger. data: for a message its data, for a join its payload, else NULL.

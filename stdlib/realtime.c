@@ -1,6 +1,6 @@
-/* realtime.c - api.realtime_event: a statement's clauses -> one publish of the host. Inside a
- * transaction the event waits for the commit. Specification: realtime.md §1.4, §4.7. Thread: the
- * fiber's. */
+/* realtime.c - api.realtime_event and realtime.publish: a statement's clauses -> one publish of the
+ * host. Inside a transaction the event waits for the commit. And realtime.get_session.
+ * Specification: realtime.md §1.4, §4.7. Thread: the fiber's. */
 #include "core/tables.h"
 #include "stdlib/db/db.h"
 #include "stdlib/natives.h"
@@ -20,7 +20,7 @@ static bool text_clause(Call *c, const char *name, Buf *out)
     if (val_is_null(v))
         return true;
     if (v.kind == V_LIST || v.kind == V_MAP || v.kind == V_HANDLE)
-        return call_fail(c, XS_E_NOT_TEXT, "api.realtime_event: %s is not a text", name);
+        return call_fail(c, XS_E_NOT_TEXT, "%s: %s is not a text", c->name, name);
     if (!val_write_text(v, out, c->err))
         return false;
     return !out->failed || call_fail(c, XS_E_NOMEM, NULL);
@@ -30,7 +30,7 @@ static bool publish(Call *c, const PublishReq *req)
 {
     const Services *s = c->services;
     if (!s || !s->publish)
-        return call_fail(c, XS_E_UNSUPPORTED, "api.realtime_event: there is no realtime server");
+        return call_fail(c, XS_E_UNSUPPORTED, "%s: there is no realtime server", c->name);
     if (db_in_transaction(c->fiber))
         return db_hold_event(c->fiber, req, c->err);
     return s->publish(s->ctx, req, c->err);
@@ -43,24 +43,28 @@ static bool write_id(Call *c, Buf *id)
     if (val_is_null(v) || (v.kind == V_TEXT && v.text->len == 0))
         return true;
     if (v.kind == V_LIST || v.kind == V_MAP || v.kind == V_HANDLE)
-        return call_fail(c, XS_E_BAD_ARG, "api.realtime_event: auth_id is not an id");
+        return call_fail(c, XS_E_BAD_ARG, "%s: auth_id is not an id", c->name);
     return val_write_json(v, id) || call_fail(c, XS_E_NOMEM, NULL);
 }
 
-NativeResult op_api_realtime_event(Call *c)
+/* event: the clause that names it. */
+static NativeResult send_event(Call *c, const char *event_clause, bool to_server)
 {
     Buf channel = BUF_INIT, event = BUF_INIT, table = BUF_INIT, id = BUF_INIT, data = BUF_INIT;
+    Buf server = BUF_INIT;
     Value body = clause(c, "data");
-    bool ok = text_clause(c, "channel", &channel) && text_clause(c, "event", &event) &&
-              text_clause(c, "auth_table", &table) && write_id(c, &id);
+    bool ok = text_clause(c, "channel", &channel) && text_clause(c, event_clause, &event) &&
+              text_clause(c, "auth_table", &table) && write_id(c, &id) &&
+              (!to_server || text_clause(c, "realtime_server", &server));
     if (ok && channel.len == 0)
-        ok = call_fail(c, XS_E_BAD_ARG, "api.realtime_event: channel is empty");
+        ok = call_fail(c, XS_E_BAD_ARG, "%s: channel is empty", c->name);
     if (ok && !val_write_json(val_is_null(body) ? val_null() : body, &data))
-        ok = data.failed
-                 ? call_fail(c, XS_E_NOMEM, NULL)
-                 : call_fail(c, XS_E_LIMIT, "api.realtime_event: data is nested too deeply");
+        ok = data.failed ? call_fail(c, XS_E_NOMEM, NULL)
+                         : call_fail(c, XS_E_LIMIT, "%s: data is nested too deeply", c->name);
     if (ok) {
-        PublishReq req = {.channel = buf_view(&channel), .data_json = buf_view(&data)};
+        PublishReq req = {.channel = buf_view(&channel),
+                          .data_json = buf_view(&data),
+                          .server = to_server ? buf_view(&server) : (Text){0}};
         if (event.len)
             req.event = buf_view(&event);
         if (table.len && id.len) {
@@ -74,5 +78,50 @@ NativeResult op_api_realtime_event(Call *c)
     buf_deinit(&table);
     buf_deinit(&id);
     buf_deinit(&data);
+    buf_deinit(&server);
     return ok ? NATIVE_OK : NATIVE_ERROR;
+}
+
+NativeResult op_api_realtime_event(Call *c)
+{
+    return send_event(c, "event", false);
+}
+
+NativeResult op_realtime_publish(Call *c)
+{
+    return send_event(c, "message", true);
+}
+
+/* What a program sees that was not called by a realtime client. */
+static Value no_session(Heap *h)
+{
+    static const struct {
+        const char *name;
+        Const value;
+    } members[] = {{"authenticated", {.kind = C_BOOL}},
+                   {"client_id", {.kind = C_TEXT, .text = {"", 0}}},
+                   {"dbo_id", {.kind = C_INT}},
+                   {"socket_id", {.kind = C_INT}},
+                   {"channel", {.kind = C_TEXT, .text = {"", 0}}},
+                   {"params", {.kind = C_MAP}},
+                   {"extras", {.kind = C_MAP}},
+                   {"opened_at", {.kind = C_DEC}}};
+    Value session = map_new(h, COUNT_OF(members));
+    for (size_t i = 0; i < COUNT_OF(members) && session.kind != V_UNSET; i++) {
+        Value v = val_from_const(h, &members[i].value);
+        if (v.kind == V_UNSET || !map_set_text(h, &session, text_from(members[i].name), v)) {
+            val_unref(h, session);
+            return val_unset();
+        }
+    }
+    return session;
+}
+
+NativeResult op_realtime_get_session(Call *c)
+{
+    const Const *session = c->run ? c->run->session : NULL;
+    Value v = session ? val_from_const(c->heap, session) : no_session(c->heap);
+    if (v.kind == V_UNSET)
+        return call_fail(c, XS_E_NOMEM, NULL) ? NATIVE_OK : NATIVE_ERROR;
+    return call_return(c, v) ? NATIVE_OK : NATIVE_ERROR;
 }

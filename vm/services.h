@@ -16,6 +16,8 @@ typedef struct PublishReq {
     Text data_json;      /* the body, serialised once */
     Text auth_table;     /* with auth_id: only connections of this identity; len 0 = everyone */
     Text auth_id_json;   /* id as JSON: 7 or "uuid" */
+    Text server; /* realtime.publish: name of the realtime_server; the event is the message's
+                    type and the identity whose it is said to be. len 0 = api.realtime_event */
 } PublishReq;
 
 /* What only a test may ask. All borrowed; ctx is that of the Services. */
@@ -109,7 +111,8 @@ typedef struct RunContext {
     const Const *headers; /* Title-Case object */
     const Const *raw_input;
     uint32_t chain; /* table triggers that led here, one inside the other */
-    void *request;  /* the host's own; may be NULL */
+    const Const *session; /* realtime.get_session; NULL = outside realtime */
+    void *request;        /* the host's own; may be NULL */
 } RunContext;
 
 #endif

@@ -7,6 +7,7 @@
 #include "core/mem.h"
 #include "core/text.h"
 #include "host/hub/event.h"
+#include "host/hub/l2.h"
 
 enum {
     MAX_REPLAY_EVENTS = 1000, /* realtime.md §1.5 */
@@ -118,6 +119,7 @@ static void release(Channel *ch)
     ring_deinit(&ch->ring);
     roster_deinit(&ch->roster);
     map_deinit(&ch->members);
+    l2_people_free(ch);
     mem_free(ch->interest);
     mem_free(ch);
 }
@@ -143,6 +145,7 @@ void space_free(Space *s)
     while ((slot = map_next(&s->channels, &at)))
         release(slot->value);
     map_deinit(&s->channels);
+    l2_rates_free(s);
     pthread_mutex_destroy(&s->lock);
     mem_free((void *)(uintptr_t)s->key.ptr);
     mem_free(s);

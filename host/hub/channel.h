@@ -32,7 +32,7 @@ typedef struct Slot {
     struct Sub *sub;
     uint32_t flags;
 } Slot;
-enum { SLOT_AUTH = 1, SLOT_PRESENCE = 2, SLOT_HOLD = 4 };
+enum { SLOT_AUTH = 1, SLOT_PRESENCE = 2, SLOT_HOLD = 4, SLOT_TAP = 8 /* asks l2_tap first */ };
 
 /* The subscribers of one channel on one shard. Belongs to the shard's thread, except pending. */
 struct ShardChannel {
@@ -59,6 +59,7 @@ struct Channel {
     Ring ring;
     uint64_t off, last_seq;
     Map members; /* socket id → Member */
+    Map people;  /* of a realtime server's channel: identity → Person, see l2.c */
     uint32_t nwatchers;
     Roster roster;                  /* of a channel with presence */
     Channel *tick_prev, *tick_next; /* in the space's list while the roster waits for time */
@@ -74,7 +75,9 @@ struct Channel {
 struct Space {
     Hub *hub;
     Text key, tenant, canonical;
-    uint64_t epoch; /* constant */
+    const struct L2Server *server; /* layer L2; NULL = L1. Constant */
+    Map rates;                     /* L2: who said how much lately, see l2.c */
+    uint64_t epoch;                /* constant */
     pthread_mutex_t lock;
     uint64_t seq;   /* of the newest numbered event */
     uint64_t order; /* of the newest post */

@@ -5,6 +5,7 @@
 #include "core/mem.h"
 #include "core/text.h"
 #include "host/hub/event.h"
+#include "host/hub/l2_frame.h"
 
 enum {
     JITTER_MAX_MS = 4000, /* a token may live on for so long: not everybody comes back at once */
@@ -207,7 +208,8 @@ static void ring_alarm(xs_shard *s, void *arg)
     int64_t left = c->expires_ms - mono_ms();
     if (left > 0) {
         c->warned = true;
-        conn_deliver(c, d1_auth("expiring", (left + 999) / 1000));
+        if (!c->l2) /* D2 has no frame for it */
+            conn_deliver(c, d1_auth("expiring", (left + 999) / 1000));
         if (!clock_arm(c))
             conn_close(c, 1011, "out of memory");
         return;
@@ -217,7 +219,8 @@ static void ring_alarm(xs_shard *s, void *arg)
         conn_close(c, 4000, "reconnect");
         return;
     }
-    conn_deliver(c, d1_error(D1_TOKEN_EXPIRED, (Text){0}, (Text){0}, (Text){0}, 0));
+    conn_deliver(c, c->l2 ? l2_error((Text){0}, d1_error_text(D1_TOKEN_EXPIRED), (Text){0}, 0, 0)
+                          : d1_error(D1_TOKEN_EXPIRED, (Text){0}, (Text){0}, (Text){0}, 0));
     conn_close(c, 4401, "token_expired");
 }
 

@@ -197,6 +197,11 @@ Event *d1_presence_update(Text channel, Text action, Text client, Text socket_id
     return ev;
 }
 
+Text d1_error_text(D1Error code)
+{
+    return text_from(errors[code].message);
+}
+
 Event *d1_error(D1Error code, Text channel, Text command, Text message, unsigned retry_after)
 {
     Buf b;

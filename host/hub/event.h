@@ -56,6 +56,7 @@ Event *d1_presence_full(Text channel, Text members, bool truncated);
 Event *d1_presence_update(Text channel, Text action, Text client, Text socket_id);
 /** channel and command may be empty; message empty = the default of the code; retry_after 0 = none.
  */
+Text d1_error_text(D1Error code);
 Event *d1_error(D1Error code, Text channel, Text command, Text message, unsigned retry_after);
 /** channels: JSON texts joined by commas. XS_FRAME_RESYNC. */
 Event *d1_resync(Text channels, Text reason);

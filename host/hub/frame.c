@@ -23,8 +23,24 @@ Event *frame_end(Buf *b, uint32_t flags)
 
 Event *frame_end_for(Buf *b, uint32_t flags, int64_t dbo_id, Text row_id)
 {
+    return frame_end_from(b, flags, dbo_id, row_id, (Text){0});
+}
+
+Text event_payload(const Event *ev)
+{
+    return (Text){ev->frame.json.ptr + ev->payload_at, ev->payload_len};
+}
+
+Text event_sender(const Event *ev)
+{
+    return (Text){ev->row_id.ptr + ev->row_id.len, ev->sender_len};
+}
+
+Event *frame_end_from(Buf *b, uint32_t flags, int64_t dbo_id, Text row_id, Text sender)
+{
     size_t len = b->len - sizeof(Event);
     buf_text(b, bare_row_id(row_id));
+    buf_text(b, sender);
     if (b->failed) {
         buf_deinit(b);
         return NULL;
@@ -35,6 +51,7 @@ Event *frame_end_for(Buf *b, uint32_t flags, int64_t dbo_id, Text row_id)
     *b = BUF_INIT;
     *ev = (Event){.frame = {.flags = flags, .json = {json, len}}, .dbo_id = dbo_id, .bytes = bytes};
     ev->row_id = (Text){json + len, bare_row_id(row_id).len};
+    ev->sender_len = (uint32_t)sender.len;
     atomic_init(&ev->frame.refs, 1);
     return ev;
 }

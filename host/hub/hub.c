@@ -8,6 +8,9 @@
 #include "core/text.h"
 #include "host/expiring.h"
 #include "host/hub/event.h"
+#include "host/hub/l2.h"
+#include "host/hub/l2_frame.h"
+#include "host/hub/l2_store.h"
 #include "host/hub/protocol.h"
 
 enum {
@@ -49,6 +52,33 @@ static void fill_defaults(HubOptions *o)
 #undef DEFAULT
 }
 
+static Space *add_space(Hub *h, Text tenant, Text canonical);
+
+/* The spaces of the program's realtime servers, and what their channels keep. */
+static bool open_servers(Hub *h, xs_error *err)
+{
+    char path[4096];
+    Text file = h->opt.record.len ? h->opt.record : TEXT(":memory:");
+    if (!l2_defs_init(&h->servers, h->opt.meta, err))
+        return false;
+    for (size_t i = 0; i < h->servers.count; i++) {
+        const L2Server *server = &h->servers.servers[i];
+        Space *s = server->active ? add_space(h, h->opt.tenant, server->canonical) : NULL;
+        if (server->active && !s)
+            return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+        if (s)
+            s->server = server;
+    }
+    if (!h->servers.recorded)
+        return true;
+    if (file.len >= sizeof path)
+        return xs_fail(err, XS_E_CONFIG, XS_NO_POS, "the path of the realtime record is too long");
+    memcpy(path, file.ptr, file.len);
+    path[file.len] = '\0';
+    h->store = store_open(path, err);
+    return h->store != NULL;
+}
+
 Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *err)
 {
     Hub *h = mem_zalloc(1, sizeof *h);
@@ -76,13 +106,17 @@ Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *e
         mem_free(h);
         return NULL;
     }
-    return h;
+    if (open_servers(h, err))
+        return h;
+    hub_free(h);
+    return NULL;
 }
 
 void hub_free(Hub *h)
 {
     if (!h)
         return;
+    store_close(h->store);
     MapSlot *slot;
     size_t at = 0;
     while ((slot = map_next(&h->spaces, &at)))
@@ -94,6 +128,7 @@ void hub_free(Hub *h)
     VEC_DEINIT(&h->alarms);
     expiring_free(h->ghosts);
     patterns_free(h->patterns);
+    l2_defs_deinit(&h->servers);
     pthread_mutex_destroy(&h->lock);
     mem_free(h);
 }
@@ -182,6 +217,28 @@ bool hub_set_channels(Hub *h, const Const *channels, Text default_channel, xs_er
             continue; /* its connections are cut anyway */
     pthread_mutex_unlock(&h->lock);
     return true;
+}
+
+Space *hub_server_space(Hub *h, Text tenant, Text name)
+{
+    const L2Server *server = l2_server_named(&h->servers, name);
+    Space *s = server ? hub_find_space(h, tenant, server->canonical) : NULL;
+    return s && s->server == server ? s : NULL;
+}
+
+Space *hub_server_at(Hub *h, size_t index)
+{
+    for (size_t i = 0; i < h->servers.count; i++) {
+        Space *s = hub_server_space(h, h->opt.tenant, h->servers.servers[i].name);
+        if (s && index-- == 0)
+            return s;
+    }
+    return NULL;
+}
+
+bool space_is_server(const Space *s)
+{
+    return s->server != NULL;
 }
 
 /* ---- publishing ---- */
@@ -285,13 +342,15 @@ bool hub_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out, xs_er
     HubPublish event = *p;
     HubPublished result = {0};
     Buf compact = BUF_INIT;
-    if (!channel_pattern_valid(p->channel))
+    if (!(s->server ? l2_path_valid(p->channel) : channel_pattern_valid(p->channel)))
         return xs_fail(err, XS_E_BAD_ARG, XS_NO_POS, "invalid channel name");
     if (p->data.len > h->opt.max_event || p->event.len > h->opt.max_event) {
         count(&h->dropped);
         return xs_fail(err, XS_E_TOO_LARGE, XS_NO_POS, "event of %zu bytes is larger than %zu",
                        p->data.len, h->opt.max_event);
     }
+    if (s->server && p->event.ptr && (p->event.len == 0 || p->event.len > L2_TEXT_MAX))
+        return xs_fail(err, XS_E_BAD_ARG, XS_NO_POS, "invalid message type");
     if (!p->data.len) {
         event.data = TEXT("null");
     } else if (!is_compact(p->data)) {
@@ -302,8 +361,9 @@ bool hub_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out, xs_er
         event.data = buf_view(&compact);
     }
     bool pattern = p->channel.ptr[p->channel.len - 1] == '*';
-    bool ok = pattern ? publish_pattern(h, s, &event, &result, err)
-                      : publish_one(h, s, p->channel, &event, &result, err);
+    bool ok = s->server ? l2_publish(h, s, &event, &result, err)
+              : pattern ? publish_pattern(h, s, &event, &result, err)
+                        : publish_one(h, s, p->channel, &event, &result, err);
     buf_deinit(&compact);
     if (ok && out)
         *out = result;

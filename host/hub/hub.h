@@ -8,6 +8,7 @@
 
 #include "core/buckets.h"
 #include "core/const.h"
+#include "host/hub/l2_def.h"
 #include "include/xs/transport.h"
 
 uint64_t mono_us(void); /* monotonic clock, any thread */
@@ -95,6 +96,43 @@ typedef struct HubAuth {
     Identity *(*check)(void *ctx, const Space *space, Text token, int64_t *expires_ms);
 } HubAuth;
 
+typedef enum L2Verdict {
+    L2_PASS,   /* gate: admitted. deliver: unchanged. Handler: text is its value */
+    L2_CHANGE, /* deliver: text is this recipient's payload */
+    L2_DROP,   /* deliver and handler: null */
+    L2_DENY,   /* gate: text is the reason, or len 0 */
+    L2_REJECT, /* the input does not fit, or the program refuses: text for the sender */
+    L2_CRASH,
+    L2_DROPPED /* never ran: the server is busy or stops */
+} L2Verdict;
+
+/* One stack, or chain of stacks, that the hub wants to be run. Owned by the dispatcher until
+ * l2_job_done. */
+typedef struct L2Job {
+    L2Action action;
+    Space *space;
+    const L2Server *server;
+    const L2Channel *channel; /* NULL: connect, disconnect */
+    const L2Message *message; /* L2_MESSAGE */
+    Text name;                /* of the channel, resolved */
+    Text payload;             /* JSON */
+    Text client;              /* L2_DELIVER: JSON of the sender; len 0 = the server */
+    Identity *identity;       /* of the session */
+    uint64_t socket;          /* node and number of its connection */
+    int64_t opened_ms;
+    xs_request *request;
+    void *link; /* for the dispatcher's queues */
+} L2Job;
+
+typedef struct L2Dispatcher {
+    void *ctx;
+    /** Run it on a worker; l2_job_done must follow exactly once. false = overload. Any thread. */
+    bool (*run)(void *ctx, L2Job *job);
+} L2Dispatcher;
+
+/** Any thread. text is copied. Frees the job. */
+void l2_job_done(L2Job *job, L2Verdict verdict, Text text);
+
 typedef struct HubOptions {
     const Const *channels; /* "channels" of the bundle metadata */
     Text default_channel;  /* "authenticated" (default) "anonymous" "closed": join rule without
@@ -117,6 +155,11 @@ typedef struct HubOptions {
     Text presence_extras;       /* comma separated keys shown to others; len 0 = all */
     size_t presence_extras_max; /* 0 = 2 KiB; larger extras are not shown */
     HubAuth auth;               /* check NULL: tokens cannot be renewed */
+    const Const *meta;          /* of the bundle, for its realtime servers */
+    Text tenant;                /* whose spaces these servers have */
+    Text record;                /* file of what recorded channels keep; len 0 = in memory */
+    bool crash_delivers;        /* a crashed handler delivers the original payload */
+    L2Dispatcher l2;            /* run NULL: whatever needs a stack is refused */
 } HubOptions;
 
 XS_MUST_CHECK Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *err);
@@ -131,19 +174,25 @@ XS_MUST_CHECK bool hub_set_channels(Hub *h, const Const *channels, Text default_
 Space *hub_space(Hub *h, Text tenant, Text canonical);
 /** Only a space that was made before; NULL = unknown. */
 Space *hub_find_space(Hub *h, Text tenant, Text canonical);
+/** The space of an active realtime server; NULL = unknown. */
+Space *hub_server_space(Hub *h, Text tenant, Text server);
+/** The active realtime servers' spaces in the order of the bundle; NULL past the end. */
+Space *hub_server_at(Hub *h, size_t index);
+bool space_is_server(const Space *s); /* layer L2 */
 Text space_tenant(const Space *s);
 Text space_canonical(const Space *s);
 
 typedef struct HubPublish {
-    Text channel;   /* name, or a pattern ending in * that expands to live channels */
-    Text event;     /* ptr NULL = none */
+    Text channel;   /* name, or a pattern ending in * that expands to live channels; L2: a path */
+    Text event;     /* L2: type. ptr NULL = none */
     Text data;      /* JSON */
-    int64_t dbo_id; /* 0 = everyone; else with row_id (JSON) the only identity to receive it */
+    int64_t dbo_id; /* 0 = everyone; else with row_id (JSON) the only identity to receive it; L2:
+                       whose message it is said to be */
     Text row_id;
     Text exclude; /* socket id not to deliver to; ptr NULL = none */
 } HubPublish;
 typedef struct HubPublished {
-    uint64_t epoch, seq, off; /* 0 when nothing was numbered */
+    uint64_t epoch, seq, off; /* 0 when nothing was numbered, or not yet: recorded L2 channels */
     uint64_t delivered_local; /* subscribers at that moment */
 } HubPublished;
 

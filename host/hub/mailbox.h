@@ -31,6 +31,7 @@ typedef struct Mail {
 /* A node that its owner brings along, so that posting it cannot fail. */
 typedef struct MailLink {
     struct MailLink *next;
+    void (*handle)(struct MailLink *link); /* on the shard's thread; consumes it */
 } MailLink;
 
 typedef struct Mailbox {

@@ -11,6 +11,8 @@
 #include "core/text.h"
 #include "host/hub/clock.h"
 #include "host/hub/event.h"
+#include "host/hub/l2.h"
+#include "host/hub/l2_frame.h"
 
 enum {
     MAX_LISTED = 64,             /* channels in a URL */
@@ -322,6 +324,11 @@ static const char *command_of(Action a)
 static void answer_error(xs_conn *c, D1Error code, Text channel, Text command, Text message)
 {
     atomic_fetch_add_explicit(&c->shard->hub->refused, 1, memory_order_relaxed);
+    if (c->space->server) {
+        conn_deliver(
+            c, l2_error(channel, message.len ? message : d1_error_text(code), (Text){0}, 0, 0));
+        return;
+    }
     conn_deliver(c, d1_error(code, channel, command, message, code == D1_RATE_LIMITED));
 }
 
@@ -332,7 +339,7 @@ static void refuse(xs_conn *c, const Frame *f, D1Error code)
 
 /* ---- the line of one (connection, channel) ---- */
 
-static Sub *find_sub(const xs_conn *c, Text name)
+Sub *sub_find(const xs_conn *c, Text name)
 {
     for (size_t i = 0; i < c->subs.len; i++) {
         if (text_eq(c->subs.ptr[i]->name, name))
@@ -376,7 +383,7 @@ static void release_sub(Sub *sub)
     mem_free(sub);
 }
 
-static Pending *pop_pending(Sub *sub)
+Pending *line_pop(Sub *sub)
 {
     Pending *p = sub->queue;
     sub->queue = p->next;
@@ -387,13 +394,13 @@ static Pending *pop_pending(Sub *sub)
     return p;
 }
 
-static bool fifo_full(const xs_conn *c, unsigned share)
+bool line_full(const xs_conn *c, unsigned share)
 {
     const HubOptions *opt = &c->shard->hub->opt;
     return c->fifo_frames >= opt->fifo_frames / share || c->fifo_bytes >= opt->fifo_bytes / share;
 }
 
-static void enqueue(Sub *sub, Text data)
+void line_push(Sub *sub, Text data)
 {
     xs_conn *c = sub->conn;
     Pending *p = mem_alloc(sizeof *p + data.len + 1);
@@ -410,6 +417,16 @@ static void enqueue(Sub *sub, Text data)
     c->fifo_bytes += data.len;
 }
 
+void line_resume(xs_conn *c)
+{
+    xs_shard *s = c->shard;
+    if (!c->stopped || line_full(c, 2) || c->gone)
+        return;
+    c->stopped = false;
+    if (XS_HAS(s->ops, resume))
+        s->ops->resume(s->state, c->peer);
+}
+
 static void execute(xs_conn *c, Frame *f);
 
 /* The trigger is done: the frames that waited for it. */
@@ -419,7 +436,7 @@ static void run_queue(Sub *sub)
     xs_shard *s = c->shard;
     sub->running = true;
     while (sub->queue && !sub->busy) {
-        Pending *p = pop_pending(sub);
+        Pending *p = line_pop(sub);
         Frame f;
         frame_init(&f, s);
         if (!c->closing && !c->gone &&
@@ -429,11 +446,7 @@ static void run_queue(Sub *sub)
         mem_free(p);
     }
     sub->running = false;
-    if (c->stopped && !fifo_full(c, 2) && !c->gone) {
-        c->stopped = false;
-        if (XS_HAS(s->ops, resume))
-            s->ops->resume(s->state, c->peer);
-    }
+    line_resume(c);
     release_sub(sub);
 }
 
@@ -468,6 +481,7 @@ static Job *job_new(xs_conn *c, HubAction action, Text channel, const Frame *f)
     pub->request = request_ref(c->request);
     pub->active_config = c->shard->hub->patterns->configs != NULL;
     job->shard = shard_ref(c->shard);
+    job->link.handle = protocol_job_result;
     return job;
 }
 
@@ -588,7 +602,7 @@ static void recover(Sub *sub, EventVec *missed)
         reason = "limit";
     for (size_t i = before; i < missed->len; i++) {
         Event *ev = missed->ptr[i];
-        if (!reason && conn_may_see(c, ev))
+        if (!reason && conn_may_see(c, ev) && !(c->l2 && l2_took(sub, ev)))
             missed->ptr[kept++] = ev;
         else
             frame_unref(&ev->frame);
@@ -603,7 +617,7 @@ static void recover(Sub *sub, EventVec *missed)
 /* One listed channel is joined or refused. After the last: what was missed in all of them up to one
  * moment, in one ascending line; a position within it is good for every channel. Numbered events
  * that were posted before that moment and are still under way come too late. */
-static void listed_done(xs_conn *c)
+void protocol_listed_done(xs_conn *c)
 {
     EventVec missed = {0};
     if (--c->listed_pending > 0 || !c->holding)
@@ -627,13 +641,15 @@ static void listed_done(xs_conn *c)
         conn_deliver(c, missed.ptr[i]);
     }
     event_vec_deinit(&missed);
+    if (c->l2)
+        l2_go_on(c);
 }
 
 static void join_ended(Sub *sub)
 {
     if (sub->listed) {
         sub->listed = false;
-        listed_done(sub->conn);
+        protocol_listed_done(sub->conn);
     }
 }
 
@@ -692,7 +708,7 @@ static void answer_join(Sub *sub, JoinFacts *facts)
     event_vec_deinit(&facts->history);
 }
 
-static ShardChannel *new_local(xs_conn *c)
+ShardChannel *local_new(xs_conn *c)
 {
     ShardChannel *local = mem_zalloc(1, sizeof *local);
     if (local && !local_reserve(local)) {
@@ -708,7 +724,7 @@ static ShardChannel *new_local(xs_conn *c)
 static bool enter_channel(Sub *sub, const ChannelConfig *config, JoinFacts *facts)
 {
     xs_conn *c = sub->conn;
-    ShardChannel *fresh = new_local(c), *local;
+    ShardChannel *fresh = local_new(c), *local;
     if (!fresh)
         return false;
     space_lock(c->space);
@@ -776,20 +792,20 @@ static void join_again(Sub *sub, const Frame *f)
     space_unlock(c->space);
     answer_join(sub, &facts);
     if (f->listed)
-        listed_done(c);
+        protocol_listed_done(c);
 }
 
 static void refuse_frame_join(xs_conn *c, const Frame *f, D1Error code)
 {
     refuse(c, f, code);
     if (f->listed)
-        listed_done(c);
+        protocol_listed_done(c);
 }
 
 static void do_join(xs_conn *c, Frame *f)
 {
     Hub *h = c->shard->hub;
-    Sub *sub = find_sub(c, f->channel);
+    Sub *sub = sub_find(c, f->channel);
     if (sub && sub->joined) {
         join_again(sub, f);
         return;
@@ -849,7 +865,7 @@ static void leave_channel(Sub *sub, uint32_t grace_ms)
 
 static void do_leave(xs_conn *c, Frame *f)
 {
-    Sub *sub = find_sub(c, f->channel);
+    Sub *sub = sub_find(c, f->channel);
     bool joined = sub && sub->joined;
     if (joined)
         leave_channel(sub, 0);
@@ -914,11 +930,13 @@ bool protocol_leave_all(xs_conn *c)
 {
     uint32_t grace_ms = grace_of(c);
     bool present = false;
+    if (c->space->server)
+        return l2_gone(c);
     for (size_t i = c->subs.len; i-- > 0;) {
         Sub *sub = c->subs.ptr[i];
         bool joined = sub->joined;
         while (sub->queue)
-            mem_free(pop_pending(sub));
+            mem_free(line_pop(sub));
         present = present || (joined && grace_ms && sub->ch->config->presence);
         if (joined)
             leave_channel(sub, grace_ms);
@@ -1072,7 +1090,7 @@ static bool within_channel_rate(Sub *sub)
 
 static void do_message(xs_conn *c, Frame *f)
 {
-    Sub *sub = find_sub(c, f->channel);
+    Sub *sub = sub_find(c, f->channel);
     if (!sub || !sub->joined) {
         refuse(c, f, D1_NOT_JOINED);
         return;
@@ -1094,7 +1112,7 @@ static void do_message(xs_conn *c, Frame *f)
 
 static void do_history(xs_conn *c, Frame *f)
 {
-    Sub *sub = find_sub(c, f->channel);
+    Sub *sub = sub_find(c, f->channel);
     if (!sub || !sub->joined || sub->ch->config->history == 0) {
         refuse(c, f, sub && sub->joined ? D1_HISTORY_DISABLED : D1_NOT_JOINED);
         return;
@@ -1209,13 +1227,29 @@ static bool take_token(int64_t *tokens)
     return true;
 }
 
-/* Too fast: say so; whoever goes on for seconds is cut. */
+bool protocol_take_frame(xs_conn *c)
+{
+    refill(c);
+    return take_token(&c->frame_tokens);
+}
+
+bool protocol_take_join(xs_conn *c)
+{
+    return take_token(&c->join_tokens);
+}
+
 static void punish(xs_conn *c, const Frame *f)
+{
+    protocol_punish(c, f->channel, text_from(command_of(f->action)));
+}
+
+/* Too fast: say so; whoever goes on for seconds is cut. */
+void protocol_punish(xs_conn *c, Text channel, Text command)
 {
     Hub *h = c->shard->hub;
     int64_t now = c->refilled_ms;
     atomic_fetch_add_explicit(&h->rate_limited, 1, memory_order_relaxed);
-    refuse(c, f, D1_RATE_LIMITED);
+    answer_error(c, D1_RATE_LIMITED, channel, command, (Text){0});
     if (c->strikes && now - c->strike_ms < 1000)
         return; /* one burst is one strike */
     if (now - c->strike_ms > STRIKE_MS)
@@ -1228,7 +1262,7 @@ static void punish(xs_conn *c, const Frame *f)
 }
 
 /* A frame with a ref is done once: a POST that was retried must not say things twice. */
-static bool seen_before(xs_conn *c, uint64_t ref)
+bool protocol_seen_before(xs_conn *c, uint64_t ref)
 {
     if (!c->seen_refs)
         c->seen_refs = mem_zalloc(SEEN_REFS, sizeof *c->seen_refs);
@@ -1293,19 +1327,21 @@ static void accept_frame(xs_conn *c, Frame *f, Text data)
         refuse(c, f, D1_BAD_CHANNEL);
         return;
     }
-    if (f->action == ACT_JOIN && !take_token(&c->join_tokens)) {
+    if (f->action == ACT_JOIN && !protocol_take_join(c)) {
         punish(c, f);
         return;
     }
-    Sub *sub = find_sub(c, f->channel);
+    Sub *sub = sub_find(c, f->channel);
     if (sub && (sub->busy || sub->queue))
-        enqueue(sub, data);
+        line_push(sub, data);
     else
         execute(c, f);
 }
 
 xs_frame_result protocol_frame(xs_conn *c, const char *data, size_t len)
 {
+    if (c->space->server)
+        return l2_frame(c, data, len);
     xs_shard *s = c->shard;
     Hub *h = s->hub;
     Text text = {data, len};
@@ -1313,17 +1349,16 @@ xs_frame_result protocol_frame(xs_conn *c, const char *data, size_t len)
     atomic_fetch_add_explicit(&h->frames_in, 1, memory_order_relaxed);
     frame_init(&f, s);
     f.action = ACT_UNKNOWN;
-    refill(c);
-    if (!take_token(&c->frame_tokens))
+    if (!protocol_take_frame(c))
         punish(c, &f);
     else if (s->limits && s->limits->max_message && len > s->limits->max_message)
         refuse(c, &f, D1_TOO_LARGE);
     else if (!read_frame(&f, text, h->opt.max_depth))
         answer_error(c, D1_BAD_FRAME, (Text){0}, (Text){0}, (Text){0});
-    else if (!f.ref || !seen_before(c, f.ref))
+    else if (!f.ref || !protocol_seen_before(c, f.ref))
         accept_frame(c, &f, text);
     frame_deinit(&f, s);
-    if (!fifo_full(c, 1))
+    if (!line_full(c, 1))
         return XS_FRAME_OK;
     c->stopped = true;
     return XS_FRAME_STOP;
@@ -1367,7 +1402,7 @@ static void send_one(void *ctx, Text frame)
     xs_conn *c = ctx;
     if (c->closing || c->gone)
         return;
-    if (fifo_full(c, 1)) { /* a POST cannot be held up, so the frame is refused */
+    if (line_full(c, 1)) { /* a POST cannot be held up, so the frame is refused */
         answer_error(c, D1_RATE_LIMITED, (Text){0}, (Text){0}, (Text){0});
         return;
     }
@@ -1432,7 +1467,10 @@ xs_resume_state protocol_resume_state(xs_conn *c, xs_request *req)
     xs_resume_state state = XS_RESUME_OK;
     space_lock(c->space);
     for (uint32_t i = 0; i < count && i < MAX_LISTED; i++) {
-        Channel *ch = space_find(c->space, const_text_of(list->items[i], (Text){0}));
+        Text name = const_text_of(list->items[i], (Text){0});
+        Channel *ch = space_find(c->space, name);
+        if (c->space->server && l2_has_cursor(c, name))
+            continue; /* the client's acknowledgements say what it missed */
         if (channel_recover(c->space, ch, pos, NULL))
             state = XS_RESUME_GAP;
     }
@@ -1470,20 +1508,17 @@ static void join_one(xs_conn *c, Text channel, bool history, bool presence, bool
     } else if (!allowed) {
         refuse_frame_join(c, &f, D1_CHANNEL_LIMIT);
     } else {
-        Sub *sub = find_sub(c, f.channel);
+        Sub *sub = sub_find(c, f.channel);
         if (sub && sub->busy) /* listed twice, and its trigger is still running */
-            listed_done(c);
+            protocol_listed_done(c);
         else
             do_join(c, &f);
     }
     frame_deinit(&f, c->shard);
 }
 
-void protocol_join_listed(xs_conn *c, xs_request *req)
+void protocol_begin_listed(xs_conn *c, const xs_request *req)
 {
-    const Const *list;
-    uint32_t count = listed_count(req, &list);
-    bool history = flag_set(req, "history"), presence = flag_set(req, "presence");
     c->resume = requested_position(req);
     c->listed_pending++; /* ours: nothing is complete before the last one was started */
     if (c->resume.given && !c->holding) {
@@ -1494,10 +1529,22 @@ void protocol_join_listed(xs_conn *c, xs_request *req)
                           : c->space->seq;
         space_unlock(c->space);
     }
+}
+
+void protocol_join_listed(xs_conn *c, xs_request *req)
+{
+    const Const *list;
+    uint32_t count = listed_count(req, &list);
+    bool history = flag_set(req, "history"), presence = flag_set(req, "presence");
+    if (c->space->server) {
+        l2_join_listed(c, req);
+        return;
+    }
+    protocol_begin_listed(c, req);
     for (uint32_t i = 0; i < count && !c->closing; i++) {
         join_one(c, const_text_of(list->items[i], (Text){0}), history, presence, i < MAX_LISTED);
         if (i == MAX_LISTED)
             break;
     }
-    listed_done(c);
+    protocol_listed_done(c);
 }

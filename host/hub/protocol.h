@@ -16,6 +16,26 @@ bool protocol_split(Text doc, uint32_t max, void (*each)(void *ctx, Text frame),
                     uint32_t *n);
 /** The same JSON on one line. false: not JSON, or out of memory. */
 XS_MUST_CHECK bool protocol_compact(Text json, Buf *out);
+/** The position of a request that lists channels; its joins follow, each with listed_pending
+ * counted up, and at the end protocol_listed_done once more. */
+void protocol_begin_listed(xs_conn *c, const xs_request *req);
+/** One listed channel is joined or refused. */
+void protocol_listed_done(xs_conn *c);
+/** Token buckets; false: too fast, protocol_punish tells the client. */
+bool protocol_take_frame(xs_conn *c);
+bool protocol_take_join(xs_conn *c);
+void protocol_punish(xs_conn *c, Text channel, Text command);
+/** A frame with a ref is done once; ref: hash of it, not 0. */
+bool protocol_seen_before(xs_conn *c, uint64_t ref);
+
+Sub *sub_find(const xs_conn *c, Text name);
+/** The line of frames that wait for the one before them. */
+void line_push(Sub *sub, Text data);
+Pending *line_pop(Sub *sub);
+/** share 2: half full. */
+bool line_full(const xs_conn *c, unsigned share);
+void line_resume(xs_conn *c); /* read again when there is room */
+
 void protocol_join_listed(xs_conn *c, xs_request *req);
 xs_resume_state protocol_resume_state(xs_conn *c, xs_request *req);
 /** The connection is gone: leave every channel. true: it is still listed as present somewhere. */

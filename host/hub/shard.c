@@ -15,6 +15,7 @@
 #include "host/expiring.h"
 #include "host/hub/clock.h"
 #include "host/hub/event.h"
+#include "host/hub/l2.h"
 #include "host/hub/protocol.h"
 #include "host/log.h"
 
@@ -219,8 +220,11 @@ static void offer(xs_conn *c, xs_frame *f)
     xs_shard *s = c->shard;
     s->touched = true;
     atomic_fetch_add_explicit(&s->hub->delivered, 1, memory_order_relaxed);
-    if (s->ops->deliver(s->state, c->peer, f) == XS_FULL)
+    xs_deliver_result result = s->ops->deliver(s->state, c->peer, f);
+    if (result == XS_FULL)
         close_slow(c);
+    else if (result == XS_QUEUED && c->l2)
+        l2_queued(c);
 }
 
 void conn_deliver(xs_conn *c, Event *ev)
@@ -275,6 +279,8 @@ static unsigned offer_slot(xs_shard *s, Slot *slot, Event *ev)
         return 0;
     if (UNLIKELY(slot->flags & SLOT_HOLD) && f->flags & XS_FRAME_STORED && !is_later(slot, f))
         return 0;
+    if (UNLIKELY(slot->flags & SLOT_TAP) && l2_tap(slot->sub, ev))
+        return 0;
     if (UNLIKELY(s->ops->deliver(s->state, slot->peer, f) == XS_FULL))
         close_slow(slot->sub->conn);
     return 1;
@@ -319,7 +325,7 @@ static void walk_burst(xs_shard *s, ShardChannel *local, const Mail *mail, uint3
     uint64_t first = event_of(frames[0])->order, delivered = 0;
     for (size_t i = 0; i < local->count; i++) {
         Slot *slot = &local->slots[i];
-        if (LIKELY(whole && first > slot->from_order && !(slot->flags & SLOT_HOLD))) {
+        if (LIKELY(whole && first > slot->from_order && !(slot->flags & (SLOT_HOLD | SLOT_TAP)))) {
             delivered += n;
             if (UNLIKELY(s->ops->burst(s->state, slot->peer, &burst) == XS_FULL))
                 close_slow(slot->sub->conn);
@@ -384,7 +390,7 @@ static void handle_links(MailLink *link)
 {
     while (link) {
         MailLink *next = link->next;
-        protocol_job_result(link);
+        link->handle(link);
         link = next;
     }
 }
@@ -447,7 +453,7 @@ static bool is_listed(Text list, Text word)
 }
 
 /* What other clients see of a token's extras. */
-static void write_extras(const Hub *h, const Identity *id, Buf *out)
+void conn_write_extras(const Hub *h, const Identity *id, Buf *out)
 {
     size_t start = out->len;
     if (!h->opt.presence_extras.len || !id->auth) {
@@ -477,7 +483,7 @@ static bool describe(xs_conn *c)
     const Identity *id = c->identity;
     Buf b = BUF_INIT, extras = BUF_INIT;
     size_t len;
-    write_extras(c->shard->hub, id, &extras);
+    conn_write_extras(c->shard->hub, id, &extras);
     d1_client(&b, buf_view(&extras), id->dbo_id, id->row_id, text_from(c->socket_id));
     b.failed = b.failed || extras.failed;
     buf_deinit(&extras);
@@ -575,6 +581,10 @@ static xs_conn *conn_new(xs_shard *s, void *peer, xs_request *req, xs_refusal *w
     name_conn(c, req);
     clock_set_expiry(c, req->expires_ms);
     c->view = view_of(s, c->space);
+    if (c->space->server && !(c->l2 = l2_conn_new(s->hub))) {
+        conn_free(c);
+        return NULL;
+    }
     if (!c->view || !describe(c) || !enlist(c, why)) {
         conn_free(c);
         return NULL;
@@ -596,6 +606,7 @@ void conn_free(xs_conn *c)
     VEC_DEINIT(&c->gaps);
     mem_free((void *)(uintptr_t)c->client.ptr);
     mem_free(c->seen_refs);
+    l2_conn_free(c->l2);
     identity_unref(c->identity);
     request_unref(c->request);
     mem_free(c);
@@ -643,6 +654,8 @@ static xs_conn *up_connect(xs_shard *s, void *peer, xs_request *req, xs_refusal 
 {
     if (!req->space)
         return refuse(why, 4401, 404, "Unknown connection hash");
+    if (req->space->server && req->identity && !l2_may_connect(req, why))
+        return NULL;
     if (req->bad_token && s->hub->opt.reject_bad_token)
         return refuse(why, 4401, 401, "Invalid token.");
     if (NEVER(!req->identity))
@@ -652,6 +665,11 @@ static xs_conn *up_connect(xs_shard *s, void *peer, xs_request *req, xs_refusal 
     if (!c)
         return NULL;
     atomic_fetch_add_explicit(&s->hub->connections, 1, memory_order_relaxed);
+    if (c->l2) {
+        enter(s);
+        l2_opened(c);
+        leave(s, false);
+    }
     return c;
 }
 
@@ -721,7 +739,12 @@ static void up_gone(xs_conn *c, int close_code)
 
 static void up_writable(xs_conn *c)
 {
-    (void)c; /* nothing is held back: the transport's queue is the only one */
+    xs_shard *s = c->shard;
+    if (!c->l2 || c->gone || c->closing)
+        return; /* nothing is held back: the transport's queue is the only one */
+    enter(s);
+    l2_writable(c);
+    leave(s, false);
 }
 
 static int up_wake_fd(xs_shard *s)

@@ -5,6 +5,7 @@
 #define HOST_HUB_SHARD_H
 
 #include "host/hub/channel.h"
+#include "host/hub/l2_def.h"
 
 enum { SID_LEN = 3 + SOCKET_ID_LEN, SEEN_REFS = 64 };
 
@@ -24,6 +25,9 @@ struct Hub {
 #include "host/hub/counters.def"
     _Atomic uint64_t closed[HUB_CLOSED_COUNT];
     Buckets deliver_us;
+    L2Defs servers;
+    struct Store *store;      /* NULL: no channel is recorded */
+    _Atomic uint64_t sockets; /* of realtime servers, ever */
 };
 
 /* A client frame that waits for the one before it. */
@@ -96,6 +100,7 @@ struct xs_conn {
     Position resume;
     uint64_t hold_seq;      /* its position meanwhile */
     uint64_t caught_up_seq; /* its position afterwards, until the shard has come so far */
+    struct L2Conn *l2;      /* of a realtime server's space; else NULL */
     VEC(Gap) gaps;
     /* time: expires_ms is the shard's, the alarm is under the hub's lock */
     int64_t expires_ms, alarm_ms; /* monotonic */
@@ -139,6 +144,8 @@ int64_t mono_ms(void);
 void conn_deliver(xs_conn *c, Event *ev);
 /** Close once the current call is done; nothing is delivered from here on. */
 void conn_close(xs_conn *c, int code, const char *reason);
+/** What other clients see of a token's extras. */
+void conn_write_extras(const Hub *h, const Identity *id, Buf *out);
 /** Is this event for this connection? For replays; live ones use the same rules in the walk. */
 bool conn_may_see(const xs_conn *c, const Event *ev);
 /** A lost session that hub->ghosts kept. */
@@ -150,6 +157,7 @@ void conn_job_ended(xs_conn *c);
 
 /** A slot for a subscriber; room was made by local_reserve. */
 XS_MUST_CHECK bool local_reserve(ShardChannel *local);
+ShardChannel *local_new(xs_conn *c); /* with room for one; NULL = out of memory */
 void local_add(ShardChannel *local, Sub *sub, uint64_t from_order);
 void local_remove(Sub *sub);
 /** After the channel dropped the shard's interest. */

@@ -6,6 +6,7 @@
 
 #include "core/buckets.h"
 #include "core/const.h"
+#include "include/xs/dbdriver.h"
 #include "vm/vm.h"
 
 typedef struct DbPool DbPool; /* one per database; shared by all workers, thread-safe */
@@ -108,5 +109,8 @@ void dbpool_stats(const DbPool *pool, DbStats *out);
 /** Row of a table by id for login: Const object with visible columns, NULL when absent. Any thread.
  */
 const Const *dbpool_auth_row(DbPool *pool, Arena *a, Text table, const Const *id, xs_error *err);
+
+/** The built-in engine, for a file that is not the program's own. */
+const xs_dbdriver_ops *db_driver_sqlite(void);
 
 #endif

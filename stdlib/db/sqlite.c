@@ -573,3 +573,8 @@ const xs_dbdriver_ops sqlite_driver = {
     .restore = sq_restore,
     .backup = sq_backup,
 };
+
+const xs_dbdriver_ops *db_driver_sqlite(void)
+{
+    return &sqlite_driver;
+}

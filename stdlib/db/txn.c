@@ -148,7 +148,7 @@ bool db_hold_event(Fiber *fiber, const PublishReq *req, xs_error *err)
         return xs_fail(err, XS_E_LIMIT, XS_NO_POS, "more than %d events in one transaction",
                        HELD_MAX);
     size_t bytes = req->channel.len + req->event.len + req->data_json.len + req->auth_table.len +
-                   req->auth_id_json.len;
+                   req->auth_id_json.len + req->server.len;
     HeldEvent *e = mem_alloc(sizeof *e + bytes);
     if (!e)
         return fail_code(err, XS_E_NOMEM);
@@ -156,7 +156,8 @@ bool db_hold_event(Fiber *fiber, const PublishReq *req, xs_error *err)
     e->next = NULL;
     e->req = (PublishReq){copy_text(&at, req->channel), copy_text(&at, req->event),
                           copy_text(&at, req->data_json), copy_text(&at, req->auth_table),
-                          copy_text(&at, req->auth_id_json)};
+                          copy_text(&at, req->auth_id_json),
+                          copy_text(&at, req->server)};
     if (fd->held_last)
         fd->held_last->next = e;
     else

@@ -9,7 +9,7 @@
 #include "tests/common/server.h"
 
 enum {
-    MAX_CLIENTS = 8,
+    MAX_CLIENTS = 12,
     MAX_VARS = 32,
     MAX_ENV = 16,
     STEP_TIMEOUT_MS = 15000,
@@ -119,8 +119,9 @@ static bool start_server(Run *r)
     }
     if (!r->app[0])
         return fail(r, "the script has no app line before this");
-    snprintf(r->dir, sizeof r->dir, "/tmp/xs-scenario-XXXXXX");
-    if (!mkdtemp(r->dir))
+    if (!r->dir[0])
+        snprintf(r->dir, sizeof r->dir, "/tmp/xs-scenario-XXXXXX");
+    if (strstr(r->dir, "XXXXXX") && !mkdtemp(r->dir))
         return fail(r, "mkdtemp: %s", strerror(errno));
     char file[96], xs[512], serve[] = "serve", listen_flag[] = "--listen",
                             address[] = "127.0.0.1:0", db[] = "--db";
@@ -143,9 +144,18 @@ static bool stop_server(Run *r)
     return code == 0 || fail(r, "the server ended with %d", code);
 }
 
+/* As a crash would; the next client or request starts it again on the same files. */
+static bool kill_server(Run *r)
+{
+    r->started = false;
+    int code = server_stop(&r->server, SIGKILL, STOP_TIMEOUT_MS);
+    return code != 0 || fail(r, "the server ended before it was killed");
+}
+
 static void remove_files(Run *r)
 {
-    static const char *const names[] = {"app.db", "app.db-wal", "app.db-shm", "app.db.key"};
+    static const char *const names[] = {"app.db",    "app.db-wal",    "app.db-shm",   "app.db.key",
+                                        "app.db.rt", "app.db.rt-wal", "app.db.rt-shm"};
     for (size_t i = 0; r->dir[0] && i < COUNT_OF(names); i++) {
         char path[128];
         snprintf(path, sizeof path, "%s/%s", r->dir, names[i]);
@@ -202,6 +212,11 @@ static bool is_open(void *ctx)
     return c->open || c->closed;
 }
 
+static bool is_closed(void *ctx)
+{
+    return ((const Client *)ctx)->closed;
+}
+
 static bool line_client(Run *r, char *args)
 {
     if (r->nclients == MAX_CLIENTS)
@@ -212,7 +227,8 @@ static bool line_client(Run *r, char *args)
     *c = (Client){.run = r, .transport = pick_transport(r)};
     char *save = NULL;
     const char *name = strtok_r(args, " ", &save);
-    const char *token = NULL;
+    const char *token = NULL, *server = NULL;
+    bool refused = false;
     const char *channels[16];
     size_t nchannels = 0;
     for (char *word; (word = strtok_r(NULL, " ", &save));) {
@@ -223,6 +239,10 @@ static bool line_client(Run *r, char *args)
             for (char *ch = strtok_r(word + 9, ",", &inner); ch && nchannels < COUNT_OF(channels);
                  ch = strtok_r(NULL, ",", &inner))
                 channels[nchannels++] = ch;
+        } else if (strncmp(word, "server=", 7) == 0) {
+            server = word + 7;
+        } else if (strcmp(word, "refused") == 0) {
+            refused = true;
         } else if (strcmp(word, "history") == 0) {
             c->history = true;
         } else if (strcmp(word, "presence") == 0) {
@@ -233,7 +253,7 @@ static bool line_client(Run *r, char *args)
     }
     snprintf(c->name, sizeof c->name, "%s", name ? name : "");
     char base[96];
-    snprintf(base, sizeof base, "/rt/%s", r->canonical);
+    snprintf(base, sizeof base, "/%s/%s", server ? "ws" : "rt", server ? server : r->canonical);
     RtOptions options = {.transport = c->transport,
                          .host = "127.0.0.1",
                          .port = r->port,
@@ -249,6 +269,9 @@ static bool line_client(Run *r, char *args)
     if (!c->rt)
         return fail(r, "%s: %s", c->name, err.message);
     r->nclients++;
+    if (refused)
+        return rt_loop_run(r->loop, STEP_TIMEOUT_MS, is_closed, c) ||
+               fail(r, "%s was not refused", c->name);
     if (!rt_loop_run(r->loop, STEP_TIMEOUT_MS, is_open, c) || c->closed)
         return fail(r, "%s: not connected, code %d, status %d", c->name, c->close_code,
                     rt_status(c->rt));
@@ -284,11 +307,12 @@ static const Const *next_frame(Client *c, bool acks, const char **text)
     }
 }
 
-static bool client_expect(Client *c, const char *json)
+/* acks: acknowledgements count too. */
+static bool client_expect(Client *c, const char *json, bool acks)
 {
     const Const *want = parse(c->run, json);
     const char *text = NULL;
-    const Const *got = want ? next_frame(c, false, &text) : NULL;
+    const Const *got = want ? next_frame(c, acks, &text) : NULL;
     if (!got)
         return false;
     return subset(want, got) || fail(c->run, "%s expected %s\n    got %s", c->name, json, text);
@@ -300,8 +324,9 @@ static bool client_acked(Client *c, const char *channel)
     const Const *got = next_frame(c, true, &text);
     if (!got)
         return false;
+    Text on = const_get_text(const_get(got, "options"), "channel");
     bool ok = text_eq(const_get_text(got, "action"), TEXT("join")) &&
-              text_eq(const_get_text(const_get(got, "options"), "channel"), text_from(channel));
+              text_eq(on.ptr ? on : const_get_text(got, "channel"), text_from(channel));
     return ok || fail(c->run, "%s expected the join of %s\n    got %s", c->name, channel, text);
 }
 
@@ -346,11 +371,6 @@ static bool client_quiet(Client *c, int ms)
     return true;
 }
 
-static bool is_closed(void *ctx)
-{
-    return ((const Client *)ctx)->closed;
-}
-
 /* Long-poll clients see a refused connection instead of a close code. */
 static bool client_closed(Client *c, int code)
 {
@@ -378,7 +398,9 @@ static bool client_line(Client *c, const char *verb, char *args)
     } else if (strcmp(verb, "raw") == 0) {
         ok = rt_send(c->rt, args, strlen(args), &err);
     } else if (strcmp(verb, "expect") == 0) {
-        return client_expect(c, args);
+        return client_expect(c, args, false);
+    } else if (strcmp(verb, "sees") == 0) {
+        return client_expect(c, args, true);
     } else if (strcmp(verb, "acked") == 0) {
         return client_acked(c, args);
     } else if (strcmp(verb, "keep") == 0) {
@@ -549,6 +571,8 @@ static bool run_line(Run *r, char *line)
         return line_order(r, args);
     if (strcmp(line, "server") == 0 && strcmp(args, "stop") == 0)
         return r->url || stop_server(r);
+    if (strcmp(line, "server") == 0 && strcmp(args, "kill") == 0)
+        return r->url ? fail(r, "not with --url") : kill_server(r);
     char *rest = args + strcspn(args, " ");
     if (*rest)
         *rest++ = '\0';

@@ -1,0 +1,4 @@
+realtime_server shop {
+  canonical = "shop1"
+  active = true
+}

@@ -1,0 +1,4 @@
+workspace orders {
+  description = "Orders that a shop and its customer follow together"
+  realtime = {canonical: "orders"}
+}
