@@ -227,7 +227,7 @@ static void test_requests(void **state)
         {"POST", "/rt/test-app/ticket", NULL, 401, NULL},
         {"POST", "/rt/test-app/send", "{}", 400, NULL},
         {"GET", "/rt/test-app/send", NULL, 405, NULL},
-        {"GET", "/ws/test-app", NULL, 501, NULL},
+        {"GET", "/ws/test-app", NULL, 404, NULL},
         {"OPTIONS", "/api:g/hello", NULL, 204, ""},
     };
     Running r = start(COMMON "request_timeout_ms = 200\n");

@@ -1304,6 +1304,16 @@ static void do_leave(xs_conn *c, L2Frame *f)
     }
 }
 
+void l2_expel(xs_conn *c, Text channel)
+{
+    L2Sub *sub = sub_of(c, channel);
+    answer_error(c, channel, TEXT("Join denied"), (Text){0});
+    leave_channel(sub);
+    conn_deliver(c, l2_left(channel, (Text){0}));
+    observe(c, L2_LEAVE, sub->channel, channel);
+    sub_release(sub);
+}
+
 /* ---- acknowledgements, presence ---- */
 
 static void do_ack(xs_conn *c, L2Frame *f)
@@ -1584,18 +1594,18 @@ static void deny(xs_conn *c, Text reason)
     conn_close(c, 4401, "connection refused");
 }
 
-void l2_opened(xs_conn *c)
+bool l2_opened(xs_conn *c)
 {
     if (!l2_has_trigger(server_of(c), NULL, L2_CONNECT)) {
         c->l2->admitted = true;
-        return;
+        return true;
     }
     L2Op *op = op_new(c, L2_CONNECT, (Text){0}, TEXT("null"));
     c->l2->connecting = true;
-    if (op)
-        op_attach(op, c, NULL);
-    if (!op || !op_work(op))
-        conn_close(c, 1013, "overload");
+    if (!op)
+        return false;
+    op_attach(op, c, NULL);
+    return op_work(op);
 }
 
 static void connect_done(L2Op *op)

@@ -15,10 +15,11 @@ struct Channel;
 bool l2_may_connect(const xs_request *req, xs_refusal *why);
 struct L2Conn *l2_conn_new(Hub *h);
 void l2_conn_free(struct L2Conn *l2);
-/** The connection is in every index: ask the connect triggers. */
-void l2_opened(xs_conn *c);
+/** The connection is in every index: ask the connect triggers. false: too busy for that. */
+XS_MUST_CHECK bool l2_opened(xs_conn *c);
 /** The connection is gone: leave every channel. */
-bool l2_gone(xs_conn *c); /* may it come back as the same session? */
+bool l2_gone(xs_conn *c);                /* may it come back as the same session? */
+void l2_expel(xs_conn *c, Text channel); /* a joined one */
 xs_frame_result l2_frame(xs_conn *c, const char *data, size_t len);
 void l2_join_listed(xs_conn *c, xs_request *req);
 void l2_queued(xs_conn *c);   /* the client is slow */

@@ -878,9 +878,13 @@ static void do_leave(xs_conn *c, Frame *f)
 
 void protocol_expel(xs_conn *c, Text channel)
 {
-    Sub *sub = find_sub(c, channel);
+    Sub *sub = sub_find(c, channel);
     if (!sub || !sub->joined)
         return;
+    if (c->space->server) {
+        l2_expel(c, channel);
+        return;
+    }
     answer_error(c, D1_JOIN_DENIED, channel, TEXT("join"), (Text){0});
     leave_channel(sub, 0);
     conn_deliver(c, d1_leave(channel));

@@ -665,12 +665,11 @@ static xs_conn *up_connect(xs_shard *s, void *peer, xs_request *req, xs_refusal 
     if (!c)
         return NULL;
     atomic_fetch_add_explicit(&s->hub->connections, 1, memory_order_relaxed);
-    if (c->l2) {
-        enter(s);
-        l2_opened(c);
-        leave(s, false);
-    }
-    return c;
+    if (!c->l2 || l2_opened(c))
+        return c;
+    c->gone = true;
+    finish_conn(c);
+    return refuse(why, 1013, 503, "The server is busy.");
 }
 
 /* A client that speaks from within deliver (in-process transports): after this call, in order. */

@@ -50,7 +50,8 @@ static inline xs_deliver_result t_deliver(void *state, void *peer, xs_frame *fra
         return XS_FULL;
     assert_int_equal(p->closed, 0);
     const xs_wire *w = s->host.wire(frame, XS_WIRE_LP_ITEM);
-    assert_non_null(w);
+    if (!w)
+        return XS_FULL; /* out of memory */
     char *copy = malloc(w->len + 1);
     assert_non_null(copy);
     memcpy(copy, w->bytes, w->len);
@@ -164,6 +165,9 @@ static const char declared[] =
     "\"settings\":{\"anonymous_clients\":true,\"auth_channel\":true,\"message_history\":25}},"
     "{\"pattern\":\"off\",\"active\":false}]";
 
+/* Bundle metadata of realtime servers; NULL = none. */
+static const char *world_meta;
+
 static inline void open_shard(World *w, Shard *s)
 {
     xs_error err = {0};
@@ -178,6 +182,7 @@ static inline void open_world(World *w, const char *channels, const HubOptions *
     HubOptions opt = options ? *options : (HubOptions){0};
     memset(w, 0, sizeof *w);
     arena_init(&w->arena, 0);
+    opt.meta = world_meta ? json_parse(&w->arena, text_from(world_meta), &err) : NULL;
     opt.channels = channels ? json_parse(&w->arena, text_from(channels), &err) : NULL;
     opt.frames_per_s = opt.frames_per_s ? opt.frames_per_s : 100000;
     opt.frames_burst = opt.frames_burst ? opt.frames_burst : 100000;
