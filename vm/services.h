@@ -110,7 +110,7 @@ typedef struct RunContext {
     int remote_port;
     const Const *headers; /* Title-Case object */
     const Const *raw_input;
-    uint32_t chain; /* table triggers that led here, one inside the other */
+    uint32_t chain;       /* table triggers that led here, one inside the other */
     const Const *session; /* realtime.get_session; NULL = outside realtime */
     void *request;        /* the host's own; may be NULL */
 } RunContext;
