@@ -154,10 +154,9 @@ bool db_hold_event(Fiber *fiber, const PublishReq *req, xs_error *err)
         return fail_code(err, XS_E_NOMEM);
     char *at = (char *)(e + 1);
     e->next = NULL;
-    e->req = (PublishReq){copy_text(&at, req->channel), copy_text(&at, req->event),
-                          copy_text(&at, req->data_json), copy_text(&at, req->auth_table),
-                          copy_text(&at, req->auth_id_json),
-                          copy_text(&at, req->server)};
+    e->req = (PublishReq){copy_text(&at, req->channel),      copy_text(&at, req->event),
+                          copy_text(&at, req->data_json),    copy_text(&at, req->auth_table),
+                          copy_text(&at, req->auth_id_json), copy_text(&at, req->server)};
     if (fd->held_last)
         fd->held_last->next = e;
     else
