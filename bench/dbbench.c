@@ -33,7 +33,7 @@ static const struct SourceRow {
     {"item.xs", "table \"item\" {\n  schema {\n    int id\n    timestamp created_at?=now\n    text "
                 "name filters=trim\n    int room_id?\n    int score?\n  }\n  index = [\n    {type: "
                 "\"primary\", field: [{name: \"id\"}]}\n    {type: \"btree\", field: [{name: "
-                "\"room_id\"}]}\n  ]\n}\n"},
+                "\"room_id\"}, {name: \"created_at\", op: \"desc\"}]}\n  ]\n}\n"},
     {"add.xs", "function \"add\" {\n  input {\n    int n\n  }\n  stack {\n    db.add item {\n      "
                "data = {name: \"item number \" ~ $input.n, room_id: $input.n % 100, score: "
                "$input.n}\n    } as $item\n  }\n  response = $item\n}\n"},

@@ -9,7 +9,7 @@ db.pragma('journal_mode = WAL');
 db.pragma('synchronous = FULL');
 db.exec(`CREATE TABLE IF NOT EXISTS item (id INTEGER PRIMARY KEY AUTOINCREMENT, created_at INTEGER NOT NULL DEFAULT 0,
   name TEXT NOT NULL DEFAULT '', room_id INTEGER NOT NULL DEFAULT 0, score INTEGER NOT NULL DEFAULT 0) STRICT;
-  CREATE INDEX IF NOT EXISTS "item.room_id" ON item (room_id)`);
+  CREATE INDEX IF NOT EXISTS "item.room_id.created_at" ON item (room_id, created_at DESC)`);
 const add = db.prepare('INSERT INTO item (created_at, name, room_id, score) VALUES (?, ?, ?, ?) RETURNING *');
 const get = db.prepare('SELECT * FROM item WHERE id = ? ORDER BY id LIMIT 1');
 const list = db.prepare('SELECT * FROM item WHERE room_id = ? ORDER BY created_at DESC, id DESC LIMIT 20');
