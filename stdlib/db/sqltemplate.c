@@ -7,7 +7,7 @@
 #include "stdlib/db/ops.h"
 #include "stdlib/template/template.h"
 
-enum { MARK = 1, WORD_MAX = 16 };
+enum { MARK = 1, WORD_MAX = 16, NAME_SHOWN = 80 };
 
 /* What the token before says of the next one. */
 typedef enum Before { OPERAND_FOLLOWS, NAME_FOLLOWS, OPERAND_ENDED } Before;
@@ -73,10 +73,12 @@ static bool write_name(Fill *f, Value v)
     bool ok = write_text(f, v, &b), plain = b.len > 0;
     for (size_t i = 0; i < b.len; i++)
         plain = plain && (unsigned char)b.ptr[i] < 0x80 && (word_char(b.ptr[i]) || b.ptr[i] == '.');
+    Text shown = text_slice(buf_view(&b), 0, NAME_SHOWN);
+    shown.len = utf8_valid_len(shown);
     if (ok && !plain)
-        ok =
-            call_fail(f->c, XS_E_BAD_ARG, "db.direct_query: '%.80s' cannot stand for a name in SQL",
-                      b.len ? b.ptr : "");
+        ok = call_fail(f->c, XS_E_BAD_ARG,
+                       "db.direct_query: '" TEXT_FMT "' cannot stand for a name in SQL",
+                       TEXT_ARG(shown));
     if (ok)
         buf_text(&f->sql->text, buf_view(&b));
     buf_deinit(&b);
