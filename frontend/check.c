@@ -570,18 +570,74 @@ static void check_return(Check *ck, Expr *e)
     }
 }
 
-static void check_sort(Check *ck, Expr *e)
+static bool has_key(const Expr *map, Text key)
+{
+    for (size_t i = 0; map && map->kind == EX_MAP && i < map->pairs.len; i++)
+        if (text_eq(map->pairs.ptr[i].text, key))
+            return true;
+    return false;
+}
+
+/* A name the query computes: of eval, or of an aggregate return. */
+static bool computed(const Stmt *s, Text name)
+{
+    const Attr *eval = stmt_attr(s, "eval"), *ret = stmt_attr(s, "return");
+    return (eval && has_key(eval->value, name)) ||
+           (ret && (has_key(pair_value(ret->value, "group"), name) ||
+                    has_key(pair_value(ret->value, "eval"), name)));
+}
+
+/* "column", "table.column", or a computed name. */
+static void sort_key(Check *ck, const Stmt *s, const Pair *p)
+{
+    Text name = p->text, source = ck->sources ? ck->sources->item[0].alias : (Text){0};
+    size_t dot = text_find(name, TEXT("."), 0);
+    if (p->key || !name.len || !source.ptr || computed(s, name))
+        return;
+    if (dot != SIZE_MAX) {
+        source = text_slice(name, 0, dot);
+        name = text_slice(name, dot + 1, name.len);
+    }
+    for (size_t i = 0; i < ck->sources->count; i++) {
+        const Construct *table = prog_find(ck->pr, CK_TABLE, ck->sources->item[i].table);
+        if (!text_eq(ck->sources->item[i].alias, source))
+            continue;
+        if (table && !prog_has_dblink(table) && !prog_column(ck->pr, table, name))
+            report(ck->c, D_UNKNOWN_COLUMN_E, p->pos,
+                   hint_near(ck->c, prog_column_nearest(table, name)),
+                   "table '" TEXT_FMT "' has no column '" TEXT_FMT "'", TEXT_ARG(table->name),
+                   TEXT_ARG(name));
+        return;
+    }
+}
+
+static void check_sort(Check *ck, const Stmt *s, Expr *e)
 {
     if (e->kind == EX_LIST) {
         report_extension(ck->c, e->pos, 15, "a list of sort objects");
         for (size_t i = 0; i < e->items.len; i++)
-            check_sort(ck, e->items.ptr[i]);
+            check_sort(ck, s, e->items.ptr[i]);
         return;
     }
     if (e->kind == EX_MAP)
-        for (size_t i = 0; i < e->pairs.len; i++)
+        for (size_t i = 0; i < e->pairs.len; i++) {
             enum_value(ck, e->pairs.ptr[i].value, "sort", "asc desc rand", "asc, desc, rand");
+            sort_key(ck, s, &e->pairs.ptr[i]);
+        }
     expr(ck, e);
+}
+
+/* Aggregates need return.eval of type aggregate. */
+static void check_eval(Check *ck, Expr *e)
+{
+    for (size_t i = 0; e->kind == EX_MAP && i < e->pairs.len; i++) {
+        const Expr *v = e->pairs.ptr[i].value;
+        if (v && v->kind == EX_FILTER && v->a && aggregate_filter(v->text) && has_column(v->a))
+            report(ck->c, D_FILTER_NOT_FOR_QUERY, v->pos,
+                   TEXT("give it in return = {type: \"aggregate\", eval: {...}}"),
+                   "'" TEXT_FMT "' needs the return type aggregate", TEXT_ARG(v->text));
+    }
+    query_expr(ck, e);
 }
 
 static void check_join(Check *ck, Expr *e)
@@ -808,13 +864,13 @@ static void attrs(Check *ck, Stmt *s)
         else if (text_eq(kind, TEXT("q")))
             query_expr(ck, a->value);
         else if (text_eq(kind, TEXT("eval")))
-            query_expr(ck, a->value);
+            check_eval(ck, a->value);
         else if (text_eq(kind, TEXT("join")))
             check_join(ck, a->value);
         else if (text_eq(kind, TEXT("return")))
             check_return(ck, a->value);
         else if (text_eq(kind, TEXT("sort")))
-            check_sort(ck, a->value);
+            check_sort(ck, s, a->value);
         else if (text_eq(kind, TEXT("addon")))
             check_addons(ck, a->value);
         else

@@ -158,6 +158,13 @@ static bool fill(Record *r, const Column *c, Value *v, bool add)
 static bool coerce(Record *r, const Column *c, Value *v)
 {
     Value payload = val_unset();
+    int64_t size = c->type.kind == CK_VECTOR ? const_int_of(const_get(c->field, "size"), 0) : 0;
+    if (size > 0 && v->kind == V_LIST && v->list->len != (uint64_t)size) {
+        (void)xs_fail(r->err, XS_E_INPUTERROR, XS_NO_POS,
+                      "The vector has %u elements, its size is %lld", v->list->len,
+                      (long long)size);
+        return name_param(r, c->name);
+    }
     if (bind_field(r->heap, r->services, c->write, v, c->name, r->err, &payload)) {
         val_unref(r->heap, payload);
         return true;

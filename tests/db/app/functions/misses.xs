@@ -4,6 +4,7 @@
 // expect {"case": "field"}: error ERROR_CODE_INPUT_ERROR
 // expect {"case": "enum"}: error ERROR_CODE_INPUT_ERROR
 // expect {"case": "type"}: error ERROR_CODE_INPUT_ERROR
+// expect {"case": "vector"}: error ERROR_CODE_INPUT_ERROR
 // expect {"case": "unique"}: {"message":"Duplicate record detected.","code":"ERROR_FATAL","result":{"table":"user","fields":["email"]}}
 // expect {"case": "patch"}: error ERROR_CODE_NOT_FOUND
 // expect {"case": "bulk_del"}: error ERROR_CODE_INPUT_ERROR
@@ -49,6 +50,11 @@ function "misses" {
       case ("type") {
         db.add parcel {
           data = {label: "a", qty: "many"}
+        } as $x
+      } break
+      case ("vector") {
+        db.add parcel {
+          data = {label: "a", v: [1, 0]}
         } as $x
       } break
       case ("unique") {
