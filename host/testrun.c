@@ -172,6 +172,62 @@ void testrun_coverage(const TestRun *r, void (*fn)(void *ctx, xs_pos place, bool
     }
 }
 
+/* ---- databases ---- */
+
+static void quiet_migration(void *ctx, const char *line)
+{
+    (void)ctx;
+    (void)line;
+}
+
+/* A copy of the file of --db with the tables of the program; the file stays as it is. */
+static bool make_live(TestRun *r, xs_error *err)
+{
+    const Config *c = r->opt->config;
+    DbOptions opt = {.synchronous_off = true, .log = quiet_migration, .copy_of = c->db.ptr};
+    if (c->source[OPTION_db] == FROM_DEFAULT || !c->db.len)
+        return xs_fail(err, XS_E_BADREQUEST, XS_NO_POS,
+                       "data source 'live': name its file with --db FILE");
+    const Const *tables = const_get(program_meta(r->program), "tables");
+    DbPool *p = dbpool_open(":memory:", tables, &opt, err);
+    bool ok = p && dbpool_snapshot(p, &r->live.bytes, &r->live.len, err);
+    dbpool_close(p);
+    return ok;
+}
+
+/* NULL: err set. */
+static const TestImage *image_of(TestRun *r, Text source, xs_error *err)
+{
+    if (!source.len || text_eq(source, TEXT("test")))
+        return &r->fresh;
+    if (!text_eq(source, TEXT("live"))) {
+        xs_fail(err, XS_E_BADREQUEST, XS_NO_POS, "unknown data source '" TEXT_FMT "'",
+                TEXT_ARG(source));
+        return NULL;
+    }
+    pthread_mutex_lock(&r->live_lock);
+    bool ok = r->live.bytes || make_live(r, err);
+    pthread_mutex_unlock(&r->live_lock);
+    return ok ? &r->live : NULL;
+}
+
+/* A test that wrote nothing leaves nothing to put back. */
+static bool set_database(TestWorker *w, Text source, xs_error *err)
+{
+    DbStats stats;
+    if (!w->pool)
+        return true;
+    const TestImage *image = image_of(w->run, source, err);
+    if (!image)
+        return false;
+    dbpool_stats(w->pool, &stats);
+    if (image == w->holds && stats.writes == w->clean.writes && stats.commits == w->clean.commits)
+        return true;
+    w->clean = stats;
+    w->holds = image;
+    return dbpool_restore(w->pool, image->bytes, image->len, err);
+}
+
 /* ---- one test ---- */
 
 Fiber *test_fiber(TestWorker *w, const RunContext *context)
@@ -216,7 +272,9 @@ static void take_failure(TestWorker *w, Fiber *f, TestResult *r)
 {
     Value payload = val_unset();
     const xs_error *err = fiber_error(f, NULL, &payload);
-    set_problem(w, r, err, fiber_error_message(f));
+    set_problem(w, r, err,
+                err->code ? fiber_error_message(f)
+                          : TEXT("the test waits for something only a server has"));
     if (err->code != XS_E_EXPECT)
         return;
     r->status = TEST_FAIL;
@@ -333,19 +391,6 @@ static uint64_t seed_of(const TestRun *r, const TestCase *t)
     return r->opt->seed ^ h;
 }
 
-/* A test that wrote nothing leaves nothing to put back. */
-static bool restore(TestWorker *w, xs_error *err)
-{
-    DbStats stats;
-    if (!w->pool)
-        return true;
-    dbpool_stats(w->pool, &stats);
-    if (stats.writes == w->clean.writes && stats.commits == w->clean.commits)
-        return true;
-    w->clean = stats;
-    return dbpool_restore(w->pool, w->run->image, w->run->image_len, err);
-}
-
 /* Clock, random numbers, events, log and database as every test finds them. */
 static bool begin_test(TestWorker *w, const TestCase *t, xs_error *err)
 {
@@ -383,11 +428,7 @@ static bool begin_test(TestWorker *w, const TestCase *t, xs_error *err)
         if (!ok)
             return false;
     }
-    Text source = const_get_text(t->row, "datasource");
-    if (source.len && !text_eq(source, TEXT("test")))
-        return xs_fail(err, XS_E_BADREQUEST, XS_NO_POS, "unknown data source '" TEXT_FMT "'",
-                       TEXT_ARG(source));
-    return restore(w, err);
+    return set_database(w, const_get_text(t->row, "datasource"), err);
 }
 
 static double seconds(void)
@@ -422,12 +463,6 @@ static void run_test(TestWorker *w, const TestCase *t, TestResult *r)
 
 /* ---- threads ---- */
 
-static void quiet_migration(void *ctx, const char *line)
-{
-    (void)ctx;
-    (void)line;
-}
-
 /* The first thread's database is the one every test begins with. */
 static bool open_database(TestWorker *w, xs_error *err)
 {
@@ -440,7 +475,9 @@ static bool open_database(TestWorker *w, xs_error *err)
     w->db = w->pool ? db_open(w->pool, NULL, NULL, err) : NULL;
     if (w->pool)
         dbpool_stats(w->pool, &w->clean);
-    return w->db && (r->image || dbpool_snapshot(w->pool, &r->image, &r->image_len, err));
+    w->holds = &r->fresh;
+    return w->db &&
+           (r->fresh.bytes || dbpool_snapshot(w->pool, &r->fresh.bytes, &r->fresh.len, err));
 }
 
 static bool worker_init(TestWorker *w, TestRun *r, xs_error *err)
@@ -606,6 +643,7 @@ TestRun *testrun_new(Program *program, const TestRunOptions *opt, xs_error *err)
     r->opt = opt;
     arena_init(&r->arena, 0);
     pthread_mutex_init(&r->lock, NULL);
+    pthread_mutex_init(&r->live_lock, NULL);
     const Config *c = opt->config;
     r->config = *c;
     r->config.db = TEXT(":memory:"); /* the token key goes with the database */
@@ -630,11 +668,13 @@ void testrun_free(TestRun *r)
     router_free(r->router);
     auth_free(r->auth);
     env_free(r->env);
-    mem_free(r->image);
+    mem_free(r->fresh.bytes);
+    mem_free(r->live.bytes);
     mem_free(r->cases);
     mem_free(r->results);
     arena_deinit(&r->arena);
     pthread_mutex_destroy(&r->lock);
+    pthread_mutex_destroy(&r->live_lock);
     program_unref(r->program);
     mem_free(r);
 }

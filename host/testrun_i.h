@@ -9,6 +9,11 @@
 #include "host/testrun.h"
 #include "stdlib/db/db.h"
 
+typedef struct TestImage {
+    char *bytes; /* NULL = not made */
+    size_t len;
+} TestImage;
+
 typedef struct TestWorker {
     ServiceCtx base; /* first: what service.c makes of Services.ctx */
     ServiceEnv service;
@@ -17,8 +22,9 @@ typedef struct TestWorker {
     bool started;
     DbPool *pool; /* NULL = the program has no tables */
     Db *db;
-    Pool *calls;   /* of query_call */
-    DbStats clean; /* when the database was last as it should be */
+    Pool *calls;            /* of query_call */
+    const TestImage *holds; /* what the database was last set to */
+    DbStats clean;          /* when the database was last as it should be */
     Services services;
     uint8_t **hits; /* per procedure and row of its line table; NULL = no coverage */
 
@@ -47,10 +53,11 @@ struct TestRun {
     Router *router;
     Metrics metrics;
     Log quiet;
-    Config config; /* the given one, without a database file */
-    char *image;   /* of a database as every test finds it */
-    size_t image_len;
-    pthread_mutex_t lock; /* the three below */
+    Config config;   /* the given one, without a database file */
+    TestImage fresh; /* the database as every test finds it */
+    pthread_mutex_t live_lock;
+    TestImage live; /* of the file of --db, for tests with datasource = "live"; made when wanted */
+    pthread_mutex_t lock; /* next, stop, arena, and the results */
     size_t next;
     bool stop;
     Arena arena; /* texts of results */

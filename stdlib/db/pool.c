@@ -69,10 +69,20 @@ static bool bring_up(DbPool *p, xs_error *err)
     return ok;
 }
 
+/* The file is only read. */
+static bool copy_content(DbPool *p, xs_error *err)
+{
+    xs_db_options from = {.path = p->opt.copy_of, .busy_timeout_ms = p->opt.busy_timeout_ms};
+    xs_db_conn *conn = p->drv->open(&from, err);
+    bool ok = conn && p->drv->backup(conn, p->path, NULL, NULL, err);
+    p->drv->close(conn);
+    return ok;
+}
+
 static bool open_all(DbPool *p, const char *path, const Const *tables, xs_error *err)
 {
     if (strcmp(path, ":memory:") == 0) {
-        if (!make_temp_path(p, err))
+        if (!make_temp_path(p, err) || (p->opt.copy_of && !copy_content(p, err)))
             return false;
     } else if (!(p->path = mem_strndup(path, strlen(path)))) {
         return fail_code(err, XS_E_NOMEM);

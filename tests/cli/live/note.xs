@@ -1,0 +1,7 @@
+table "note" {
+  schema {
+    int id
+    text body
+  }
+  index = [{type: "primary", field: [{name: "id"}]}]
+}
