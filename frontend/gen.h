@@ -172,7 +172,7 @@ typedef struct Mocks {
     uint64_t *set; /* variables set at those jumps, NULL = no mock */
 } Mocks;
 void gen_mocks_begin(Gen *g, const Stmt *s, Mocks *m);
-void gen_mocks_end(Gen *g, Mocks *m);
+void gen_mocks_end(Gen *g, const Stmt *s, Mocks *m);
 void gen_test_statement(Gen *g, Stmt *s); /* SF_TEST */
 /** The procedures of every test, and their metadata: "tests" of core/lang/README.md. */
 const Const *gen_tests(Prog *pr, Emit *em);

@@ -1287,7 +1287,7 @@ void gen_block(Gen *g, Block *b)
             continue;
         gen_mocks_begin(g, b->items.ptr[i], &mocks);
         statement(g, b->items.ptr[i]);
-        gen_mocks_end(g, &mocks);
+        gen_mocks_end(g, b->items.ptr[i], &mocks);
     }
 }
 

@@ -66,14 +66,27 @@ void gen_mocks_begin(Gen *g, const Stmt *s, Mocks *m)
     }
 }
 
-void gen_mocks_end(Gen *g, Mocks *m)
+/* Whether table triggers may wait behind a statement. */
+static bool may_write(const Stmt *s)
 {
-    if (!m->set)
-        return;
-    uint64_t *after = set_copy(g);
-    set_meet(g, after, m->set);
-    gen_live(g, after);
-    patch_here(g, &m->done);
+    return s->kind == ST_TRANSACTION || (s->info->flags & SF_QUERY) ||
+           text_starts(s->keyword, TEXT("function.")) ||
+           text_eq(s->keyword, TEXT("db.direct_query"));
+}
+
+void gen_mocks_end(Gen *g, const Stmt *s, Mocks *m)
+{
+    if (m->set) {
+        uint64_t *after = set_copy(g);
+        set_meet(g, after, m->set);
+        gen_live(g, after);
+        patch_here(g, &m->done);
+    }
+    if (g->c->opt->tests && g->k->kind == CK_WORKFLOW_TEST && may_write(s)) {
+        int mark = g->top, t = gen_temp(g);
+        emit_extra(g, OP_CALLN, t, 0, 0, emit_site(g->em, TEXT("test.settle"), &const_null));
+        g->top = mark;
+    }
 }
 
 /* ---- expectations ---- */

@@ -417,26 +417,38 @@ bool service_open_outside(ServiceEnv *e, const Config *c, xs_error *err)
     return e->detached != NULL;
 }
 
+int sources_next(const Config *c, size_t *at, Text *name, Text *path)
+{
+    Text list = c->datasources;
+    while (*at < list.len) {
+        size_t end = text_find(list, TEXT(","), *at);
+        Text one = text_trim(text_slice(list, *at, end), TEXT(" "));
+        *at = end == SIZE_MAX ? list.len : end + 1;
+        size_t eq = text_find(one, TEXT("="), 0);
+        if (!one.len)
+            continue;
+        *name = text_slice(one, 0, eq);
+        *path = eq == SIZE_MAX ? (Text){0} : text_slice(one, eq + 1, one.len);
+        return name->len && path->len && path->len < SOURCE_PATH_MAX ? 1 : -1;
+    }
+    return 0;
+}
+
 bool sources_open(const Config *c, DbPool *db, const Const *tables, const DbOptions *opt,
                   xs_error *err)
 {
-    Text list = c->datasources;
-    for (size_t at = 0; at < list.len;) {
-        size_t end = text_find(list, TEXT(","), at);
-        Text one = text_trim(text_slice(list, at, end), TEXT(" "));
-        at = end == SIZE_MAX ? list.len : end + 1;
-        size_t eq = text_find(one, TEXT("="), 0);
-        char path[4096];
-        if (!one.len)
-            continue;
-        if (eq == SIZE_MAX || eq == 0 || one.len - eq - 1 >= sizeof path || eq + 1 == one.len)
-            return xs_fail(err, XS_E_CONFIG, XS_NO_POS,
-                           "datasources: expected NAME=FILE, found '" TEXT_FMT "'", TEXT_ARG(one));
-        snprintf(path, sizeof path, TEXT_FMT, TEXT_ARG(text_slice(one, eq + 1, one.len)));
-        if (!dbpool_add_source(db, text_slice(one, 0, eq), path, tables, opt, err))
+    Text name, file;
+    size_t at = 0;
+    int found;
+    while ((found = sources_next(c, &at, &name, &file)) > 0) {
+        char path[SOURCE_PATH_MAX];
+        snprintf(path, sizeof path, TEXT_FMT, TEXT_ARG(file));
+        if (!dbpool_add_source(db, name, path, tables, opt, err))
             return false;
     }
-    return true;
+    return !found ||
+           xs_fail(err, XS_E_CONFIG, XS_NO_POS,
+                   "datasources: expected NAME=FILE, found '" TEXT_FMT "'", TEXT_ARG(name));
 }
 
 void service_fill(Services *s, ServiceCtx *c, Db *db)

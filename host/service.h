@@ -56,6 +56,9 @@ typedef struct ServiceCtx {
 /** Open what natives reach beyond the process (e->outside), as the options say. Free it with
  * outside_free. Errors: XS_E_NOMEM, XS_E_IO, XS_E_CONFIG. */
 XS_MUST_CHECK bool service_open_outside(ServiceEnv *e, const Config *c, xs_error *err);
+enum { SOURCE_PATH_MAX = 4096 };
+/** Walk through option `datasources`, *at from 0: 1 = an entry, 0 = the end, -1 = malformed. */
+int sources_next(const Config *c, size_t *at, Text *name, Text *path);
 /** Open the databases of option `datasources` beside the first one. Errors: XS_E_CONFIG, as
  * dbpool_open. */
 XS_MUST_CHECK bool sources_open(const Config *c, DbPool *db, const Const *tables,

@@ -80,6 +80,48 @@ static bool call_proc(TestWorker *w, Call *c, ProcKind kind, const Const *input)
     return ok;
 }
 
+/* ---- table triggers ---- */
+
+enum { SETTLE_MAX = 100000 }; /* triggers one after the other: each may fire others */
+
+static void log_failure(TestWorker *w, const TableCall *t, Text message)
+{
+    Buf line = BUF_INIT;
+    buf_cstr(&line, "{\"table_trigger\":");
+    json_write_text(&line, t->name);
+    buf_cstr(&line, ",\"error\":");
+    json_write_text(&line, message);
+    buf_char(&line, '}');
+    if (!line.failed)
+        w->services.log(w, NULL, buf_view(&line));
+    buf_deinit(&line);
+}
+
+static void run_trigger(TestWorker *w, const TableCall *t)
+{
+    RunContext context = w->context;
+    xs_error err = {.message = "Out of memory."};
+    context.auth = NULL;
+    context.datasource = t->source;
+    context.chain = t->chain;
+    Fiber *f = t->input ? test_fiber(w, &context) : NULL;
+    Value input = f ? val_from_const(fiber_heap(f), t->input) : val_unset();
+    if (input.kind == V_UNSET || !fiber_call(f, t->proc, input, &err))
+        log_failure(w, t, text_from(err.message));
+    else if (fiber_run(f) == FIBER_ERROR && fiber_error(f, NULL, NULL)->code != XS_E_STOPPED)
+        log_failure(w, t, fiber_error_message(f));
+    fiber_free(f);
+}
+
+/* A failure is nobody's but the log's, as on a server. */
+void test_settle(void *ctx)
+{
+    TestWorker *w = (TestWorker *)ctx;
+    TableCall t;
+    for (int i = 0; i < SETTLE_MAX && tabletriggers_next(w->triggers, &t); i++)
+        run_trigger(w, &t);
+}
+
 /* ---- api.call ---- */
 
 static Text canonical_of(const TestWorker *w, Text group)
@@ -184,5 +226,6 @@ int test_call(void *ctx, Call *c)
     else
         call_fail(c, XS_E_UNSUPPORTED, "'%s' is not supported by this engine", c->name);
     w->depth--;
+    test_settle(w);
     return result_of(ok);
 }

@@ -111,7 +111,8 @@ static void test_set_time(void *ctx, int64_t ms)
     ((TestWorker *)ctx)->now_ms = ms;
 }
 
-static const TestServices test_services = {test_running, test_event, test_set_time, test_call};
+static const TestServices test_services = {test_running, test_event, test_set_time, test_settle,
+                                           test_call};
 
 /* ---- coverage ---- */
 
@@ -180,19 +181,47 @@ static void quiet_migration(void *ctx, const char *line)
     (void)line;
 }
 
-/* A copy of the file of --db with the tables of the program; the file stays as it is. */
-static bool make_live(TestRun *r, xs_error *err)
+/* File of a data source; "live" is that of --db. ptr NULL = not named. */
+static Text source_file(const Config *c, Text source)
 {
-    const Config *c = r->opt->config;
-    DbOptions opt = {.synchronous_off = true, .log = quiet_migration, .copy_of = c->db.ptr};
-    if (c->source[OPTION_db] == FROM_DEFAULT || !c->db.len)
-        return xs_fail(err, XS_E_BADREQUEST, XS_NO_POS,
-                       "data source 'live': name its file with --db FILE");
-    const Const *tables = const_get(program_meta(r->program), "tables");
-    DbPool *p = dbpool_open(":memory:", tables, &opt, err);
-    bool ok = p && dbpool_snapshot(p, &r->live.bytes, &r->live.len, err);
+    Text name, path;
+    size_t at = 0;
+    while (sources_next(c, &at, &name, &path) > 0)
+        if (text_eq(name, source))
+            return path;
+    bool live = text_eq(source, TEXT("live")) && c->source[OPTION_db] != FROM_DEFAULT;
+    return live && c->db.len ? c->db : (Text){0};
+}
+
+/* A copy of a data source with the tables of the program; its file stays as it is. */
+static const TestImage *make_copy(TestRun *r, Text source, xs_error *err)
+{
+    Text file = source_file(r->opt->config, source);
+    char path[SOURCE_PATH_MAX];
+    if (!file.ptr || file.len >= sizeof path) {
+        xs_fail(err, XS_E_BADREQUEST, XS_NO_POS,
+                "data source '" TEXT_FMT "': name its file with %s", TEXT_ARG(source),
+                text_eq(source, TEXT("live")) ? "--db FILE" : "--datasources NAME=FILE");
+        return NULL;
+    }
+    memcpy(path, file.ptr, file.len);
+    path[file.len] = '\0';
+    DbOptions opt = {.synchronous_off = true, .log = quiet_migration, .copy_of = path};
+    TestImage *image = mem_zalloc(1, sizeof *image);
+    DbPool *p =
+        image ? dbpool_open(":memory:", const_get(program_meta(r->program), "tables"), &opt, err)
+              : NULL;
+    if (!image)
+        xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
+    bool ok = p && dbpool_snapshot(p, &image->bytes, &image->len, err);
     dbpool_close(p);
-    return ok;
+    if (!ok) {
+        mem_free(image);
+        return NULL;
+    }
+    image->source = source;
+    image->next = r->copies;
+    return r->copies = image;
 }
 
 /* NULL: err set. */
@@ -200,23 +229,25 @@ static const TestImage *image_of(TestRun *r, Text source, xs_error *err)
 {
     if (!source.len || text_eq(source, TEXT("test")))
         return &r->fresh;
-    if (!text_eq(source, TEXT("live"))) {
-        xs_fail(err, XS_E_BADREQUEST, XS_NO_POS, "unknown data source '" TEXT_FMT "'",
-                TEXT_ARG(source));
-        return NULL;
-    }
-    pthread_mutex_lock(&r->live_lock);
-    bool ok = r->live.bytes || make_live(r, err);
-    pthread_mutex_unlock(&r->live_lock);
-    return ok ? &r->live : NULL;
+    pthread_mutex_lock(&r->copies_lock);
+    const TestImage *image = r->copies;
+    while (image && !text_eq(image->source, source))
+        image = image->next;
+    if (!image)
+        image = make_copy(r, source, err);
+    pthread_mutex_unlock(&r->copies_lock);
+    return image;
 }
 
 /* A test that wrote nothing leaves nothing to put back. */
 static bool set_database(TestWorker *w, Text source, xs_error *err)
 {
     DbStats stats;
+    TableCall left;
     if (!w->pool)
         return true;
+    while (tabletriggers_next(w->triggers, &left))
+        continue; /* of a test that ended early */
     const TestImage *image = image_of(w->run, source, err);
     if (!image)
         return false;
@@ -365,7 +396,9 @@ static bool run_unit(TestWorker *w, Fiber *f, const Const *row)
         return false;
     w->context.raw_input = val_to_const(&w->arena, input);
     Value outcome;
-    if (call(f, (uint32_t)w->target, input, &response))
+    bool ok = call(f, (uint32_t)w->target, input, &response);
+    test_settle(w);
+    if (ok)
         outcome = outcome_of_value(f, response);
     else if (is_verdict(f) || !const_bool_of(const_get(row, "throws"), false))
         return false;
@@ -472,7 +505,8 @@ static bool open_database(TestWorker *w, xs_error *err)
         return true;
     DbOptions opt = {.synchronous_off = true, .log = quiet_migration};
     w->pool = dbpool_open(":memory:", tables, &opt, err);
-    w->db = w->pool ? db_open(w->pool, NULL, NULL, err) : NULL;
+    bool ok = w->pool && tabletriggers_new(r->program, w->pool, &r->quiet, &w->triggers, err);
+    w->db = ok ? db_open(w->pool, NULL, NULL, err) : NULL;
     if (w->pool)
         dbpool_stats(w->pool, &w->clean);
     w->holds = &r->fresh;
@@ -521,6 +555,7 @@ static void worker_deinit(TestWorker *w)
     pool_free(w->calls);
     db_close(w->db);
     dbpool_close(w->pool);
+    tabletriggers_free(w->triggers);
     outside_free(w->service.outside);
     detached_free(w->service.detached);
     arena_deinit(&w->arena);
@@ -643,7 +678,7 @@ TestRun *testrun_new(Program *program, const TestRunOptions *opt, xs_error *err)
     r->opt = opt;
     arena_init(&r->arena, 0);
     pthread_mutex_init(&r->lock, NULL);
-    pthread_mutex_init(&r->live_lock, NULL);
+    pthread_mutex_init(&r->copies_lock, NULL);
     const Config *c = opt->config;
     r->config = *c;
     r->config.db = TEXT(":memory:"); /* the token key goes with the database */
@@ -669,12 +704,16 @@ void testrun_free(TestRun *r)
     auth_free(r->auth);
     env_free(r->env);
     mem_free(r->fresh.bytes);
-    mem_free(r->live.bytes);
+    for (TestImage *i = r->copies, *next; i; i = next) {
+        next = i->next;
+        mem_free(i->bytes);
+        mem_free(i);
+    }
     mem_free(r->cases);
     mem_free(r->results);
     arena_deinit(&r->arena);
     pthread_mutex_destroy(&r->lock);
-    pthread_mutex_destroy(&r->live_lock);
+    pthread_mutex_destroy(&r->copies_lock);
     program_unref(r->program);
     mem_free(r);
 }

@@ -6,12 +6,15 @@
 
 #include "core/vec.h"
 #include "host/query.h"
+#include "host/tabletrigger.h"
 #include "host/testrun.h"
 #include "stdlib/db/db.h"
 
 typedef struct TestImage {
-    char *bytes; /* NULL = not made */
+    char *bytes;
     size_t len;
+    Text source; /* name of the data source it is a copy of */
+    struct TestImage *next;
 } TestImage;
 
 typedef struct TestWorker {
@@ -22,6 +25,7 @@ typedef struct TestWorker {
     bool started;
     DbPool *pool; /* NULL = the program has no tables */
     Db *db;
+    TableTriggers *triggers;
     Pool *calls;            /* of query_call */
     const TestImage *holds; /* what the database was last set to */
     DbStats clean;          /* when the database was last as it should be */
@@ -53,10 +57,10 @@ struct TestRun {
     Router *router;
     Metrics metrics;
     Log quiet;
-    Config config;   /* the given one, without a database file */
-    TestImage fresh; /* the database as every test finds it */
-    pthread_mutex_t live_lock;
-    TestImage live; /* of the file of --db, for tests with datasource = "live"; made when wanted */
+    Config config;     /* the given one, without a database file */
+    TestImage fresh;   /* the database as every test finds it */
+    TestImage *copies; /* of data sources, made when a test wants one; under their lock */
+    pthread_mutex_t copies_lock;
     pthread_mutex_t lock; /* next, stop, arena, and the results */
     size_t next;
     bool stop;
@@ -68,6 +72,8 @@ struct TestRun {
 Fiber *test_fiber(TestWorker *w, const RunContext *context);
 /** TraceFn that counts coverage; ctx is the worker. */
 void test_on_step(void *ctx, uint32_t proc, uint32_t pc, uint32_t depth);
+/** TestServices.settle: run what table triggers wait for. */
+void test_settle(void *ctx);
 /** TestServices.call. */
 int test_call(void *ctx, Call *c);
 

@@ -28,6 +28,8 @@ typedef struct TestServices {
     bool (*event)(void *ctx, size_t i, PublishReq *out);
     /** Move the clock of the test to an epoch time. */
     void (*set_time)(void *ctx, int64_t ms);
+    /** Do what the program left for later: table triggers. */
+    void (*settle)(void *ctx);
     /** api.call, task.call…: run what the site names and return what it gives. */
     int (*call)(void *ctx, Call *c); /* a NativeResult */
 } TestServices;

@@ -501,6 +501,14 @@ NativeResult op_test_set_time(Call *c)
     return NATIVE_OK;
 }
 
+NativeResult op_test_settle(Call *c)
+{
+    const Services *s = c->services;
+    if (s && s->test)
+        s->test->settle(s->ctx);
+    return NATIVE_OK;
+}
+
 NativeResult op_test_running(Call *c)
 {
     const Services *s = c->services;

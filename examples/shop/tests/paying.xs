@@ -23,6 +23,17 @@ workflow_test "paying tells the customer alone" {
       auth_id = 1
       count = 1
     }
+    api.call "orders/{order_id}/history" verb=GET {
+      api_group = "orders"
+      headers = ["Authorization: Bearer " ~ $token]
+      input = {order_id: $order.id}
+    } as $history
+    expect.to_equal ($history) {
+      value = [
+        {created_at: now, from: "", to: "open"}
+        {created_at: now, from: "open", to: "paid"}
+      ]
+    }
     api.call "orders/{order_id}/pay" verb=POST {
       api_group = "orders"
       headers = ["Authorization: Bearer " ~ $token]
