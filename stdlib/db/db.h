@@ -21,7 +21,6 @@ typedef struct DbOptions {
     void (*alarm)(void *ctx, const char *line); /* the file stops or begins again to take writes;
                                                    any thread; may be NULL */
     const char *copy_of; /* ":memory:" only: begin with the content of this file; NULL = empty */
-    void (*log)(void *ctx, const char *line); /* migrations done; may be NULL */
     void *log_ctx;
 } DbOptions;
 
