@@ -5,6 +5,7 @@
 #include "bench/compare.h"
 #include "bench/dbbench.h"
 #include "bench/fanout.h"
+#include "bench/httpbench.h"
 #include "bench/vmbench.h"
 
 static const struct {
@@ -14,6 +15,7 @@ static const struct {
     {"fanout", "events to many subscribers: latency, CPU and memory", bench_fanout},
     {"compare", "fan-out against the floor and other servers, as a page", bench_compare},
     {"check", "reading, checking and formatting sources", bench_check},
+    {"http", "an HTTP API: rate, latency and CPU per request", bench_http},
     {"vm", "the machine against Lua and Node", bench_vm},
     {"db", "statements on a database file", bench_db},
 };

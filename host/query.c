@@ -8,6 +8,7 @@
 #include "core/mem.h"
 #include "core/text.h"
 #include "host/gzip.h"
+#include "host/openapi.h"
 #include "host/outstream.h"
 #include "host/request.h"
 #include "vm/convert.h"
@@ -621,11 +622,21 @@ static void submit(const QueryService *s, xs_http *x, const RouteMatch *match)
     free_query(q);
 }
 
+/* /apispec:<canonical>, the platform's address of a description. */
+static bool spec_handle(const QueryService *s, xs_http *x, Text raw)
+{
+    const PoolOptions *opt = pool_options(s->pool);
+    ApiPath path = {.canonical = text_slice(raw, 9, raw.len), .rest = TEXT("openapi.json")};
+    return s->describe && openapi_handle(s->router, opt->program, opt->config->branch, &path, x);
+}
+
 bool query_handle(QueryService *s, xs_http *x)
 {
     ApiPath path;
     Metrics *m = pool_options(s->pool)->metrics;
     Text raw = http_raw_path(x);
+    if (text_starts(raw, TEXT("/apispec:")))
+        return spec_handle(s, x, raw);
     if (!text_starts(raw, TEXT("/api:")))
         return false;
     name_request(s, x);
@@ -645,6 +656,10 @@ bool query_handle(QueryService *s, xs_http *x)
     RouteMatch match;
     if (!cors || (branch.len && !text_eq(branch, pool_options(s->pool)->config->branch)) ||
         !router_find(s->router, http_arena(x), verb, &path, &match)) {
+        if (cors && s->describe &&
+            openapi_handle(s->router, pool_options(s->pool)->program,
+                           pool_options(s->pool)->config->branch, &path, x))
+            return true;
         count_reply(m, 404);
         http_reply_error(x, 404, "ERROR_CODE_NOT_FOUND", "Unable to locate request.");
         return true;

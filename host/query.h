@@ -13,6 +13,7 @@ typedef struct QueryService {
     Pool *pool;
     Space *space;                    /* where events of queries go */
     Guard *guard;                    /* NULL = no limit */
+    bool describe;                   /* answer openapi.json and the page of groups */
     uint64_t request_seed, requests; /* of request ids */
 } QueryService;
 

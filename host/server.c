@@ -267,6 +267,12 @@ static void serve_generation(Server *s, Generation *g)
     trigger_switch_set(s->triggers, g->triggers, g->handlers);
 }
 
+static bool is_loopback(Text listen)
+{
+    return text_starts(listen, TEXT("127.")) || text_starts(listen, TEXT("localhost:")) ||
+           text_starts(listen, TEXT("[::1]:"));
+}
+
 static bool start_program(Server *s, xs_error *err)
 {
     const Config *c = s->config;
@@ -293,6 +299,8 @@ static bool start_program(Server *s, xs_error *err)
     }
     s->queries.space = s->space;
     serve_generation(s, g);
+    s->queries.describe = text_eq(c->openapi, TEXT("on")) ||
+                          (text_eq(c->openapi, TEXT("auto")) && is_loopback(c->listen));
     if (c->rate_requests)
         s->queries.guard = guard_new((uint32_t)c->rate_requests, c->rate_window_ms);
     return !c->rate_requests || s->queries.guard || no_memory(err);

@@ -3,7 +3,7 @@ query "nap" verb=GET {
 
   stack {
     util.sleep {
-      value = 1.2
+      value = 1.5
     }
   }
 }

@@ -1,0 +1,8 @@
+query "shy" verb=GET {
+  api_group = "shy"
+
+  stack {
+  }
+
+  response = 1
+}

@@ -1,0 +1,4 @@
+api_group "shy" {
+  canonical = "shy"
+  swagger = {active: true, token: "sesame"}
+}
