@@ -53,7 +53,8 @@ typedef struct L2Sub {
     uint64_t cursor, upto, page; /* page: last id that was replayed */
     EventVec waiting;            /* from waiting_at on */
     size_t waiting_at;
-    Buf members; /* opening: the roster as it was at the join */
+    EventVec kept; /* opening: what the deliver triggers are asked about before */
+    Buf members;   /* opening: the roster as it was at the join */
     bool members_cut;
     char *ref; /* of the join; owned */
     size_t ref_len;
@@ -226,6 +227,7 @@ static void drop_waiting(L2Sub *sub)
         frame_unref(&sub->waiting.ptr[i]->frame);
     VEC_DEINIT(&sub->waiting);
     sub->waiting_at = 0;
+    event_vec_deinit(&sub->kept);
 }
 
 /* Everything it owns but itself. */
@@ -679,7 +681,8 @@ static bool spread(L2Op *op, Text payload)
         echo(op, &said);
     } else if (everyone && l2_recorded(ch)) {
         op->pub.client = said.sender;
-        op->store.row = (StoreRow){.ts = said.ts, .type = op->type, .payload = payload};
+        op->store.row =
+            (StoreRow){.ts = said.ts, .type = op->type, .payload = payload, .sender = said.sender};
         op_attach(op, c, op->sub);
         if (op_store(op, STORE_APPEND, c->shard->hub, ch, op->pub.name, (Text){0}, appended))
             return true;
@@ -1045,6 +1048,19 @@ static void answer_join(L2Sub *sub)
     sub->ref_len = 0;
 }
 
+/* Before live events: at once, or through the deliver triggers as they are. Consumes ev. */
+static void deliver_kept(L2Sub *sub, Event *ev)
+{
+    if (!ev || !sub->channel->per_recipient) {
+        conn_deliver(sub->sub.conn, ev);
+        return;
+    }
+    if (sub->kept.len < MAX_WAITING && VEC_PUSH(&sub->kept, ev))
+        return;
+    frame_unref(&ev->frame);
+    conn_close(sub->sub.conn, 1013, "too much waits");
+}
+
 static void deliver_rows(L2Sub *sub, const StoreRow *rows, const char *action, bool conversation)
 {
     xs_conn *c = sub->sub.conn;
@@ -1056,8 +1072,9 @@ static void deliver_rows(L2Sub *sub, const StoreRow *rows, const char *action, b
                        .client = r->client,
                        .conversation = conversation,
                        .id = sub->channel->at_least_once ? r->id : 0,
-                       .ts = r->ts};
-        conn_deliver(c, l2_said(&said));
+                       .ts = r->ts,
+                       .sender = r->sender};
+        deliver_kept(sub, l2_said(&said));
         if (!conversation)
             sub->page = r->id;
     }
@@ -1066,16 +1083,22 @@ static void deliver_rows(L2Sub *sub, const StoreRow *rows, const char *action, b
 /* The client has everything up to here: what came meanwhile follows. */
 static void join_complete(L2Sub *sub)
 {
-    size_t kept = sub->waiting_at;
+    EventVec all = sub->kept;
+    bool memory = true;
     sub->opening = false;
+    sub->kept = (EventVec){0};
     for (size_t i = sub->waiting_at; i < sub->waiting.len; i++) {
         Event *ev = sub->waiting.ptr[i];
-        if (is_known(sub, ev))
+        bool keep = !is_known(sub, ev);
+        memory = memory && (!keep || VEC_PUSH(&all, ev));
+        if (!keep || !memory)
             frame_unref(&ev->frame);
-        else
-            sub->waiting.ptr[kept++] = ev;
     }
-    sub->waiting.len = kept;
+    VEC_DEINIT(&sub->waiting);
+    sub->waiting = all;
+    sub->waiting_at = 0;
+    if (!memory)
+        conn_close(sub->sub.conn, 1011, "out of memory");
     pump(sub);
     if (!sub->channel->per_recipient && sub->sub.local && sub->waiting_at == sub->waiting.len)
         sub->sub.local->slots[sub->sub.index].flags &= ~(uint32_t)SLOT_TAP;
@@ -1118,9 +1141,9 @@ static void rows_arrived(L2Sub *sub, const StoreOp *s)
         sub->upto = s->upto;
         answer_join(sub);
         if (sub->channel->transcript) {
-            conn_deliver(c, l2_conversation("conversation_start", sub->sub.name, s->ntranscript));
+            deliver_kept(sub, l2_conversation("conversation_start", sub->sub.name, s->ntranscript));
             deliver_rows(sub, s->transcript, "message", true);
-            conn_deliver(c, l2_conversation("conversation_end", sub->sub.name, s->ntranscript));
+            deliver_kept(sub, l2_conversation("conversation_end", sub->sub.name, s->ntranscript));
         }
     }
     deliver_rows(sub, s->replay, "replay", false);

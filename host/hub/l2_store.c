@@ -120,7 +120,8 @@ static bool create_tables(Store *s, xs_error *err)
         "CREATE TABLE IF NOT EXISTS rt_channel (name TEXT PRIMARY KEY, last_id INTEGER NOT NULL, "
         "evicted INTEGER NOT NULL, ttl_ms INTEGER NOT NULL) WITHOUT ROWID",
         "CREATE TABLE IF NOT EXISTS rt_message (channel TEXT NOT NULL, id INTEGER NOT NULL, ts "
-        "INTEGER NOT NULL, type TEXT, payload TEXT NOT NULL, client TEXT, PRIMARY KEY (channel, "
+        "INTEGER NOT NULL, type TEXT, payload TEXT NOT NULL, client TEXT, sender TEXT, PRIMARY KEY "
+        "(channel, "
         "id)) WITHOUT ROWID",
         "CREATE TABLE IF NOT EXISTS rt_cursor (channel TEXT NOT NULL, client TEXT NOT NULL, id "
         "INTEGER NOT NULL, until_ms INTEGER NOT NULL, PRIMARY KEY (channel, client)) WITHOUT "
@@ -250,11 +251,12 @@ static bool append(Store *s, StoreOp *op, int64_t now, xs_error *err)
     const StoreRow *r = &op->row;
     xs_db_value vals[] = {sql_text(op->channel), sql_int((int64_t)k->last_id + 1),
                           sql_int(r->ts),        sql_text(r->type),
-                          sql_text(r->payload),  sql_text(r->client)};
+                          sql_text(r->payload),  sql_text(r->client),
+                          sql_text(r->sender)};
     if (!run(s,
-             "INSERT INTO rt_message (channel, id, ts, type, payload, client) VALUES (?1, ?2, ?3, "
-             "?4, ?5, ?6)",
-             vals, 6, err))
+             "INSERT INTO rt_message (channel, id, ts, type, payload, client, sender) VALUES (?1, "
+             "?2, ?3, ?4, ?5, ?6, ?7)",
+             vals, 7, err))
         return false;
     op->id = ++k->last_id;
     k->last_ts = r->ts;
@@ -280,7 +282,7 @@ static StoreRow *copy_row(Store *s, xs_db_stmt *st, Arena *a)
     r->id = (uint64_t)int_of(s, st, 0);
     r->ts = int_of(s, st, 1);
     return copy_text(s, st, 2, a, &r->type) && copy_text(s, st, 3, a, &r->payload) &&
-                   copy_text(s, st, 4, a, &r->client)
+                   copy_text(s, st, 4, a, &r->client) && copy_text(s, st, 5, a, &r->sender)
                ? r
                : NULL;
 }
@@ -291,10 +293,11 @@ static bool read_rows(Store *s, StoreOp *op, uint64_t after, uint32_t max, size_
 {
     xs_db_value vals[] = {sql_text(op->channel), sql_int((int64_t)after),
                           sql_int((int64_t)max + 1)};
-    xs_db_stmt *st = prepare(s,
-                             "SELECT id, ts, type, payload, client FROM rt_message WHERE channel = "
-                             "?1 AND id > ?2 ORDER BY id LIMIT ?3",
-                             vals, 3, err);
+    xs_db_stmt *st =
+        prepare(s,
+                "SELECT id, ts, type, payload, client, sender FROM rt_message WHERE channel = "
+                "?1 AND id > ?2 ORDER BY id LIMIT ?3",
+                vals, 3, err);
     if (!st)
         return false;
     StoreRow **tail = out;

@@ -22,8 +22,8 @@ typedef struct StoreRow {
     struct StoreRow *next;
     uint64_t id;
     int64_t ts;
-    Text type;            /* ptr NULL = none */
-    Text payload, client; /* JSON; client len 0 = none */
+    Text type;                    /* ptr NULL = none */
+    Text payload, client, sender; /* JSON; client and sender len 0 = none */
 } StoreRow;
 
 /* What the channel keeps. */

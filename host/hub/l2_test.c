@@ -53,6 +53,9 @@ static const char meta_json[] =
     "\"publish\":{\"who\":\"authenticated\"},\"messages_per_minute\":2},"
     "{\"server\":\"port\",\"path\":\"each\",\"active\":true,\"access\":{\"anonymous\":true},"
     "\"publish\":{\"who\":\"anyone\"},\"delivery\":{\"per_recipient\":true}},"
+    "{\"server\":\"port\",\"path\":\"both\",\"active\":true,\"access\":{\"anonymous\":true},"
+    "\"publish\":{\"who\":\"anyone\"},\"conversation\":{\"enabled\":true,\"limit\":2},"
+    "\"delivery\":{\"per_recipient\":true}},"
     "{\"server\":\"port\",\"path\":\"hidden\",\"active\":false,\"access\":{\"anonymous\":true}},"
     "{\"server\":\"shut\",\"path\":\"a\",\"active\":true},"
     "{\"server\":\"gated\",\"path\":\"a\",\"active\":true,\"access\":{\"anonymous\":true}},"
@@ -72,6 +75,7 @@ static const char meta_json[] =
     "\"proc\":1},"
     "{\"name\":\"x\",\"server\":\"port\",\"channel\":\"piers/fuel\",\"proc\":1},"
     "{\"name\":\"x\",\"server\":\"port\",\"channel\":\"log/{a}/{b}\",\"proc\":1},"
+    "{\"name\":\"x\",\"server\":\"port\",\"channel\":\"both\",\"proc\":1},"
     "{\"name\":\"x\",\"server\":\"port\",\"channel\":\"kept\",\"proc\":1},"
     "{\"name\":\"x\",\"server\":\"port\",\"channel\":\"slow\",\"proc\":1},"
     "{\"name\":\"x\",\"server\":\"port\",\"channel\":\"each\",\"proc\":1}],"
@@ -80,6 +84,8 @@ static const char meta_json[] =
     "\"proc\":2,\"active\":true},"
     "{\"name\":\"left\",\"server\":\"port\",\"channel\":\"slow\",\"actions\":{\"leave\":true},"
     "\"proc\":3,\"active\":true},"
+    "{\"name\":\"view2\",\"server\":\"port\",\"channel\":\"both\",\"actions\":{\"deliver\":true},"
+    "\"proc\":4,\"active\":true},"
     "{\"name\":\"view\",\"server\":\"port\",\"channel\":\"each\",\"actions\":{\"deliver\":true},"
     "\"proc\":4,\"active\":true}]}";
 
@@ -798,6 +804,39 @@ static void test_record(void **state)
     close_l2(&l);
 }
 
+/* A transcript goes through the deliver triggers too, with who said it. */
+static void test_kept_per_recipient(void **state)
+{
+    (void)state;
+    L2World l;
+    open_l2(&l, "", "port");
+    World *w = &l.w;
+    Peer *a = connect_user(w, 0, 1), *b = connect_user(w, 0, 2);
+    quick_join(w, a, "both");
+    broadcast(a, "both", "x");
+    answer(&l, L2_MESSAGE, L2_PASS, "{\"v\":1}");
+    for (int i = 0; i < 3000 && l.stacks.next == l.stacks.count; i++) { /* until it is on disk */
+        pump(w);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    answer(&l, L2_DELIVER, L2_PASS, NULL);
+    assert_true(arrives(w, a));
+    say(b, "{\"action\":\"join\",\"channel\":\"both\"}");
+    WANT(b,
+         "{\"action\":\"join\",\"channel\":\"both\",\"payload\":{\"joined\":true,\"params\":{}}}");
+    WANT(b, "{\"action\":\"conversation_start\",\"channel\":\"both\",\"payload\":{\"count\":1}}");
+    QUIET(b);
+    L2Job *job = take(&l.stacks, L2_DELIVER);
+    assert_true(text_find(job->client, TEXT("\"row_id\":1"), 0) != SIZE_MAX);
+    assert_true(text_eq(job->identity->row_id, TEXT("2")));
+    l2_job_done(job, L2_CHANGE, TEXT("{\"own\":1}"));
+    WANT(b, "{\"action\":\"message\",\"channel\":\"both\",\"type\":\"x\",\"payload\":{\"own\":1},"
+            "\"conversation\":true,\"ts\":T}");
+    WANT(b, "{\"action\":\"conversation_end\",\"channel\":\"both\",\"payload\":{\"count\":1}}");
+    QUIET(b);
+    close_l2(&l);
+}
+
 /* Everything that a frame makes the hub allocate may fail: an answer or a closed connection, no
  * leak. */
 static void test_memory(void **state)
@@ -838,11 +877,17 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths),         cmocka_unit_test(test_reading),
-        cmocka_unit_test(test_connect),       cmocka_unit_test(test_presence),
-        cmocka_unit_test(test_broadcast),     cmocka_unit_test(test_rate),
-        cmocka_unit_test(test_per_recipient), cmocka_unit_test(test_at_least_once),
-        cmocka_unit_test(test_record),        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_reading),
+        cmocka_unit_test(test_connect),
+        cmocka_unit_test(test_presence),
+        cmocka_unit_test(test_broadcast),
+        cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_per_recipient),
+        cmocka_unit_test(test_at_least_once),
+        cmocka_unit_test(test_record),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_kept_per_recipient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

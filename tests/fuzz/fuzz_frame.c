@@ -67,6 +67,33 @@ static bool run(void *ctx, HubJob *job)
     return true;
 }
 
+/* Realtime servers: a gate, a deliver trigger, a handler of every kind. */
+static bool run_l2(void *ctx, L2Job *job)
+{
+    static const L2Verdict verdicts[] = {L2_PASS, L2_DROP, L2_REJECT, L2_CRASH, L2_DENY};
+    (void)ctx;
+    bool gate = job->action == L2_CONNECT || job->action == L2_JOIN;
+    L2Verdict v = gate                        ? L2_PASS
+                  : job->action == L2_DELIVER ? (job->payload.len % 2 ? L2_CHANGE : L2_PASS)
+                                              : verdicts[job->payload.len % 5];
+    l2_job_done(job, v, v == L2_PASS || v == L2_CHANGE ? TEXT("{\"x\":1}") : (Text){0});
+    return true;
+}
+
+static const char servers[] =
+    "{\"servers\":[{\"name\":\"s\",\"canonical\":\"s\",\"active\":true}],\"server_channels\":[{"
+    "\"server\":\"s\",\"path\":\"a/{b}\",\"active\":true,\"access\":{\"anonymous\":true,"
+    "\"presence\":true},\"publish\":{\"who\":\"anyone\",\"direct\":true}},{\"server\":\"s\","
+    "\"path\":\"each\",\"active\":true,\"access\":{\"anonymous\":true},\"publish\":{\"who\":"
+    "\"anyone\"},\"delivery\":{\"per_recipient\":true},\"proc\":1}],\"messages\":[{\"name\":\"m\","
+    "\"server\":\"s\",\"channel\":\"a/{b}\",\"proc\":1},{\"name\":\"o\",\"server\":\"s\","
+    "\"channel\":\"a/{b}\",\"deliver_to\":\"others\",\"proc\":1},{\"name\":\"s\",\"server\":\"s\","
+    "\"channel\":\"a/{b}\",\"deliver_to\":\"sender\",\"proc\":1},{\"name\":\"m\",\"server\":\"s\","
+    "\"channel\":\"each\",\"proc\":1}],\"server_triggers\":[{\"name\":\"d\",\"server\":\"s\","
+    "\"channel\":\"each\",\"actions\":{\"deliver\":true,\"join\":true,\"leave\":true},\"proc\":1},{"
+    "\"name\":\"c\",\"server\":\"s\",\"actions\":{\"connect\":true,\"disconnect\":true},\"proc\":"
+    "1}]}";
+
 static void run_frames(xs_host *host, Space *space, const uint8_t *data, size_t size)
 {
     Peer peers[2] = {{false}, {false}};
@@ -112,7 +139,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     HubOptions options = {
         .default_channel = TEXT("anonymous"), .frames_per_s = 1000000, .frames_burst = 1000000};
     xs_error err;
+    Arena arena;
+    arena_init(&arena, 0);
+    options.meta = json_parse(&arena, text_from(servers), NULL);
+    options.l2 = (L2Dispatcher){NULL, run_l2};
     Hub *hub = hub_new(&options, &dispatcher, &err);
+    arena_deinit(&arena);
     if (!hub)
         return 0;
     xs_host host = {.size = sizeof host};
@@ -121,6 +153,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         hub_shard_attach(shard, &host);
         host_of_run = &host;
         run_frames(&host, hub_space(hub, TEXT(""), TEXT("main")), data, size);
+        run_frames(&host, hub_server_space(hub, TEXT(""), TEXT("s")), data, size);
         hub_shard_free(shard);
     }
     hub_free(hub);

@@ -295,10 +295,13 @@ void ws_conn_writeable(Conn *c)
 
 /* --- the client's side --- */
 
-static void refuse(Conn *c, const xs_refusal *why)
+static void refuse(Conn *c, xs_request *req, const xs_refusal *why)
 {
     Out json = {0};
-    out_text(&json, "{\"action\":\"error\",\"options\":{},\"payload\":{\"message\":");
+    xs_str base = c->ws->host->request_base(req);
+    bool server = base.len > 4 && memcmp(base.ptr, "/ws/", 4) == 0; /* D2 has no options */
+    out_text(&json, server ? "{\"action\":\"error\",\"payload\":{\"message\":"
+                           : "{\"action\":\"error\",\"options\":{},\"payload\":{\"message\":");
     out_json(&json, str_from(why->message));
     out_text(&json, "}}");
     unsigned char head[4] = {0x81, (unsigned char)json.len};
@@ -336,7 +339,7 @@ void ws_conn_established(Conn *c)
             counter_add(&ws->connections, 1);
         } else {
             counter_add(&ws->handshake_failed, 1);
-            refuse(c, &why);
+            refuse(c, req, &why);
         }
     }
     ws->host->request_unref(req);
