@@ -387,7 +387,7 @@ static void *load_thread(void *arg)
     Server *s = r->server;
     r->program = s->opt->load(s->opt->ctx, &r->err);
     GenerationOptions opt = generation_options(s);
-    if (r->program && generation_replaces(s->config, r->program, &r->err))
+    if (r->program && generation_replaces(s->config, s->opt->program, r->program, &r->err))
         r->opened = generation_open(&opt, r->program, &r->err);
     r->post.fn = on_loaded;
     pool_post(r->pool, &r->post);

@@ -27,6 +27,7 @@ static const char trigger[] =
     "  input {\n    text action\n    text channel\n    json client\n    json options\n"
     "    json payload\n  }\n  stack {\n    function.run \"version\" {\n    } as $v\n  }\n"
     "  response = {version: $v, said: $input.payload}\n}\n";
+static const char ops[] = "realtime_server ops {\n  canonical = \"ops\"\n  active = true\n}\n";
 static const char channel[] =
     "realtime_channel \"%s\" {\n  active = true\n"
     "  public_messaging = {active: true, auth: false}\n"
@@ -64,15 +65,19 @@ static bool write_app(void)
            write_file("hold.xs", channel, "hold", "true") && write_version(1);
 }
 
+static void remove_file(const char *name)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    unlink(path);
+}
+
 static void remove_app(void)
 {
-    static const char *const names[] = {"workspace.xs", "group.xs", "query.xs",  "trigger.xs",
-                                        "deck.xs",      "hold.xs",  "version.xs"};
-    char path[128];
-    for (size_t i = 0; i < COUNT_OF(names); i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
-        unlink(path);
-    }
+    static const char *const names[] = {"workspace.xs", "group.xs", "query.xs",   "trigger.xs",
+                                        "deck.xs",      "hold.xs",  "version.xs", "ops.xs"};
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        remove_file(names[i]);
     rmdir(dir);
 }
 
@@ -171,6 +176,19 @@ static bool fail(const char *what)
     return false;
 }
 
+/* For a while answers go on coming, all of the old version. */
+static bool stays(RtLoop *loop, Member *m)
+{
+    int before = m->messages;
+    for (int64_t until = clock_ms() + QUIET_MS; clock_ms() < until;) {
+        xs_error err;
+        if (!rt_message(m->rt, "deck", "1", &err))
+            return false;
+        rt_loop_run(loop, 20, NULL, NULL);
+    }
+    return m->messages > before && m->newest == VERSIONS;
+}
+
 static bool exchange(RtLoop *loop, const Server *server, Member *m, Hammer *hammers)
 {
     for (int version = 1; version <= VERSIONS; version++) {
@@ -181,17 +199,13 @@ static bool exchange(RtLoop *loop, const Server *server, Member *m, Hammer *hamm
     }
     /* Mistakes: the old one goes on. */
     if (!write_file("version.xs", "function \"version\" {\n  stack {\n    vra $x\n") ||
-        kill(server->pid, SIGHUP) != 0)
-        return false;
-    int before = m->messages;
-    for (int64_t until = clock_ms() + QUIET_MS; clock_ms() < until;) {
-        xs_error err;
-        if (!rt_message(m->rt, "deck", "1", &err))
-            return fail("the connection was lost");
-        rt_loop_run(loop, 20, NULL, NULL);
-    }
-    if (m->messages == before || m->newest != VERSIONS)
+        kill(server->pid, SIGHUP) != 0 || !stays(loop, m))
         return fail("a program with mistakes changed something");
+    /* What cannot be exchanged while it runs is refused as a whole. */
+    if (!write_version(VERSIONS + 1) || !write_file("ops.xs", "%s", ops) ||
+        kill(server->pid, SIGHUP) != 0 || !stays(loop, m))
+        return fail("a program with another realtime server changed something");
+    remove_file("ops.xs");
     /* Other declarations: a member that may no longer be there is told. */
     if (!write_version(VERSIONS + 1) || !write_file("hold.xs", channel, "hold", "false") ||
         kill(server->pid, SIGHUP) != 0)
