@@ -1329,6 +1329,91 @@ static void test_runaway(void **state)
 }
 
 /* Every allocation fails once: an error, nothing broken, nothing lost. */
+/* ---- changes of watched tables ---- */
+
+/* Writer thread; the statement returns only after it. */
+static void collect(void *ctx, DbChanges *changes)
+{
+    Buf *out = ctx;
+    Arena a;
+    DbRow row;
+    bool ok = true;
+    arena_init(&a, 0);
+    while (dbchanges_next(changes, &a, &row, &ok) && ok)
+        buf_printf(out, "%s" TEXT_FMT " %d %lld:%lld>%lld:%lld", out->len ? " " : "",
+                   TEXT_ARG(row.table), row.action,
+                   (long long)const_int_of(const_get(row.before, "id"), 0),
+                   (long long)const_int_of(const_get(row.before, "qty"), 0),
+                   (long long)const_int_of(const_get(row.after, "id"), 0),
+                   (long long)const_int_of(const_get(row.after, "qty"), 0));
+    assert_true(ok);
+    if (const_get(row.after, "email")) /* passwords are not told */
+        assert_null(const_get(row.after, "password"));
+    arena_deinit(&a);
+    dbchanges_free(changes);
+}
+
+static void test_changes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *site, *clauses, *told;
+    } cases[] = {
+        {"db.add", "{\"name\":\"parcel\"}", "{\"data\":{\"label\":\"a\",\"qty\":3}}",
+         "parcel 1 0:0>1:3"},
+        {"db.add", "{\"name\":\"user\"}",
+         "{\"data\":{\"email\":\"a@x.io\",\"password\":\"secret\"}}", "user 1 0:0>1:0"},
+        {"db.add", "{\"name\":\"thing\"}", "{\"data\":{\"name\":\"unwatched\"}}", ""},
+        {"db.add", "{\"name\":\"user\"}", "{\"data\":{\"email\":\"a@x.io\"}}", ""},
+        {"db.bulk.add", "{\"name\":\"parcel\"}",
+         "{\"items\":[{\"label\":\"b\"},{\"label\":\"c\"}]}", "parcel 1 0:0>2:1 parcel 1 0:0>3:1"},
+        {"db.edit", "{\"name\":\"parcel\",\"output\":[\"id\"]}",
+         "{\"field_name\":\"label\",\"field_value\":\"b\",\"data\":{\"qty\":7}}",
+         "parcel 2 2:1>2:7"},
+        {"db.patch", "{\"name\":\"parcel\"}", "{\"field_value\":2,\"data\":{}}", ""},
+        {"db.edit", "{\"name\":\"parcel\"}", "{\"field_value\":9,\"data\":{\"qty\":7}}", ""},
+        {"db.add_or_edit", "{\"name\":\"parcel\"}",
+         "{\"field_name\":\"label\",\"field_value\":\"c\",\"data\":{\"qty\":8}}",
+         "parcel 2 3:1>3:8"},
+        {"db.add_or_edit", "{\"name\":\"parcel\"}",
+         "{\"field_name\":\"label\",\"field_value\":\"d\",\"data\":{\"qty\":9}}",
+         "parcel 1 0:0>4:9"},
+        {"db.bulk.patch", "{\"name\":\"parcel\"}",
+         "{\"items\":[{\"id\":4,\"qty\":1},{\"id\":1,\"qty\":2}]}",
+         "parcel 2 4:9>4:1 parcel 2 1:3>1:2"},
+        {"db.bulk.patch",
+         "{\"name\":\"parcel\",\"where\":[\">\",{\"col\":[\"parcel\",\"qty\"]},{\"k\":6}],"
+         "\"data\":[[\"qty\",{\"k\":6}]]}",
+         NULL, "parcel 2 2:7>2:6 parcel 2 3:8>3:6"},
+        {"db.increment",
+         "{\"name\":\"parcel\",\"where\":[\"==\",{\"col\":[\"parcel\",\"qty\"]},{\"k\":6}]}",
+         "{\"field_name\":\"qty\"}", "parcel 2 2:6>2:7 parcel 2 3:6>3:7"},
+        {"db.del", "{\"name\":\"parcel\"}", "{\"field_value\":4}", "parcel 4 4:1>0:0"},
+        {"db.bulk.delete",
+         "{\"name\":\"parcel\",\"where\":[\"==\",{\"col\":[\"parcel\",\"qty\"]},{\"k\":7}]}", NULL,
+         "parcel 4 2:7>0:0 parcel 4 3:7>0:0"},
+        {"db.truncate", "{\"name\":\"parcel\"}", NULL, "parcel 8 0:0>0:0"},
+        {"db.direct_query", "null", "{\"sql\":\"DELETE FROM user\"}", ""},
+    };
+    Fx f;
+    Buf told = BUF_INIT;
+    fx_open(&f);
+    dbpool_watch(f.pool, TEXT("parcel"), DB_INSERT | DB_UPDATE | DB_DELETE | DB_TRUNCATE, collect,
+                 &told);
+    dbpool_watch(f.pool, TEXT("user"), DB_INSERT, collect, &told);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        told.len = 0;
+        run(&f, cases[i].name, cases[i].site, cases[i].clauses, NULL);
+        buf_char(&told, 0);
+        if (strcmp(told.ptr, cases[i].told) != 0)
+            fail_msg("%s %s: told '%s', expected '%s' (%s)", cases[i].name,
+                     cases[i].clauses ? cases[i].clauses : cases[i].site, told.ptr, cases[i].told,
+                     f.out);
+    }
+    buf_deinit(&told);
+    fx_close(&f);
+}
+
 static void test_out_of_memory(void **state)
 {
     (void)state;
@@ -1385,7 +1470,8 @@ int main(void)
         cmocka_unit_test(test_transaction),     cmocka_unit_test(test_realtime_event),
         cmocka_unit_test(test_parking),         cmocka_unit_test(test_parked_transaction),
         cmocka_unit_test(test_addon),           cmocka_unit_test(test_foreign_lock),
-        cmocka_unit_test(test_runaway),         cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_changes),         cmocka_unit_test(test_runaway),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
