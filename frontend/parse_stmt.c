@@ -1078,6 +1078,8 @@ void parse_test(Parser *p, Construct *k)
                       word_in("description datasource input clock tags", p->tok.text);
         if (member) {
             Attr a = {.name = p->tok.text, .pos = p->tok.pos, .clause = -1};
+            if (word_in("clock tags", a.name))
+                report_extension(p->c, a.pos, 15, "this member");
             parse_advance(p);
             if (parse_expect(p, TOK_ASSIGN, "'='")) {
                 a.value = parse_expr(p);

@@ -7,7 +7,10 @@ addon "order_lines" {
   stack {
     db.query "order_item" {
       join = {
-        product: {table: "product", where: $db.order_item.product_id == $db.product.id}
+        product: {
+          table: "product"
+          where: $db.order_item.product_id == $db.product.id
+        }
       }
       where = $db.order_item.order_id == $input.order_id
       sort = {id: "asc"}

@@ -20,6 +20,7 @@ function "cancel_order" {
     }
 
     db.edit "order" {
+      field_name = "id"
       field_value = $input.order_id
       data = {status: "cancelled"}
     } as $order

@@ -10,15 +10,19 @@ function "take_stock" {
   }
 
   stack {
-    var $priced { value = [] }
+    var $priced {
+      value = []
+    }
+
     foreach ($input.lines) {
       each as $line {
         db.get "product" {
+          field_name = "id"
           field_value = $line.product_id
           lock = true
           mock = {
             "takes from the shelf": {id: 4, name: "Pen", price: 120, stock: 10, active: true}
-            "the shelf is empty": {id: 4, name: "Pen", price: 120, stock: 1, active: true}
+            "the shelf is empty"  : {id: 4, name: "Pen", price: 120, stock: 1, active: true}
           }
         } as $product
 
@@ -34,6 +38,7 @@ function "take_stock" {
         }
 
         db.edit "product" {
+          field_name = "id"
           field_value = $product.id
           data = {stock: $product.stock - $line.quantity}
           mock = {"takes from the shelf": {stock: 7}}
@@ -42,9 +47,9 @@ function "take_stock" {
         array.push $priced {
           value = {
             product_id: $product.id
-            quantity: $line.quantity
-            price: $product.price
-            left: $product_left.stock
+            quantity  : $line.quantity
+            price     : $product.price
+            left      : $product_left.stock
           }
         }
       }
@@ -55,6 +60,7 @@ function "take_stock" {
 
   test "takes from the shelf" {
     input = {lines: [{product_id: 4, quantity: 3}]}
+
     expect.to_equal ($response) {
       value = [{product_id: 4, quantity: 3, price: 120, left: 7}]
     }
@@ -62,6 +68,9 @@ function "take_stock" {
 
   test "the shelf is empty" {
     input = {lines: [{product_id: 4, quantity: 3}]}
-    expect.to_throw { exception = "Only 1 of Pen left." }
+
+    expect.to_throw {
+      exception = "Only 1 of Pen left."
+    }
   }
 }

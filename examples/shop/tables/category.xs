@@ -12,8 +12,5 @@ table category {
     {type: "btree|unique", field: [{name: "name"}]}
   ]
 
-  items = [
-    {id: 1, name: "Tools"}
-    {id: 2, name: "Paper"}
-  ]
+  items = [{id: 1, name: "Tools"}, {id: 2, name: "Paper"}]
 }

@@ -7,9 +7,11 @@ table order {
     int user_id {
       table = "user"
     }
+
     enum status?=open {
       values = ["open", "paid", "cancelled"]
     }
+
     // In cents, after the discount.
     int total
   }
@@ -17,6 +19,9 @@ table order {
   index = [
     {type: "primary", field: [{name: "id"}]}
     {type: "btree", field: [{name: "user_id"}]}
-    {type: "btree", field: [{name: "status"}, {name: "created_at"}]}
+    {
+      type : "btree"
+      field: [{name: "status"}, {name: "created_at"}]
+    }
   ]
 }

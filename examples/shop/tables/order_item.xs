@@ -6,9 +6,11 @@ table order_item {
     int order_id {
       table = "order"
     }
+
     int product_id {
       table = "product"
     }
+
     int quantity filters=min:1
     // Of one piece, as it was when the order was placed.
     int price

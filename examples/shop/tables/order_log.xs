@@ -8,6 +8,7 @@ table order_log {
     int order_id {
       table = "order"
     }
+
     text from?
     text to
   }

@@ -1,8 +1,12 @@
 // Orders nobody pays within a day go back to the shelves, every hour.
 task "cancel stale orders" {
   stack {
+    var $a_day_ago {
+      value = now|transform_timestamp:"-1 day"
+    }
+
     db.query "order" {
-      where = $db.order.status == "open" && $db.order.created_at < now|transform_timestamp:"-1 day"
+      where = $db.order.status == "open" && $db.order.created_at < $a_day_ago
     } as $stale
 
     foreach ($stale) {

@@ -11,15 +11,14 @@ table_trigger "order changed" {
   }
 
   stack {
-    var $from { value = $input.old|get:"status":"" }
+    var $from {
+      value = $input.old|get:"status":""
+    }
+
     conditional {
       if ($from != $input.new.status) {
         db.add "order_log" {
-          data = {
-            order_id: $input.new.id
-            from: $from
-            to: $input.new.status
-          }
+          data = {order_id: $input.new.id, from: $from, to: $input.new.status}
         }
       }
     }

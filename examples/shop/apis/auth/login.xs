@@ -37,6 +37,9 @@ query "login" verb=POST {
 
   test "an unknown address is refused" {
     input = {email: "nobody@example.com", password: "whatever"}
-    expect.to_throw { exception = "Wrong address or password." }
+
+    expect.to_throw {
+      exception = "Wrong address or password."
+    }
   }
 }

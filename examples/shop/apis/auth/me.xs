@@ -2,8 +2,12 @@ query "me" verb=GET {
   api_group = "auth"
   auth = "user"
 
+  input {
+  }
+
   stack {
     db.get "user" {
+      field_name = "id"
       field_value = $auth.id
       output = ["id", "name", "email", "role", "created_at"]
     } as $user

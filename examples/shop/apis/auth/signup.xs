@@ -26,10 +26,10 @@ query "signup" verb=POST {
 
     db.add "user" {
       data = {
-        name: $input.name
-        email: $input.email
+        name    : $input.name
+        email   : $input.email
         password: $input.password
-        role: $others ? "customer" : "admin"
+        role    : $others ? "customer" : "admin"
       }
     } as $user
 
@@ -38,21 +38,34 @@ query "signup" verb=POST {
     } as $token
   }
 
-  response = {authToken: $token, user: {id: $user.id, name: $user.name, role: $user.role}}
+  response = {
+    authToken: $token
+    user     : {id: $user.id, name: $user.name, role: $user.role}
+  }
 
   test "the first account runs the shop" {
     input = {name: " Ada ", email: "Ada@Example.com", password: "lovelace"}
+
     expect.to_be_defined ($response.authToken)
-    expect.to_equal ($response.user) { value = {id: 1, name: "Ada", role: "admin"} }
+
+    expect.to_equal ($response.user) {
+      value = {id: 1, name: "Ada", role: "admin"}
+    }
   }
 
   test "a short password is refused" {
     input = {name: "Ada", email: "ada@example.com", password: "short"}
-    expect.to_throw { exception = "inputerror" }
+
+    expect.to_throw {
+      exception = "inputerror"
+    }
   }
 
   test "something that is no address is refused" {
     input = {name: "Ada", email: "ada", password: "lovelace"}
-    expect.to_throw { exception = "inputerror" }
+
+    expect.to_throw {
+      exception = "inputerror"
+    }
   }
 }

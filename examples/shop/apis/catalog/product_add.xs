@@ -12,6 +12,7 @@ query "products" verb=POST {
 
   stack {
     db.has "category" {
+      field_name = "id"
       field_value = $input.category_id
     } as $known
 
@@ -23,9 +24,9 @@ query "products" verb=POST {
 
     db.add "product" {
       data = {
-        name: $input.name
-        price: $input.price
-        stock: $input.stock
+        name       : $input.name
+        price      : $input.price
+        stock      : $input.stock
         category_id: $input.category_id
       }
     } as $product
@@ -36,14 +37,15 @@ query "products" verb=POST {
   test "a product gets its number and the time" {
     clock = "2026-03-01 09:00:00"
     input = {name: "Saw", price: 1990, stock: 4, category_id: 1}
+
     expect.to_equal ($response) {
       value = {
-        id: 1
-        created_at: 1772355600000
-        name: "Saw"
-        price: 1990
-        stock: 4
-        active: true
+        id         : 1
+        created_at : 1772355600000
+        name       : "Saw"
+        price      : 1990
+        stock      : 4
+        active     : true
         category_id: 1
       }
     }
@@ -51,6 +53,9 @@ query "products" verb=POST {
 
   test "an unknown category is refused" {
     input = {name: "Saw", price: 1990, category_id: 9}
-    expect.to_throw { exception = "no such category" }
+
+    expect.to_throw {
+      exception = "no such category"
+    }
   }
 }

@@ -17,12 +17,15 @@ query "products/{product_id}" verb=DELETE {
     conditional {
       if ($sold) {
         db.edit "product" {
+          field_name = "id"
           field_value = $input.product_id
           data = {active: false}
         }
       }
+
       else {
         db.del "product" {
+          field_name = "id"
           field_value = $input.product_id
         }
       }
@@ -33,6 +36,9 @@ query "products/{product_id}" verb=DELETE {
 
   test "what is not there cannot be deleted" {
     input = {product_id: 3}
-    expect.to_throw { exception = "notfound" }
+
+    expect.to_throw {
+      exception = "notfound"
+    }
   }
 }

@@ -7,12 +7,13 @@ query "products/{product_id}" verb=GET {
 
   stack {
     db.get "product" {
+      field_name = "id"
       field_value = $input.product_id
       addon = [
         {
-          name: "category_card"
+          name : "category_card"
           input: {category_id: $output.category_id}
-          as: "_category"
+          as   : "_category"
         }
       ]
     } as $product
@@ -27,6 +28,9 @@ query "products/{product_id}" verb=GET {
 
   test "a product that is not there" {
     input = {product_id: 5}
-    expect.to_throw { exception = "notfound" }
+
+    expect.to_throw {
+      exception = "notfound"
+    }
   }
 }

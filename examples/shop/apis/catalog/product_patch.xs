@@ -14,7 +14,9 @@ query "products/{product_id}" verb=PATCH {
 
   stack {
     util.get_raw_input as $raw
+
     db.patch "product" {
+      field_name = "id"
       field_value = $input.product_id
       data = $input|pick:($raw|keys)|filter_null
     } as $product

@@ -12,16 +12,28 @@ query "products" verb=GET {
   stack {
     db.query "product" {
       join = {
-        category: {table: "category", where: $db.product.category_id == $db.category.id}
+        category: {
+          table: "category"
+          where: $db.product.category_id == $db.category.id
+        }
       }
       where = $db.product.active == true && $db.product.category_id ==? $input.category_id && $db.product.name includes? $input.q
       sort = {price: "asc", id: "asc"}
       eval = {category: $db.category.name}
       return = {
-        type: "list"
+        type  : "list"
         paging: {page: $input.page, per_page: $input.per_page, totals: true}
       }
-      output = ["itemsTotal", "curPage", "nextPage", "items.id", "items.name", "items.price", "items.stock", "items.category"]
+      output = [
+        "itemsTotal"
+        "curPage"
+        "nextPage"
+        "items.id"
+        "items.name"
+        "items.price"
+        "items.stock"
+        "items.category"
+      ]
     } as $products
   }
 

@@ -36,10 +36,10 @@ query "orders" verb=POST {
           each as $line {
             db.add "order_item" {
               data = {
-                order_id: $order.id
+                order_id  : $order.id
                 product_id: $line.product_id
-                quantity: $line.quantity
-                price: $line.price
+                quantity  : $line.quantity
+                price     : $line.price
               }
             }
           }
@@ -58,12 +58,19 @@ query "orders" verb=POST {
 
   test "an empty order is refused" {
     input = {lines: []}
-    expect.to_throw { exception = "needs a line" }
+
+    expect.to_throw {
+      exception = "needs a line"
+    }
   }
 
   test "an unknown product is refused" {
     input = {lines: [{product_id: 7, quantity: 1}]}
-    expect.to_throw { exception = "There is no product 7." }
+
+    expect.to_throw {
+      exception = "There is no product 7."
+    }
+
     expect.to_not_have_published ("orders")
   }
 }

@@ -23,6 +23,7 @@ query "orders/{order_id}/pay" verb=POST {
     }
 
     db.edit "order" {
+      field_name = "id"
       field_value = $order.id
       data = {status: "paid"}
     } as $order

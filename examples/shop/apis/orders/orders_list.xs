@@ -12,12 +12,15 @@ query "orders" verb=GET {
     db.query "order" {
       where = $db.order.user_id == $auth.id && $db.order.status ==? $input.status
       sort = {created_at: "desc", id: "desc"}
-      return = {type: "list", paging: {page: $input.page, per_page: 10, totals: true}}
+      return = {
+        type  : "list"
+        paging: {page: $input.page, per_page: 10, totals: true}
+      }
       addon = [
         {
-          name: "order_lines"
+          name : "order_lines"
           input: {order_id: $output.id}
-          as: "items.lines"
+          as   : "items.lines"
         }
       ]
     } as $orders
