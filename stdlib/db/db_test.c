@@ -1414,6 +1414,56 @@ static void test_changes(void **state)
     fx_close(&f);
 }
 
+/* Inside a transaction the steps run on this thread, where allocations can be made to fail: what
+ * was told stays with what was written. */
+static void test_changes_without_memory(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *site, *clauses;
+    } cases[] = {
+        {"db.add", "{\"name\":\"parcel\"}", "{\"data\":{\"label\":\"x\",\"meta\":{\"k\":[1]}}}"},
+        {"db.bulk.patch", "{\"name\":\"parcel\"}",
+         "{\"items\":[{\"id\":1,\"qty\":2},{\"id\":2,\"qty\":2}]}"},
+        {"db.del", "{\"name\":\"parcel\"}", "{\"field_value\":2}"},
+    };
+    Fx f;
+    Buf told = BUF_INIT;
+    fx_open(&f);
+    dbpool_watch(f.pool, TEXT("parcel"), DB_INSERT | DB_UPDATE | DB_DELETE, collect, &told);
+    Program *p =
+        make_program(&f, "db.transaction.begin", "null", "[{\"name\":\"x\",\"type\":\"json\"}]");
+    RunContext rc = {0};
+    Fiber *a = fiber_new(p, &f.services, &rc, NULL);
+    add_parcels(&f);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        unsigned ok = 0;
+        for (uint64_t n = 1; n < 400 && ok < 3; n++) {
+            heap_free(f.heap);
+            f.heap = heap_new(0);
+            assert_string_equal(run_as(&f, a, "db.transaction.begin", "null", NULL, NULL), "null");
+            f.fail_after = n;
+            const char *out = run_as(&f, a, cases[i].name, cases[i].site, cases[i].clauses, NULL);
+            f.fail_after = 0;
+            ok = strncmp(out, "error:", 6) != 0 ? ok + 1 : 0;
+            told.len = 0;
+            (void)run_as(&f, a, "db.transaction.rollback", "null", NULL, NULL);
+            assert_int_equal(told.len, 0);
+        }
+        if (ok != 3)
+            fail_msg("%s: %s", cases[i].name, f.err.message);
+    }
+    assert_string_equal(run_as(&f, a, "db.transaction.begin", "null", NULL, NULL), "null");
+    run_as(&f, a, "db.del", "{\"name\":\"parcel\"}", "{\"field_value\":1}", NULL);
+    assert_int_equal(told.len, 0); /* not before the commit */
+    assert_string_equal(run_as(&f, a, "db.transaction.commit", "null", NULL, NULL), "null");
+    assert_true(told.len > 0);
+    fiber_free(a);
+    program_unref(p);
+    buf_deinit(&told);
+    fx_close(&f);
+}
+
 static void test_out_of_memory(void **state)
 {
     (void)state;
@@ -1470,8 +1520,8 @@ int main(void)
         cmocka_unit_test(test_transaction),     cmocka_unit_test(test_realtime_event),
         cmocka_unit_test(test_parking),         cmocka_unit_test(test_parked_transaction),
         cmocka_unit_test(test_addon),           cmocka_unit_test(test_foreign_lock),
-        cmocka_unit_test(test_changes),         cmocka_unit_test(test_runaway),
-        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_changes),         cmocka_unit_test(test_changes_without_memory),
+        cmocka_unit_test(test_runaway),         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
