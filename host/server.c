@@ -141,11 +141,32 @@ static void on_admin_request(void *ctx, xs_http *x)
         reply_not_found(x);
 }
 
+/* One connection too many. An EventSource would never come back after a 503. */
+static void refuse_visitor(int fd, Text head)
+{
+    static const char busy[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n"
+                               "Content-Length: 0\r\nConnection: close\r\n\r\n";
+    static const char bye[] =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
+        "Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+        "retry: 20000\nevent: bye\ndata: {\"reason\":\"overload\",\"retry\":20000}\n\n";
+    bool stream = text_find(head, TEXT("text/event-stream"), 0) != SIZE_MAX;
+    Text answer = text_from(stream ? bye : busy);
+    char rest[1024];
+    /* Unread bytes would turn the close into a reset that overtakes the answer. */
+    for (int i = 0; i < 64 && recv(fd, rest, sizeof rest, MSG_DONTWAIT) > 0; i++)
+        continue;
+    if (send(fd, answer.ptr, answer.len, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+        shutdown(fd, SHUT_WR);
+    close(fd);
+}
+
 static void on_visitor(void *ctx, int fd, Text head, const struct sockaddr *addr, socklen_t len)
 {
     Server *s = (Server *)ctx;
     if (carriers_own_connections(s->carriers) + http_connections(s->http) >= s->conn_max) {
-        close(fd);
+        metric_add(&s->metrics.connections_refused);
+        refuse_visitor(fd, head);
         return;
     }
     if (!realtime_upgrade(s->realtime, fd, head, addr))

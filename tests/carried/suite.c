@@ -321,6 +321,26 @@ static void origins(void)
     hang_up(t);
 }
 
+/* ---- one connection too many ---- */
+
+static void crowd(void)
+{
+    Talk *first = dial("GET /rt/harbor/sse HTTP/1.1\r\nHost: h\r\n\r\n");
+    Talk *second = dial("GET /rt/harbor/sse HTTP/1.1\r\nHost: h\r\n\r\n");
+    HAS(first, "event: open\n");
+    HAS(second, "event: open\n");
+    Talk *t = dial("GET /rt/harbor/lp HTTP/1.1\r\nHost: h\r\n\r\n");
+    HAS(t, "HTTP/1.1 503 ");
+    HAS(t, "Retry-After: 5\r\n");
+    hang_up(t);
+    t = dial("GET /rt/harbor/sse HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n");
+    HAS(t, "HTTP/1.1 200 ");
+    HAS(t, "event: bye\ndata: {\"reason\":\"overload\"");
+    hang_up(t);
+    hang_up(first);
+    hang_up(second);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 3)
@@ -338,6 +358,15 @@ int main(int argc, char **argv)
     posts();
     polls();
     origins();
+    if (server_stop(&server, SIGTERM, 10000) != 0)
+        return 1;
+    const char *const small[] = {argv[1], "serve",        argv[2],       "--listen", "127.0.0.1:0",
+                                 "--db",  ":memory:",     "--log-level", "error",    "--drain-ms",
+                                 "100",   "--conn-total", "2",           NULL};
+    if (!server_start(&server, (char *const *)(uintptr_t)small))
+        return 1;
+    port = server.port;
+    crowd();
     printf("%d failures\n", failures);
     if (server_stop(&server, SIGTERM, 10000) != 0)
         return 1;
