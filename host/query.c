@@ -10,6 +10,7 @@
 #include "host/gzip.h"
 #include "host/openapi.h"
 #include "host/outstream.h"
+#include "host/replycache.h"
 #include "host/request.h"
 #include "vm/convert.h"
 
@@ -40,6 +41,7 @@ typedef struct QueryJob {
     Post *posts, *last_post;
     bool replied;
     const Const *sent; /* with posts: {"body", "headers", "status_code"} */
+    Text cache_key;    /* len 0 = the reply is not to be kept */
 } QueryJob;
 
 static const Text json_type = {"application/json; charset=utf-8", 31};
@@ -252,6 +254,33 @@ static bool begin_post(QueryJob *q)
     return true;
 }
 
+/* The reply that was kept for such a request, when there is one. */
+static void find_cached(QueryJob *q)
+{
+    Job *job = &q->job;
+    CachedReply kept;
+    if (!const_get(q->match.route->meta, "cache"))
+        return;
+    q->cache_key =
+        replycache_key(&job->arena, job->service.env, q->match.route, &job->run, q->input);
+    if (!q->cache_key.len || !replycache_get(&job->arena, job->service.env, q->cache_key, &kept))
+        return;
+    q->headers.headers = (Const *)(uintptr_t)kept.headers; /* nobody adds to it any more */
+    q->status = kept.status;
+    q->raw = kept.raw;
+    buf_text(&q->reply, kept.body);
+    q->step = step_count(q);
+    q->cache_key.len = 0;
+}
+
+static void keep_reply(const QueryJob *q)
+{
+    const CachedReply reply = {q->status, q->headers.headers, buf_view(&q->reply), q->raw};
+    if (q->cache_key.len && !q->failed && !q->headers.stream && q->status >= 200 &&
+        q->status < 300 && utf8_valid(reply.body))
+        replycache_put(q->job.service.env, q->match.route, q->cache_key, &reply);
+}
+
 static bool query_next(Job *job)
 {
     QueryJob *q = (QueryJob *)job;
@@ -263,6 +292,8 @@ static bool query_next(Job *job)
         if (!prepare(q, &err)) {
             fail_with(q, &err);
             q->step = step_count(q);
+        } else {
+            find_cached(q);
         }
         return true;
     }
@@ -472,6 +503,7 @@ static void query_done(Job *job)
     }
     if (q->posts)
         keep_sent(q);
+    keep_reply(q);
     compress(q);
     pool_to_loop(job->pool, job, send_reply);
 }
@@ -545,6 +577,26 @@ static Text header_text(xs_http *x, const char *name)
     return value ? text_from(value) : (Text){"", 0};
 }
 
+/* As arena_printf("%016llx"), without its cost: every request has one. */
+static Text hex_text(Arena *a, uint64_t n)
+{
+    char hex[16];
+    for (size_t i = sizeof hex; i-- > 0; n >>= 4)
+        hex[i] = "0123456789abcdef"[n & 15];
+    return arena_text(a, (Text){hex, sizeof hex});
+}
+
+static Text http_url(Arena *a, Text host)
+{
+    static const char scheme[] = "http://";
+    char *out = arena_alloc(a, sizeof scheme + host.len);
+    if (!out)
+        return (Text){0};
+    memcpy(out, scheme, sizeof scheme - 1);
+    memcpy(out + sizeof scheme - 1, host.ptr, host.len);
+    return (Text){out, sizeof scheme - 1 + host.len};
+}
+
 /* Facts of the request; all texts live as long as the exchange. */
 static void fill_run(QueryJob *q, xs_http *x)
 {
@@ -564,7 +616,7 @@ static void fill_run(QueryJob *q, xs_http *x)
     run->host = header_text(x, "Host");
     run->headers = http_headers(x);
     if (!run->base_url.len)
-        run->base_url = arena_printf(http_arena(x), "http://" TEXT_FMT, TEXT_ARG(run->host));
+        run->base_url = http_url(http_arena(x), run->host);
 }
 
 /* The request's own id when it is a fit one, else a new one; it goes into the answer. */
@@ -577,8 +629,7 @@ static void name_request(QueryService *s, xs_http *x)
     if (!id.len || id.len > REQUEST_ID_MAX) {
         if (!s->request_seed)
             randombytes_buf(&s->request_seed, sizeof s->request_seed);
-        id = arena_printf(http_arena(x), "%016llx",
-                          (unsigned long long)(s->request_seed + ++s->requests));
+        id = hex_text(http_arena(x), s->request_seed + ++s->requests);
     }
     if (id.ptr)
         http_add_header(x, "X-Request-Id", id);
