@@ -461,7 +461,8 @@ static bool begin_test(TestWorker *w, const TestCase *t, xs_error *err)
         if (!ok)
             return false;
     }
-    return set_database(w, const_get_text(t->row, "datasource"), err);
+    return outside_forget(w->service.outside, err) &&
+           set_database(w, const_get_text(t->row, "datasource"), err);
 }
 
 static double seconds(void)
@@ -682,6 +683,7 @@ TestRun *testrun_new(Program *program, const TestRunOptions *opt, xs_error *err)
     const Config *c = opt->config;
     r->config = *c;
     r->config.db = TEXT(":memory:"); /* the token key goes with the database */
+    r->config.redis_url = TEXT("");  /* tests leave no traces in a server */
     r->env = env_new(c->env_file.ptr, c->source[OPTION_env_file] != FROM_DEFAULT, opt->env, err);
     r->auth = r->env ? auth_new(&r->config, const_get(program_meta(program), "tables"), err) : NULL;
     r->router = r->auth ? router_new(program, c->branch, err) : NULL;

@@ -30,6 +30,18 @@ void outside_stop(Outside *o)
         io_stop(o->io);
 }
 
+bool outside_forget(Outside *o, xs_error *err)
+{
+    if (!cache_bytes(o->cache))
+        return true;
+    Cache *fresh = cache_new(o->opt.cache_bytes, err);
+    if (!fresh)
+        return false;
+    cache_free(o->cache);
+    o->cache = fresh;
+    return true;
+}
+
 void outside_free(Outside *o)
 {
     if (!o)

@@ -24,6 +24,8 @@ typedef struct Outside {
 XS_MUST_CHECK Outside *outside_new(const OutsideOptions *opt, xs_error *err);
 /** Everything that waits ends now, later waits at once. More than once is fine. */
 void outside_stop(Outside *o);
+/** Empty the cache of this process. Only while nothing runs. Errors: XS_E_NOMEM. */
+XS_MUST_CHECK bool outside_forget(Outside *o, xs_error *err);
 /** No fiber may use it any more. NULL is fine. */
 void outside_free(Outside *o);
 
