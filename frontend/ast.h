@@ -310,6 +310,7 @@ typedef struct Parser {
     bool times;            /* timestamps belong here: schedule */
     bool disable_ok;       /* "!" before keys */
     bool in_addon;         /* its query's result needs no name */
+    Map tests;             /* names of the tests of the construct in work */
     const char *query_key; /* values of this key are query conditions, "" = none */
     uint32_t chain_end;    /* offset + 1 of the token behind the last filter chain */
 } Parser;

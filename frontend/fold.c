@@ -23,7 +23,8 @@ static const Const *fold_map(Comp *c, const Expr *e)
         const Const *v = p->key || !p->text.ptr || !p->value ? NULL : fold_const(c, p->value);
         if (!v)
             return NULL;
-        k_set(c, m, p->text, v);
+        if (!const_append(c->a, m, p->text, v)) /* keys differ: the parser checked */
+            c->oom = true;
     }
     return m;
 }

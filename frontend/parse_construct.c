@@ -348,6 +348,8 @@ static Construct *construct(Parser *p, ConstructKind kind, Text file)
         PUSH(p->c, &k->members, m);
     }
     construct_body(p, k);
+    map_deinit(&p->tests);
+    p->tests = (Map){0};
     return k;
 }
 

@@ -77,7 +77,9 @@ bool parse_enter(Parser *p)
     if (++p->depth <= MAX_NESTING && !p->c->oom)
         return true;
     report(p->c, D_NESTING, p->tok.pos, NO_HINT, "nested deeper than %d levels", MAX_NESTING);
-    /* Nothing sensible follows: end the file so that recovery does not walk the same nest again. */
+    /* Nothing sensible follows: end the file so that recovery does not walk the same nest again,
+     * and say nothing of the blocks that are open. */
+    p->c->file->errors = MAX_FILE_ERRORS;
     p->lx.at = (uint32_t)p->lx.src.len;
     p->tok = (Token){.kind = TOK_EOF, .pos = p->tok.pos, .nl = true};
     p->depth--;
@@ -1065,10 +1067,11 @@ void parse_test(Parser *p, Construct *k)
     parse_advance(p);
     if (!parse_name(p, "a test", &t.name, &t.pos))
         return;
-    for (size_t i = 0; i < k->tests.len; i++)
-        if (text_eq(k->tests.ptr[i].name, t.name))
-            report(p->c, D_DUPLICATE_TEST, t.pos, NO_HINT, "test name '" TEXT_FMT "' is used twice",
-                   TEXT_ARG(t.name));
+    if (map_get(&p->tests, t.name))
+        report(p->c, D_DUPLICATE_TEST, t.pos, NO_HINT, "test name '" TEXT_FMT "' is used twice",
+               TEXT_ARG(t.name));
+    else if (!map_put(&p->tests, t.name, p))
+        p->c->oom = true;
     Pos open = p->tok.pos;
     if (!parse_expect(p, TOK_LBRACE, "'{'") || !parse_enter(p))
         return;

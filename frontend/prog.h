@@ -5,11 +5,14 @@
 
 #include "frontend/ast.h"
 
+enum { MAX_COMPARED = 1 << 20 }; /* names compared for "did you mean" in one compilation */
+
 typedef struct Prog {
     Comp *c;
     ConstructList all;
     Map names[CONSTRUCT_COUNT]; /* name -> Construct*; queries: "VERB group/name" */
-    bool expr;                  /* one expression: free element references are inputs */
+    size_t compared;
+    bool expr; /* one expression: free element references are inputs */
 } Prog;
 
 /** Parse every file into pr->all. */

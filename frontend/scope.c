@@ -76,7 +76,9 @@ Construct *prog_find(const Prog *pr, ConstructKind kind, Text name)
 void prog_unknown(Prog *pr, ConstructKind kind, const char *what, Text name, Pos pos)
 {
     LIST(Text) names = {0};
-    for (size_t i = 0; i < pr->all.len; i++)
+    bool look = pr->compared + pr->all.len <= MAX_COMPARED;
+    pr->compared += look ? pr->all.len : 0;
+    for (size_t i = 0; look && i < pr->all.len; i++)
         if (pr->all.ptr[i]->kind == kind && pr->all.ptr[i]->name.ptr)
             PUSH(pr->c, &names, pr->all.ptr[i]->name);
     Text hint = hint_near(pr->c, text_nearest(name, names.ptr, names.len));
@@ -135,14 +137,6 @@ static bool hidden_column(const Field *link, const Field *column)
     return false;
 }
 
-static bool field_known(const FieldList *fields, Text name)
-{
-    for (size_t i = 0; i < fields->len; i++)
-        if (text_eq(fields->ptr[i]->name, name))
-            return true;
-    return false;
-}
-
 static void add_synthetic(Prog *pr, FieldList *out, const char *name, const char *type)
 {
     Field *f = NEW(pr->c, Field);
@@ -171,17 +165,26 @@ static void add_path_params(Prog *pr, const Construct *k, FieldList *out)
     }
 }
 
+static void add_once(Prog *pr, FieldList *out, Map *seen, Field *f)
+{
+    if (map_get(seen, f->name))
+        return;
+    PUSH(pr->c, out, f);
+    if (!map_put(seen, f->name, f))
+        pr->c->oom = true;
+}
+
 void prog_inputs(Prog *pr, Construct *k)
 {
     k->declared = k->input;
     if (k->kind == CK_TABLE || k->kind == CK_AGENT)
         return;
     FieldList out = {0};
+    Map seen = {0};
     for (size_t i = 0; i < k->input.len; i++) {
         Field *f = k->input.ptr[i];
         if (f->name.ptr) {
-            if (!field_known(&out, f->name))
-                PUSH(pr->c, &out, f);
+            add_once(pr, &out, &seen, f);
             continue;
         }
         Construct *table = prog_find(pr, CK_TABLE, f->table);
@@ -193,10 +196,11 @@ void prog_inputs(Prog *pr, Construct *k)
         }
         for (size_t c = 0; c < table->input.len; c++) {
             Field *column = table->input.ptr[c];
-            if (column->name.ptr && !hidden_column(f, column) && !field_known(&out, column->name))
-                PUSH(pr->c, &out, column);
+            if (column->name.ptr && !hidden_column(f, column))
+                add_once(pr, &out, &seen, column);
         }
     }
+    map_deinit(&seen);
     if (k->kind == CK_MESSAGE)
         add_path_params(pr, k, &out);
     if (k->kind == CK_MIDDLEWARE && !k->has_input) {
