@@ -7,6 +7,8 @@
 #include <cmocka.h>
 
 #include "core/diag.h"
+#include "core/json.h"
+#include "core/text.h"
 
 static const char source_text[] = "function \"a\" {\n\t\xC3\xA9 $x|lenght\r\n}\n";
 
@@ -93,9 +95,39 @@ static void survives_hostile_sources(void **state)
     arena_deinit(&a);
 }
 
+/* What other tools read is well-formed whatever the messages hold. */
+static void test_other_formats(void **state)
+{
+    (void)state;
+    Arena a;
+    DiagList d;
+    Buf out = BUF_INIT;
+    xs_error err;
+    arena_init(&a, 0);
+    diag_init(&d, &a);
+    xs_pos pos = {"dir/a,b:c.xs", 3, 5, 2};
+    diag_add(&d, SEV_ERROR, "unknown-filter", pos, TEXT("50% \"quoted\""), "one\nline: two, \x01");
+    diag_add(&d, SEV_WARNING, "empty-file", XS_NO_POS, (Text){0}, "no place");
+    diag_sarif(&d, &out);
+    const Const *log = json_parse(&a, buf_view(&out), &err);
+    assert_non_null(log);
+    assert_true(text_find(buf_view(&out),
+                          TEXT("\"region\":{\"startLine\":3,\"startColumn\":5,\"endColumn\":7}"),
+                          0) != SIZE_MAX);
+    out.len = 0;
+    diag_github(&d, &out);
+    assert_true(text_eq(buf_view(&out),
+                        TEXT("::error file=dir/a%2Cb%3Ac.xs,line=3,col=5,endColumn=7,title=unknown-"
+                             "filter::one%0Aline: two, %01%0Ahint: 50%25 \"quoted\"\n"
+                             "::warning title=empty-file::no place\n")));
+    buf_deinit(&out);
+    arena_deinit(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_other_formats),
         cmocka_unit_test(prints),
         cmocka_unit_test(survives_hostile_sources),
     };

@@ -407,6 +407,8 @@ void parse_file(Comp *c, Text src, bool bare, Text file, ConstructList *out)
         return;
     }
     size_t count = 0;
+    if (p.tok.nl && !p.tok.doc.len)
+        report_extension(c, p.tok.pos, 1, "an empty line above the construct");
     while (p.tok.kind != TOK_EOF) {
         ConstructKind kind;
         Construct *k = NULL;
@@ -431,4 +433,6 @@ void parse_file(Comp *c, Text src, bool bare, Text file, ConstructList *out)
         if (k)
             PUSH(c, out, k);
     }
+    if (p.tok.comment)
+        report_extension(c, p.tok.pos, 1, "a comment below the construct");
 }
