@@ -3,6 +3,7 @@
 #include "host/query.h"
 
 #include <sodium.h>
+#include <time.h>
 
 #include "core/json.h"
 #include "core/mem.h"
@@ -42,6 +43,8 @@ typedef struct QueryJob {
     bool replied;
     const Const *sent; /* with posts: {"body", "headers", "status_code"} */
     Text cache_key;    /* len 0 = the reply is not to be kept */
+    History *history;  /* NULL = not recorded */
+    int64_t began_us;
 } QueryJob;
 
 static const Text json_type = {"application/json; charset=utf-8", 31};
@@ -494,6 +497,73 @@ static void compress(QueryJob *q)
         q->gzipped = gzip_body(&q->reply, (int)c->gzip_level);
 }
 
+/* ---- history ---- */
+
+static int64_t now_us(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static bool hides(const Const *fields, Text name)
+{
+    for (uint32_t i = 0; fields && fields->kind == C_LIST && i < fields->count; i++) {
+        const Const *f = fields->items[i];
+        if (text_eq(const_get_text(f, "name"), name))
+            return const_bool_of(const_get(f, "sensitive"), false) ||
+                   text_eq(const_get_text(f, "type"), TEXT("password"));
+    }
+    return text_eq(name, TEXT("password"));
+}
+
+/* The inputs, without what is nobody's business. */
+static void write_inputs(const QueryJob *q, Buf *out)
+{
+    const Const *fields =
+        program_proc(pool_options(q->job.pool)->program, q->match.route->proc)->inputs;
+    buf_char(out, '{');
+    for (uint32_t i = 0; q->input && i < q->input->count; i++) {
+        Text name = q->input->pairs[i].key;
+        if (i)
+            buf_char(out, ',');
+        json_write_text(out, name);
+        buf_char(out, ':');
+        if (hides(fields, name))
+            buf_cstr(out, "\"***\"");
+        else
+            json_write_const(out, q->input->pairs[i].value);
+    }
+    buf_char(out, '}');
+}
+
+static void record(const QueryJob *q)
+{
+    const PoolOptions *opt = pool_options(q->job.pool);
+    int64_t now = service_now_ms();
+    if (!q->history)
+        return;
+    if (!history_wants(q->history, now)) {
+        metric_add(&opt->metrics->history_dropped);
+        return;
+    }
+    Buf request = BUF_INIT;
+    write_inputs(q, &request);
+    Text uri = q->job.run.uri;
+    HistoryRecord r = {.api_id = q->match.route->name,
+                       .verb = q->match.route->verb,
+                       .path = text_slice(uri, 0, text_find(uri, TEXT("?"), 0)),
+                       .branch = q->job.run.branch,
+                       .status = q->status,
+                       .duration_ms = (double)(now_us() - q->began_us) / 1000,
+                       .request = request.failed ? (Text){0} : buf_view(&request),
+                       .created_at_ms = now};
+    if (!q->raw && !q->headers.stream)
+        r.response = buf_view(&q->reply);
+    history_add(q->history, &r);
+    buf_deinit(&request);
+}
+
 static void query_done(Job *job)
 {
     QueryJob *q = (QueryJob *)job;
@@ -504,6 +574,7 @@ static void query_done(Job *job)
     if (q->posts)
         keep_sent(q);
     keep_reply(q);
+    record(q);
     compress(q);
     pool_to_loop(job->pool, job, send_reply);
 }
@@ -662,6 +733,8 @@ static void submit(const QueryService *s, xs_http *x, const RouteMatch *match)
     job_init(&q->job, s->pool, &query_ops, s->space, &q->headers, opt->config->request_timeout_ms);
     q->headers.arena = &q->job.arena;
     q->x = x;
+    q->history = match->route->history ? s->history : NULL;
+    q->began_us = q->history ? now_us() : 0;
     http_keep(x);
     q->match = *match;
     fill_run(q, x);

@@ -4,6 +4,7 @@
 #define HOST_QUERY_H
 
 #include "host/guard.h"
+#include "host/history.h"
 #include "host/http.h"
 #include "host/router.h"
 #include "host/worker.h"
@@ -13,6 +14,7 @@ typedef struct QueryService {
     Pool *pool;
     Space *space;                    /* where events of queries go */
     Guard *guard;                    /* NULL = no limit */
+    History *history;                /* NULL = nothing is recorded */
     bool describe;                   /* answer openapi.json and the page of groups */
     uint64_t request_seed, requests; /* of request ids */
 } QueryService;

@@ -21,7 +21,8 @@ typedef struct Group {
     bool active;
     GroupCors cors;
     const Const *middleware; /* {"pre": [...], "post": [...]} or NULL */
-    Map verbs;               /* verb → Node */
+    const Const *history;
+    Map verbs; /* verb → Node */
 } Group;
 
 struct Router {
@@ -71,6 +72,7 @@ static Group *add_group(Router *r, Text canonical, const Const *row)
     g->canonical = canonical;
     g->active = const_bool_of(const_get(row, "active"), true);
     g->middleware = const_get(row, "middleware");
+    g->history = const_get(row, "history");
     read_cors(&g->cors, const_get(row, "cors"));
     return VEC_PUSH(&r->groups, g) ? g : NULL;
 }
@@ -203,6 +205,22 @@ static bool read_middleware(Router *r, const Program *program, const Const *own,
     return route_read_steps(&r->arena, program, lists, &route->steps, err);
 }
 
+/* A history setting: 1 = on, 0 = off, -1 = says nothing. */
+static int history_of(const Const *setting)
+{
+    if (!setting || (setting->kind == C_TEXT && text_eq(setting->text, TEXT("inherit"))))
+        return -1;
+    return !(setting->kind == C_BOOL && !setting->b) && const_int_of(setting, 1) != 0;
+}
+
+static bool records(const Program *program, const Const *row, const Group *g)
+{
+    const Const *branch = const_get(program_meta(program), "branch");
+    int own = history_of(const_get(row, "history")), group = history_of(g->history),
+        kind = history_of(const_get(const_get(branch, "history"), "query"));
+    return own >= 0 ? own : group >= 0 ? group : kind != 0;
+}
+
 static bool add_query(Router *r, const Program *program, const Const *row, const Const *groups,
                       xs_error *err)
 {
@@ -223,6 +241,7 @@ static bool add_query(Router *r, const Program *program, const Const *row, const
     route->auth = const_text_of(const_get(row, "auth"), (Text){"", 0});
     route->proc = (uint32_t)index;
     route->meta = row;
+    route->history = records(program, row, g);
     if (!read_middleware(r, program, const_get(row, "middleware"), g, route, err))
         return false;
     Node *n = map_get(&g->verbs, route->verb);

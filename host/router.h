@@ -31,6 +31,7 @@ typedef struct Route {
     Text params[ROUTE_MAX_PARAMS]; /* names, in path order */
     RouteSteps steps;
     const Const *meta; /* row of "queries" */
+    bool history;      /* requests are recorded */
 } Route;
 
 /* The cors block of a group, or the default. */

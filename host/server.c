@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/mem.h"
+#include "core/num.h"
 #include "core/text.h"
 #include "host/carriers.h"
 #include "host/detached.h"
@@ -62,6 +63,7 @@ typedef struct Server {
     Realtime *realtime;
     Files *files;
     Http *http;
+    History *history;
     Http *admin_http;
     Door *door, *admin_door;
     QueryService queries;
@@ -127,6 +129,31 @@ static void on_request(void *ctx, xs_http *x)
     }
 }
 
+static int64_t query_number(xs_http *x, const char *name, int64_t otherwise)
+{
+    xs_str given = http_api.query(x, name, 0);
+    int64_t n;
+    return given.ptr && num_parse_int((Text){given.ptr, given.len}, &n) && n >= 0 ? n : otherwise;
+}
+
+/* /_xs/history?status=5&api=orders/{id}&before=ID&limit=N */
+static void reply_history(const Server *s, xs_http *x)
+{
+    Buf out = BUF_INIT;
+    xs_error err;
+    xs_str api = http_api.query(x, "api", 0);
+    const xs_header type = {"Content-Type", "application/json; charset=utf-8"};
+    int64_t status = query_number(x, "status", 0), limit = query_number(x, "limit", 100);
+    if (history_list(s->history, status < 600 ? (int)status : 0, (Text){api.ptr, api.len},
+                     query_number(x, "before", 0), limit < 1000 ? (uint32_t)limit : 1000, &out,
+                     &err)) {
+        http_reply_take(x, 200, &type, 1, &out);
+        return;
+    }
+    buf_deinit(&out);
+    http_reply_error(x, 500, "ERROR_FATAL", err.message);
+}
+
 static void on_admin_request(void *ctx, xs_http *x)
 {
     Server *s = (Server *)ctx;
@@ -137,6 +164,8 @@ static void on_admin_request(void *ctx, xs_http *x)
         reply_metrics(s, x);
     else if (text_eq(path, TEXT("/_xs/health")) && is_get(x))
         reply_health(s, x);
+    else if (s->history && text_eq(path, TEXT("/_xs/history")) && is_get(x))
+        reply_history(s, x);
     else
         reply_not_found(x);
 }
@@ -288,6 +317,23 @@ static void serve_generation(Server *s, Generation *g)
     trigger_switch_set(s->triggers, g->triggers, g->handlers);
 }
 
+static bool open_history(Server *s, xs_error *err)
+{
+    const Config *c = s->config;
+    Text file = c->history;
+    if (!file.len && c->db.len && !text_eq(c->db, TEXT(":memory:")))
+        file = arena_printf(&s->arena, TEXT_FMT ".history", TEXT_ARG(c->db));
+    if (!file.len || text_eq(file, TEXT("off")))
+        return true;
+    HistoryOptions opt = {.file = file.ptr,
+                          .per_s = (uint32_t)c->history_per_s,
+                          .max_bytes = (uint32_t)c->history_max,
+                          .log = &s->log};
+    s->history = history_new(&opt, err);
+    s->queries.history = s->history;
+    return s->history != NULL;
+}
+
 static bool is_loopback(Text listen)
 {
     return text_starts(listen, TEXT("127.")) || text_starts(listen, TEXT("localhost:")) ||
@@ -320,6 +366,8 @@ static bool start_program(Server *s, xs_error *err)
     }
     s->queries.space = s->space;
     serve_generation(s, g);
+    if (!open_history(s, err))
+        return false;
     s->queries.describe = text_eq(c->openapi, TEXT("on")) ||
                           (text_eq(c->openapi, TEXT("auto")) && is_loopback(c->listen));
     if (c->rate_requests)
@@ -598,6 +646,7 @@ static void server_end(Server *s)
     if (s->hub)
         hub_free(s->hub);
     guard_free(s->queries.guard);
+    history_free(s->history);
     trigger_switch_free(s->triggers);
     auth_free(s->auth);
     env_free(s->env);
