@@ -197,13 +197,24 @@ typedef struct Alarm {
     char sid[SID_LEN + 1];
 } Alarm;
 
+/* Has it got another alarm meanwhile? The tick that sent this one still holds the lock until it has
+ * taken the connection out of the heap. */
+static bool is_armed(xs_conn *c)
+{
+    Hub *h = c->shard->hub;
+    pthread_mutex_lock(&h->lock);
+    bool armed = c->alarm_at != 0;
+    pthread_mutex_unlock(&h->lock);
+    return armed;
+}
+
 /* On the connection's shard; it may have gone or renewed its token meanwhile. */
 static void ring_alarm(xs_shard *s, void *arg)
 {
     Alarm *alarm = arg;
     xs_conn *c = map_get(&s->by_sid, text_from(alarm->sid));
     mem_free(alarm);
-    if (!c || c->closing || c->gone || !c->expires_ms || c->alarm_at)
+    if (!c || c->closing || c->gone || !c->expires_ms || is_armed(c))
         return;
     int64_t left = c->expires_ms - mono_ms();
     if (left > 0) {

@@ -1,5 +1,8 @@
 /* presence_test.c - rosters as watchers see them: each member once, never twice, in any hurry; and
  * what time and numbers do to connections: grace, tokens that end, limits. */
+#include <poll.h>
+#include <pthread.h>
+
 #include "host/hub/test_world.h"
 
 #include "host/hub/clock.h"
@@ -391,6 +394,58 @@ static void tokens_end(void **state)
     close_world(&w);
 }
 
+typedef struct Ticking {
+    Hub *hub;
+    _Atomic bool stop;
+} Ticking;
+
+static void *tick_on(void *arg)
+{
+    Ticking *t = arg;
+    while (!t->stop)
+        hub_tick(t->hub, mono_ms());
+    return NULL;
+}
+
+/* The tick runs on another thread than the shards: no alarm gets lost between them. */
+static void alarms_cross_threads(void **state)
+{
+    (void)state;
+    enum { N = 200, ROUNDS = 20 };
+    World w;
+    open_world(&w, halls, &(HubOptions){.expiry_warning_ms = 10});
+    Ticking ticking = {.hub = w.hub};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, tick_on, &ticking), 0);
+    for (int round = 0; round < ROUNDS; round++) {
+        size_t first = w.npeers;
+        for (int i = 0; i < N; i++) {
+            xs_request *r = make_request(&w, 7, NULL);
+            r->expires_ms = wall_ms() + 12 + i % 4;
+            connect_with(&w, i & 1, r);
+            request_unref(r);
+        }
+        for (int64_t until = mono_ms() + 5000; mono_ms() < until;) {
+            size_t open = 0;
+            struct pollfd
+                wakes[2]; /* sleeping is part of it: a wake may come before the tick ends */
+            for (int i = 0; i < 2; i++)
+                wakes[i] = (struct pollfd){w.shards[i].host.wake_fd(w.shards[i].shard), POLLIN, 0};
+            poll(wakes, 2, 10);
+            pump(&w);
+            for (size_t i = first; i < w.npeers; i++)
+                open += w.peers[i]->closed == 0;
+            if (!open)
+                break;
+        }
+        for (size_t i = first; i < w.npeers; i++)
+            assert_int_equal(w.peers[i]->closed, 4401);
+    }
+    ticking.stop = true;
+    pthread_join(thread, NULL);
+    close_world(&w);
+}
+
 /* The alarms of thousands of connections ring in time, whatever order they came and went in. */
 static void alarms_stay_in_order(void **state)
 {
@@ -499,6 +554,7 @@ int main(void)
         cmocka_unit_test(lost_clients_have_grace),
         cmocka_unit_test(tokens_end),
         cmocka_unit_test(alarms_stay_in_order),
+        cmocka_unit_test(alarms_cross_threads),
         cmocka_unit_test(numbers_are_limited),
         cmocka_unit_test(extras_can_be_hidden),
     };
