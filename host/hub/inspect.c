@@ -6,6 +6,7 @@
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
+#include "host/hub/l2.h"
 #include "host/hub/protocol.h"
 
 static bool finish(const Buf *out, xs_error *err)
@@ -115,7 +116,10 @@ bool inspect_presence(Space *s, Text channel, Buf *out, xs_error *err)
     Buf list = BUF_INIT;
     if (!ch)
         return false;
-    roster_write(&ch->roster, (Text){0}, &list, &truncated);
+    if (s->server)
+        l2_write_people(ch, (Text){0}, &list, &truncated);
+    else
+        roster_write(&ch->roster, (Text){0}, &list, &truncated);
     space_unlock(s);
     buf_cstr(out, ",\"presence\":[");
     buf_text(out, buf_view(&list));

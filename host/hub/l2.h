@@ -4,6 +4,7 @@
 #ifndef HOST_HUB_L2_H
 #define HOST_HUB_L2_H
 
+#include "core/buf.h"
 #include "host/hub/hub.h"
 
 struct L2Conn;
@@ -32,6 +33,9 @@ bool l2_took(struct Sub *sub, struct Event *ev);
 void l2_go_on(xs_conn *c); /* what l2_took kept */
 /** Are missed events of this channel sent by what the client acknowledged, not by position? */
 bool l2_has_cursor(const xs_conn *c, Text channel);
+/** JSON of the members joined by commas; without: the key of one that is left out. The space's lock
+ * is held. */
+void l2_write_people(const struct Channel *ch, Text without, Buf *out, bool *truncated);
 /** People of a channel that is being freed; the space's lock is held, or nobody is left. */
 void l2_people_free(struct Channel *ch);
 void l2_rates_free(Space *s);

@@ -78,8 +78,6 @@ Text l2_person_key(const Identity *who, const char *socket_id, char out[L2_KEY_M
 /** Whose cursor it is; len 0: the client has none. */
 Text l2_cursor_key(const L2Sub *sub, char out[L2_KEY_MAX]);
 Person *l2_person_new(const xs_conn *c);
-/** Members joined by commas; without: one that is left out. */
-void l2_write_people(const Channel *ch, Text without, Buf *out, bool *truncated);
 void l2_write_params(const L2Sub *sub, Buf *out);
 void l2_answer_error(xs_conn *c, Text channel, Text message, Text ref);
 void l2_refuse(xs_conn *c, const L2Frame *f, const char *message);
