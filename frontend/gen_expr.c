@@ -254,6 +254,54 @@ static void get_key(Gen *g, const Expr *e, int dst, int base, int key, bool tole
         emit_name(g, pc, path_text(g->c, e));
 }
 
+static bool looks_logical(const Expr *e)
+{
+    return e->kind == EX_NOT || (e->kind == EX_BINARY && (e->op == BIN_AND || e->op == BIN_OR ||
+                                                          (e->op >= BIN_EQ && e->op <= BIN_GE)));
+}
+
+/* [cond] with $$: the elements for which it holds. */
+static bool is_selection(const Gen *g, const Expr *e)
+{
+    return e->b && mentions_element(e->b) && ((!g->elem && !g->pr->expr) || looks_logical(e->b));
+}
+
+/* The container a step reads from. When dst is the newest temporary it can hold it on the way, so
+ * that no second owner stays behind. */
+static int base_of_step(Gen *g, Expr *e, int dst, bool tolerant)
+{
+    int place = place_of(g, e, tolerant);
+    if (place >= 0)
+        return place;
+    int t = g->opt && dst >= g->fixed && dst == g->top - 1 ? dst : gen_temp(g);
+    value(g, e, t, tolerant);
+    return t;
+}
+
+/* An index that is computed or a number: no member name. */
+static bool plain_index(const Gen *g, const Expr *e)
+{
+    return e->kind == EX_INDEX && e->b && e->b->kind != EX_TEXT && !is_selection(g, e);
+}
+
+/* a[i].name without holding a[i]. */
+static bool element_member(Gen *g, const Expr *e, int dst, Text name, bool tolerant)
+{
+    Expr *inner = e->a;
+    if (!g->opt || !plain_index(g, inner) || inner->paren || is_root(inner->a, "env") ||
+        is_root(inner->a, "input"))
+        return false;
+    int base = any(g, inner->a, tolerant), i = any(g, inner->b, false);
+    g->pos = e->pos;
+    uint32_t pc = gen_pc(g);
+    emit_extra(g, tolerant ? OP_GETIFT : OP_GETIF, dst, base, i, emit_text(g->em, name));
+    if (!tolerant) {
+        emit_name(g, pc, path_text(g->c, inner));
+        emit_name(g, pc, path_text(g->c, e));
+    }
+    return true;
+}
+
 static void get_name(Gen *g, const Expr *e, int dst, int base, Text name, bool tolerant)
 {
     uint32_t pc = gen_pc(g);
@@ -280,12 +328,15 @@ static void member(Gen *g, Expr *e, int dst, bool tolerant)
         return;
     }
     tolerant = tolerant || tolerant_root(g, e);
-    int base = any(g, e->a, tolerant);
+    bool digits = all_digits(e->text) && !e->quoted;
+    if (!e->dollar && !digits && element_member(g, e, dst, e->text, tolerant))
+        return;
+    int base = base_of_step(g, e->a, dst, tolerant);
     g->pos = e->pos;
     if (e->dollar) {
         int r = elem_register(g, e->text);
         get_key(g, e, dst, base, r >= 0 ? r : var_read(g, e->text, false), tolerant);
-    } else if (all_digits(e->text) && !e->quoted) {
+    } else if (digits) {
         int key = gen_temp(g);
         int64_t n = 0;
         for (size_t i = 0; i < e->text.len; i++)
@@ -295,18 +346,6 @@ static void member(Gen *g, Expr *e, int dst, bool tolerant)
     } else {
         get_name(g, e, dst, base, e->text, tolerant);
     }
-}
-
-static bool looks_logical(const Expr *e)
-{
-    return e->kind == EX_NOT || (e->kind == EX_BINARY && (e->op == BIN_AND || e->op == BIN_OR ||
-                                                          (e->op >= BIN_EQ && e->op <= BIN_GE)));
-}
-
-/* [cond] with $$: the elements for which it holds. */
-static bool is_selection(const Gen *g, const Expr *e)
-{
-    return e->b && mentions_element(e->b) && ((!g->elem && !g->pr->expr) || looks_logical(e->b));
 }
 
 static void selection(Gen *g, Expr *e, int dst, bool tolerant)
@@ -323,12 +362,6 @@ static void selection(Gen *g, Expr *e, int dst, bool tolerant)
     patch_here(g, &no);
     each_end(g, &l);
     emit_abc(g, OP_TAKE, dst, out, 0);
-}
-
-/* An index that is computed or a number: no member name. */
-static bool plain_index(const Gen *g, const Expr *e)
-{
-    return e->kind == EX_INDEX && e->b && e->b->kind != EX_TEXT && !is_selection(g, e);
 }
 
 /* a[i][k] without holding a[i]. */
@@ -378,8 +411,11 @@ static void index_value(Gen *g, Expr *e, int dst, bool tolerant)
     tolerant = tolerant || tolerant_root(g, e);
     if (two_steps(g, e, dst, tolerant))
         return;
-    int base = any(g, e->a, tolerant);
-    if (e->b->kind == EX_TEXT && !all_digits(e->b->text)) {
+    bool name = e->b->kind == EX_TEXT && !all_digits(e->b->text);
+    if (name && element_member(g, e, dst, e->b->text, tolerant))
+        return;
+    int base = base_of_step(g, e->a, dst, tolerant);
+    if (name) {
         g->pos = e->pos;
         get_name(g, e, dst, base, e->b->text, tolerant);
         return;
@@ -972,6 +1008,13 @@ static bool set_each(Gen *g, Expr *f, int operand, int dst)
     return true;
 }
 
+/* Takes a key of every element. */
+static bool is_keyed(const FilterInfo *info)
+{
+    return text_eq(text_from(info->name), TEXT("sort")) ||
+           text_eq(text_from(info->name), TEXT("index_by"));
+}
+
 void gen_filter_on(Gen *g, Expr *f, int operand, int dst)
 {
     const FilterInfo *info = filter_find(f->text);
@@ -982,8 +1025,7 @@ void gen_filter_on(Gen *g, Expr *f, int operand, int dst)
         return;
     }
     Expr *first = f->items.len ? f->items.ptr[0] : NULL;
-    bool keyed = text_eq(text_from(info->name), TEXT("sort")) ||
-                 text_eq(text_from(info->name), TEXT("index_by"));
+    bool keyed = is_keyed(info);
     bool setter = text_eq(text_from(info->name), TEXT("set")) && f->items.len == 2;
     if (info->inlined) {
         inline_filter(g, f, operand, dst);
@@ -1156,9 +1198,11 @@ static bool in_place_chain(const Gen *g, Expr *e, Text name)
         const FilterInfo *info = filter_find(links[i]->text);
         if (!info || info->inlined)
             return false;
+        /* an element is a plain operand where one is bound, unless the filter binds its own */
+        bool binds = !g->elem || is_keyed(info);
         for (size_t k = 0; k < links[i]->items.len; k++)
             if ((i && mentions_var(links[i]->items.ptr[k], name)) ||
-                mentions_element(links[i]->items.ptr[k]))
+                (binds && mentions_element(links[i]->items.ptr[k])))
                 return false;
     }
     return true;

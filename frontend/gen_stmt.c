@@ -494,13 +494,14 @@ static void for_loop(Gen *g, Stmt *s)
     gen_expr(g, s->operand, it);
     int i = loop_register(g, b, false);
     g->pos = s->pos;
-    uint32_t none = emit_jump(g, OP_FORP, it, 0, 0);
+    uint32_t none = g->opt ? emit_jump(g, OP_FORB, it, i, 0) : emit_jump(g, OP_FORP, it, 0, 0);
     scope_push(g, &sc, SC_LOOP);
     uint64_t *before = set_copy(g);
-    uint32_t start = emit_jump(g, OP_JMP, 0, 0, 0), body = gen_pc(g);
+    uint32_t start = g->opt ? 0 : emit_jump(g, OP_JMP, 0, 0, 0), body = gen_pc(g);
     loop_body(g, &sc, b, i);
     g->pos = s->pos;
-    patch_jump(g, start, gen_pc(g));
+    if (!g->opt)
+        patch_jump(g, start, gen_pc(g));
     emit_jump_to(g, OP_FORN, it, i, 0, body);
     patch_jump(g, none, gen_pc(g));
     patch_here(g, &sc.breaks);

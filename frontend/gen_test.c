@@ -83,6 +83,8 @@ static const Case patterns[] = {
      "LOADK LOADK LOADI FPUSH:2,1 LOADI SETI UNSET RETNULL"},
     {"var $a { value = [[1]] }\nvar $i { value = 0 }\nvar $x { value = $a[$i][$i] }",
      "LOADK LOADI GETII RETNULL"},
+    {"var $a { value = [{x: 1}] }\nvar $i { value = 0 }\nvar $x { value = $a[$i].x }",
+     "LOADK LOADI GETIF RETNULL"},
     {"var $a { value = [[1]] }\nvar.update $a[0][0] { value = $a }",
      "LOADK LOADI LOADI SETII RETNULL"},
     /* an argument that is the operand itself is copied first */
@@ -93,7 +95,7 @@ static const Case patterns[] = {
     /* loops of filters */
     {"var $a { value = [1]|map:$$ * 2 }",
      "LOADK NEWLIST ITER JMP MULK LPUSH NEXT UNSET TAKE RETNULL"},
-    {"for (3) { each as $i { continue } }", "LOADI FORP JMP JMP FORN RETNULL"},
+    {"for (3) { each as $i { continue } }", "LOADI FORB JMP FORN RETNULL"},
 };
 
 static void test_patterns(void **state)

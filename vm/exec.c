@@ -39,7 +39,8 @@ static inline bool less_eq(const Value *a, const Value *b)
     return a->kind == V_DEC && b->kind == V_DEC ? a->d <= b->d : val_compare(*a, *b) <= 0;
 }
 
-static inline bool both_decimal(const Value *a, const Value *b, double *x, double *y)
+static inline __attribute__((always_inline)) bool both_decimal(const Value *a, const Value *b,
+                                                               double *x, double *y)
 {
     if (a->kind == V_DEC)
         *x = a->d;
@@ -73,8 +74,6 @@ static inline bool same_text(const Value *a, const Value *b)
 /* Equal to a constant. */
 static inline bool const_eq(const Value *a, const Value *c)
 {
-    if (a->kind == V_INT && c->kind == V_INT)
-        return a->i == c->i;
     return a->kind == V_TEXT && c->kind == V_TEXT ? same_text(a, c) : val_loose_eq(*a, *c);
 }
 
@@ -89,14 +88,24 @@ static inline bool const_eq(const Value *a, const Value *c)
 #define TRACE() (void)0
 #endif
 
+/* A jump to the next instruction at the end of every instruction is what makes the loop fast, and
+ * what makes it slow to compile: not where speed is no matter. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(NDEBUG)
+#define ONE_DISPATCH 1
+#endif
+
 #if defined(__GNUC__) && !defined(XS_NO_COMPUTED_GOTO)
 #define CASE(op) L_##op
+#ifdef ONE_DISPATCH
+#define NEXT() goto dispatch
+#else
 #define NEXT()                                                                                     \
     do {                                                                                           \
         TRACE();                                                                                   \
         ins = *pc++;                                                                               \
         goto *labels[INS_OP(ins)];                                                                 \
     } while (0)
+#endif
 #else
 #define CASE(op) case OP_##op
 #define NEXT()   goto dispatch
@@ -106,16 +115,35 @@ static inline bool const_eq(const Value *a, const Value *c)
 #define RB (&r[INS_B(ins)])
 #define RC (&r[INS_C(ins)])
 
-/* Put a value into r[A] and go on; two ends, so that the common one has its own jump. */
+/* Put a value into r[A] and go on. Scalars have forms of their own: a Value built only to be stored
+ * costs moving its unused bytes. */
+#define NEXT_PUT(kind_, type_, member_, x)                                                         \
+    do {                                                                                           \
+        type_ x_ = (x); /* may read what is overwritten */                                         \
+        Value *to_ = RA;                                                                           \
+        if (UNLIKELY(to_->kind >= V_TEXT))                                                         \
+            slot_release(h, to_);                                                                  \
+        to_->kind = (kind_);                                                                       \
+        to_->member_ = x_;                                                                         \
+        NEXT();                                                                                    \
+    } while (0)
+#define NEXT_INT(n)  NEXT_PUT(V_INT, int64_t, i, n)
+#define NEXT_DEC(n)  NEXT_PUT(V_DEC, double, d, n)
+#define NEXT_BOOL(n) NEXT_PUT(V_BOOL, int64_t, i, n) /* the whole payload, as val_bool does */
 #define NEXT_SET(v)                                                                                \
     do {                                                                                           \
-        Value v_ = (v), *to_ = RA;                                                                 \
-        if (LIKELY(to_->kind < V_TEXT)) {                                                          \
-            slot_put(to_, v_);                                                                     \
-            NEXT();                                                                                \
-        }                                                                                          \
-        slot_set(h, to_, v_);                                                                      \
-        NEXT();                                                                                    \
+        Value v_ = (v);                                                                            \
+        NEXT_PUT(v_.kind, int64_t, i, v_.i);                                                       \
+    } while (0)
+/* One more owner of a value in memory. */
+#define NEXT_COPY(slot)                                                                            \
+    do {                                                                                           \
+        const Value *from_ = (slot);                                                               \
+        Kind kind__ = from_->kind;                                                                 \
+        int64_t payload_ = from_->i;                                                               \
+        if (kind__ >= V_TEXT && from_->obj->refs < REFS_IMMORTAL)                                  \
+            from_->obj->refs++;                                                                    \
+        NEXT_PUT(kind__, int64_t, i, payload_);                                                    \
     } while (0)
 
 /* Go on when ok, raise otherwise. */
@@ -148,7 +176,7 @@ static inline bool const_eq(const Value *a, const Value *c)
 #define COMPARE(expr)                                                                              \
     do {                                                                                           \
         bool yes = (expr);                                                                         \
-        NEXT_SET(val_bool(yes));                                                                   \
+        NEXT_BOOL(yes);                                                                            \
     } while (0)
 
 /* Ints without overflow and finite decimals here, everything else in `slow`. */
@@ -159,11 +187,11 @@ static inline bool const_eq(const Value *a, const Value *c)
         if (LIKELY(b->kind == V_INT && c->kind == V_INT)) {                                        \
             int64_t n;                                                                             \
             if (LIKELY(!builtin(b->i, c->i, &n)))                                                  \
-                NEXT_SET(val_int(n));                                                              \
+                NEXT_INT(n);                                                                       \
         } else if (both_decimal(b, c, &x, &y)) {                                                   \
             double d = x sign y;                                                                   \
             if (LIKELY(isfinite(d)))                                                               \
-                NEXT_SET(val_dec(d));                                                              \
+                NEXT_DEC(d);                                                                       \
         }                                                                                          \
         NEXT_IF(slow);                                                                             \
     } while (0)
@@ -176,13 +204,13 @@ static inline bool const_eq(const Value *a, const Value *c)
         if (LIKELY(b->kind == V_INT && c->kind == V_INT && c->i > 0)) {                            \
             int64_t n = b->i / c->i;                                                               \
             if (n * c->i == b->i)                                                                  \
-                NEXT_SET(val_int(n));                                                              \
-            NEXT_SET(val_dec((double)b->i / (double)c->i));                                        \
+                NEXT_INT(n);                                                                       \
+            NEXT_DEC((double)b->i / (double)c->i);                                                 \
         }                                                                                          \
         if (both_decimal(b, c, &x, &y) && y != 0) {                                                \
             double d = x / y;                                                                      \
             if (LIKELY(isfinite(d)))                                                               \
-                NEXT_SET(val_dec(d));                                                              \
+                NEXT_DEC(d);                                                                       \
         }                                                                                          \
         NEXT_IF(step_arith(f, AR_DIV, RA, b, c));                                                  \
     } while (0)
@@ -191,30 +219,41 @@ static inline bool const_eq(const Value *a, const Value *c)
     do {                                                                                           \
         const Value *b = (left), *c = (right);                                                     \
         if (LIKELY(b->kind == V_INT && c->kind == V_INT && c->i > 0))                              \
-            NEXT_SET(val_int(rest_of(b->i, c->i)));                                                \
+            NEXT_INT(rest_of(b->i, c->i));                                                         \
         NEXT_IF(step_arith(f, AR_MOD, RA, b, c));                                                  \
     } while (0)
 
-/* Compare r[A] with a number and jump. */
-#define JUMP_INT(sign, other)                                                                      \
+/* Compare and jump; each end of the common case has its own jump. */
+#define JUMP_ON(known, sign, x, y, otherwise)                                                      \
     do {                                                                                           \
-        const Value *a = RA;                                                                       \
-        int64_t n = (int8_t)INS_B(ins);                                                            \
-        bool jump = LIKELY(a->kind == V_INT) ? a->i sign n : (other);                              \
-        int32_t offset = (int32_t)*pc++;                                                           \
-        if (jump)                                                                                  \
+        if (LIKELY(known)) {                                                                       \
+            if ((x)sign(y))                                                                        \
+                JUMP(offset);                                                                      \
+            NEXT();                                                                                \
+        }                                                                                          \
+        if (otherwise)                                                                             \
             JUMP(offset);                                                                          \
         NEXT();                                                                                    \
     } while (0)
-
-#define JUMP_CONST(condition)                                                                      \
+#define JUMP_COMPARE(sign, otherwise)                                                              \
+    do {                                                                                           \
+        const Value *a = RA, *b = RB;                                                              \
+        int32_t offset = (int32_t)*pc++;                                                           \
+        JUMP_ON(a->kind == V_INT && b->kind == V_INT, sign, a->i, b->i, otherwise);                \
+    } while (0)
+#define JUMP_INT(sign, otherwise)                                                                  \
+    do {                                                                                           \
+        const Value *a = RA;                                                                       \
+        int64_t n = (int8_t)INS_B(ins);                                                            \
+        int32_t offset = (int32_t)*pc++;                                                           \
+        JUMP_ON(a->kind == V_INT, sign, a->i, n, otherwise);                                       \
+    } while (0)
+#define JUMP_CONST(sign, otherwise)                                                                \
     do {                                                                                           \
         const Value *a = RA, *c = &k[pc[0]];                                                       \
         int32_t offset = (int32_t)pc[1];                                                           \
         pc += 2;                                                                                   \
-        if (condition)                                                                             \
-            JUMP(offset);                                                                          \
-        NEXT();                                                                                    \
+        JUMP_ON(a->kind == V_INT && c->kind == V_INT, sign, a->i, c->i, otherwise);                \
     } while (0)
 
 /* The two elements of r[B][r[C]][r[x]], or the longer way. */
@@ -225,9 +264,24 @@ static inline bool const_eq(const Value *a, const Value *c)
                    (uint64_t)c->i < b->list->len)) {                                               \
             const Value *row = &b->list->items[b->list->start + (uint32_t)c->i];                   \
             if (LIKELY(row->kind == V_LIST && (uint64_t)d->i < row->list->len))                    \
-                NEXT_SET(val_ref(list_at(row->list, (uint32_t)d->i)));                             \
+                NEXT_COPY(&row->list->items[row->list->start + (uint32_t)d->i]);                   \
         }                                                                                          \
         NEXT_IF(step_get_two(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 2, c, d,       \
+                             tolerant));                                                           \
+    } while (0)
+
+/* Member of an element, or the longer way. */
+#define ELEMENT_MEMBER(tolerant)                                                                   \
+    do {                                                                                           \
+        const Value *b = RB, *c = RC;                                                              \
+        Value key = k[*pc++];                                                                      \
+        if (LIKELY(b->kind == V_LIST && c->kind == V_INT && (uint64_t)c->i < b->list->len)) {      \
+            const Value *row = &b->list->items[b->list->start + (uint32_t)c->i];                   \
+            const Value *found = row->kind == V_MAP ? member(f, row->map, key.text, pc) : NULL;    \
+            if (LIKELY(found != NULL))                                                             \
+                NEXT_COPY(found);                                                                  \
+        }                                                                                          \
+        NEXT_IF(step_get_two(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 2, c, &key,    \
                              tolerant));                                                           \
     } while (0)
 
@@ -255,7 +309,14 @@ reload:
     r = f->stack + fr->base;
     pc = fr->pc;
 #if defined(__GNUC__) && !defined(XS_NO_COMPUTED_GOTO)
+#ifdef ONE_DISPATCH
+dispatch:
+    TRACE();
+    ins = *pc++;
+    goto *labels[INS_OP(ins)];
+#else
     NEXT();
+#endif
 #else
 dispatch:
     TRACE();
@@ -275,7 +336,7 @@ dispatch:
     }
     CASE(LOADI) :
     {
-        NEXT_SET(val_int(INS_SBX(ins)));
+        NEXT_INT(INS_SBX(ins));
     }
     CASE(LOADNULL) :
     {
@@ -283,11 +344,11 @@ dispatch:
     }
     CASE(LOADBOOL) :
     {
-        NEXT_SET(val_bool(INS_B(ins) != 0));
+        NEXT_BOOL(INS_B(ins) != 0);
     }
     CASE(MOVE) :
     {
-        NEXT_SET(val_ref(val_load(RB)));
+        NEXT_COPY(RB);
     }
     CASE(TAKE) :
     {
@@ -301,7 +362,7 @@ dispatch:
     }
     CASE(GETFAR) :
     {
-        NEXT_SET(val_ref(r[fr->proc->nregs + INS_BX(ins)]));
+        NEXT_COPY(&r[fr->proc->nregs + INS_BX(ins)]);
     }
     CASE(SETFAR) :
     {
@@ -373,7 +434,7 @@ dispatch:
         int64_t n;
         if (LIKELY(b->kind == V_INT &&
                    !__builtin_add_overflow(b->i, (int64_t)(int8_t)INS_C(ins), &n))) {
-            NEXT_SET(val_int(n));
+            NEXT_INT(n);
         }
         Value c = val_int((int8_t)INS_C(ins));
         NEXT_IF(step_arith(f, AR_ADD, RA, b, &c));
@@ -471,7 +532,7 @@ dispatch:
         if (LIKELY(b->kind == V_MAP)) {
             const Value *found = member(f, b->map, key.text, pc);
             if (LIKELY(found != NULL)) {
-                NEXT_SET(val_ref(*found));
+                NEXT_COPY(found);
             }
         }
         NEXT_IF(step_get(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 2, key, false));
@@ -482,7 +543,9 @@ dispatch:
         const Value *b = RB;
         if (LIKELY(b->kind == V_MAP)) {
             const Value *found = member(f, b->map, key.text, pc);
-            NEXT_SET(found ? val_ref(*found) : val_null());
+            if (found)
+                NEXT_COPY(found);
+            NEXT_SET(val_null());
         }
         NEXT_IF(step_get(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 2, key, true));
     }
@@ -490,7 +553,7 @@ dispatch:
     {
         const Value *b = RB, *c = RC;
         if (LIKELY(b->kind == V_LIST && c->kind == V_INT && (uint64_t)c->i < b->list->len)) {
-            NEXT_SET(val_ref(list_at(b->list, (uint32_t)c->i)));
+            NEXT_COPY(&b->list->items[b->list->start + (uint32_t)c->i]);
         }
         NEXT_IF(step_get(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 1, *c, false));
     }
@@ -498,7 +561,7 @@ dispatch:
     {
         const Value *b = RB, *c = RC;
         if (LIKELY(b->kind == V_LIST && c->kind == V_INT && (uint64_t)c->i < b->list->len)) {
-            NEXT_SET(val_ref(list_at(b->list, (uint32_t)c->i)));
+            NEXT_COPY(&b->list->items[b->list->start + (uint32_t)c->i]);
         }
         NEXT_IF(step_get(f, RA, *b, fr->proc, (uint32_t)(pc - fr->proc->code) - 1, *c, true));
     }
@@ -683,17 +746,20 @@ dispatch:
     {
         int32_t offset = (int32_t)*pc++;
         Value *it = RA;
-        if (UNLIKELY(it[0].kind != V_INT || it[1].kind != V_INT || it[1].i == INT64_MAX)) {
+        if (UNLIKELY(it[0].kind != V_INT || it[1].kind != V_INT)) {
             raise_bug(f, "next of something that is no loop");
             goto raise;
         }
-        int64_t next = it[1].i + 1;
+        int64_t next = (int64_t)((uint64_t)it[1].i + 1);
         it[1].i = next;
-        if (next < it[0].i) {
-            slot_set(h, RB, val_int(next));
-            JUMP(offset);
-        }
-        NEXT();
+        if (UNLIKELY(next >= it[0].i))
+            NEXT();
+        Value *to = RB;
+        if (UNLIKELY(to->kind >= V_TEXT))
+            slot_release(h, to);
+        to->kind = V_INT;
+        to->i = next;
+        JUMP(offset);
     }
 
     /* errors */
@@ -771,27 +837,27 @@ dispatch:
     }
     CASE(JEQ1) :
     {
-        JUMP_IF(loose_eq(RA, RB));
+        JUMP_COMPARE(==, val_loose_eq(*a, *b));
     }
     CASE(JEQ0) :
     {
-        JUMP_IF(!loose_eq(RA, RB));
+        JUMP_COMPARE(!=, !val_loose_eq(*a, *b));
     }
     CASE(JLT1) :
     {
-        JUMP_IF(less(RA, RB));
+        JUMP_COMPARE(<, less(a, b));
     }
     CASE(JLT0) :
     {
-        JUMP_IF(!less(RA, RB));
+        JUMP_COMPARE(>=, !less(a, b));
     }
     CASE(JLE1) :
     {
-        JUMP_IF(less_eq(RA, RB));
+        JUMP_COMPARE(<=, less_eq(a, b));
     }
     CASE(JLE0) :
     {
-        JUMP_IF(!less_eq(RA, RB));
+        JUMP_COMPARE(>, !less_eq(a, b));
     }
     CASE(JEQI) :
     {
@@ -819,27 +885,47 @@ dispatch:
     }
     CASE(JEQK) :
     {
-        JUMP_CONST(const_eq(a, c));
+        JUMP_CONST(==, const_eq(a, c));
     }
     CASE(JNEK) :
     {
-        JUMP_CONST(!const_eq(a, c));
+        JUMP_CONST(!=, !const_eq(a, c));
     }
     CASE(JLTK) :
     {
-        JUMP_CONST(less(a, c));
+        JUMP_CONST(<, less(a, c));
     }
     CASE(JLEK) :
     {
-        JUMP_CONST(less_eq(a, c));
+        JUMP_CONST(<=, less_eq(a, c));
     }
     CASE(JGTK) :
     {
-        JUMP_CONST(!less_eq(a, c));
+        JUMP_CONST(>, !less_eq(a, c));
     }
     CASE(JGEK) :
     {
-        JUMP_CONST(!less(a, c));
+        JUMP_CONST(>=, !less(a, c));
+    }
+    CASE(FORB) :
+    {
+        int32_t offset = (int32_t)*pc++;
+        Value *it = RA;
+        if (UNLIKELY(!step_for(f, it)))
+            goto raise;
+        if (it[0].i < 1)
+            JUMP(offset);
+        it[1].i = 0;
+        slot_set(h, RB, val_int(0));
+        NEXT();
+    }
+    CASE(GETIF) :
+    {
+        ELEMENT_MEMBER(false);
+    }
+    CASE(GETIFT) :
+    {
+        ELEMENT_MEMBER(true);
     }
     CASE(GETII) :
     {
@@ -924,7 +1010,7 @@ dispatch:
             CALL_FILTER();
         uint32_t x = *pc++;
         if (found && found->kind > V_NULL)
-            NEXT_SET(val_ref(val_load(found)));
+            NEXT_COPY(found);
         const Value *otherwise = XF_COUNT(x) > 1 ? RC + 1 : NULL;
         NEXT_SET(otherwise ? val_ref(val_or_null(val_load(otherwise))) : val_null());
     }
@@ -935,7 +1021,7 @@ dispatch:
                      (found && found->kind == V_LIST && !found->list->len)))
             CALL_FILTER();
         pc++;
-        NEXT_SET(val_bool(found != NULL));
+        NEXT_BOOL(found != NULL);
     }
     CASE(FSET) :
     {
@@ -959,7 +1045,7 @@ dispatch:
         if (UNLIKELY(b->kind != V_LIST && b->kind != V_MAP))
             CALL_FILTER();
         pc++;
-        NEXT_SET(val_int(val_count(*b)));
+        NEXT_INT(val_count(*b));
     }
     CASE(FFIRST) :
     {
@@ -967,7 +1053,7 @@ dispatch:
         if (UNLIKELY(b->kind != V_LIST || !b->list->len))
             CALL_FILTER();
         pc++;
-        NEXT_SET(val_ref(list_at(b->list, 0)));
+        NEXT_COPY(&b->list->items[b->list->start]);
     }
     CASE(FLAST) :
     {
@@ -975,7 +1061,7 @@ dispatch:
         if (UNLIKELY(b->kind != V_LIST || !b->list->len))
             CALL_FILTER();
         pc++;
-        NEXT_SET(val_ref(list_at(b->list, b->list->len - 1)));
+        NEXT_COPY(&b->list->items[b->list->start + b->list->len - 1]);
     }
     CASE(FSLICE) :
     {
@@ -991,7 +1077,7 @@ dispatch:
         if (UNLIKELY(b->kind != V_TEXT))
             CALL_FILTER();
         pc++;
-        NEXT_SET(val_int((int64_t)utf8_count(val_text_view(*b))));
+        NEXT_INT((int64_t)utf8_count(val_text_view(*b)));
     }
     CASE(FSUBSTR) :
     {
@@ -1012,7 +1098,7 @@ dispatch:
         else
             CALL_FILTER();
         pc++;
-        NEXT_SET(val_int(n));
+        NEXT_INT(n);
     }
     CASE(FTOTEXT) :
     {
@@ -1020,12 +1106,12 @@ dispatch:
         if (UNLIKELY(b->kind != V_TEXT))
             CALL_FILTER();
         pc++;
-        NEXT_SET(val_ref(val_load(b)));
+        NEXT_COPY(b);
     }
     CASE(FEMPTY) :
     {
         pc++;
-        NEXT_SET(val_bool(!truth(RB)));
+        NEXT_BOOL(!truth(RB));
     }
     CASE(FFLOOR) :
     {
@@ -1034,7 +1120,7 @@ dispatch:
         if (UNLIKELY(b->kind != V_INT && (b->kind != V_DEC || fabs(d) > 9e18)))
             CALL_FILTER();
         pc++;
-        NEXT_SET(val_int(b->kind == V_INT ? b->i : (int64_t)d));
+        NEXT_INT(b->kind == V_INT ? b->i : (int64_t)d);
     }
     CASE(FSQRT) :
     {
@@ -1043,24 +1129,24 @@ dispatch:
         if (UNLIKELY(!(d >= 0)))
             CALL_FILTER();
         pc++;
-        NEXT_SET(val_dec(sqrt(d)));
+        NEXT_DEC(sqrt(d));
     }
     CASE(FABS) :
     {
         const Value *b = RB;
         if (LIKELY(b->kind == V_INT && b->i != INT64_MIN)) {
             pc++;
-            NEXT_SET(val_int(b->i < 0 ? -b->i : b->i));
+            NEXT_INT(b->i < 0 ? -b->i : b->i);
         }
         if (UNLIKELY(b->kind != V_DEC))
             CALL_FILTER();
         pc++;
-        NEXT_SET(val_dec(fabs(b->d)));
+        NEXT_DEC(fabs(b->d));
     }
     CASE(FISNULL) :
     {
         pc++;
-        NEXT_SET(val_bool(val_is_null(*RB)));
+        NEXT_BOOL(val_is_null(*RB));
     }
 
 #if !defined(__GNUC__) || defined(XS_NO_COMPUTED_GOTO)

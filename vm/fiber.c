@@ -265,6 +265,11 @@ bool fiber_finish(Fiber *f)
     return true;
 }
 
+uint64_t fiber_steps(const Fiber *f)
+{
+    return f->steps_used + (uint64_t)(f->slice_size - f->slice);
+}
+
 Value fiber_result(const Fiber *f)
 {
     return val_or_null(f->result);

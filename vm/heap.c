@@ -214,6 +214,7 @@ static void *big_realloc(Heap *h, void *p, size_t old_size, size_t size)
 {
     if (size > SIZE_MAX / 2 || (size > old_size && over_cap(h, size - old_size)))
         return out_of(h, XS_E_MEMORY);
+    h->shared.copied += old_size; /* at most: large blocks may stay where they are */
     Big *b = mem_realloc((Big *)p - 1, size + sizeof *b);
     if (!b)
         return out_of(h, XS_E_NOMEM);
@@ -236,8 +237,14 @@ void *heap_realloc(Heap *h, void *p, size_t old_size, size_t size)
     if (!q)
         return NULL;
     memcpy(q, p, old_size < size ? old_size : size);
+    h->shared.copied += old_size;
     heap_release(h, p, old_size);
     return q;
+}
+
+uint64_t heap_copied(const Heap *h)
+{
+    return h->shared.copied;
 }
 
 size_t heap_bytes(const Heap *h)

@@ -13,6 +13,9 @@ void heap_release(Heap *h, void *p, size_t size);
 size_t heap_bytes(const Heap *h); /* in live objects, rounded to their size classes */
 size_t heap_good_size(
     size_t size); /* what an allocation of size really gets: room to grow for free */
+/** Bytes that changes of texts, lists and objects have moved or copied so far: what they cost
+ * beyond their instructions. */
+uint64_t heap_copied(const Heap *h);
 xs_code heap_error(const Heap *h); /* XS_OK, XS_E_MEMORY (cap) or XS_E_NOMEM */
 /** Fill err from heap_error() and return false. */
 bool heap_fail(const Heap *h, xs_error *err);

@@ -119,6 +119,11 @@ void val_free_slow(Heap *h, Value v)
     shared->sweeping = false;
 }
 
+static void note_copy(Heap *h, size_t bytes)
+{
+    heap_shared(h)->copied += bytes;
+}
+
 /* ---- text ---- */
 
 Value text_new_raw(Heap *h, size_t len)
@@ -142,6 +147,7 @@ Value text_new(Heap *h, Text text)
     Value v = text_new_raw(h, text.len);
     if (v.kind == V_TEXT && text.len)
         memcpy(v.text->data, text.ptr, text.len);
+    note_copy(h, text.len);
     return v;
 }
 
@@ -168,6 +174,7 @@ static bool text_append_copy(Heap *h, Value *v, Text more)
     if (made.kind != V_TEXT)
         return false;
     memcpy(made.text->data, v->text->data, len);
+    note_copy(h, len + more.len);
     if (more.len)
         memcpy(made.text->data + len, more.ptr, more.len);
     made.text->len = len + more.len;
@@ -228,6 +235,7 @@ static Value list_slice(Heap *h, const ListObj *l, uint32_t from, uint32_t count
     for (uint32_t i = 0; i < count; i++)
         made.list->items[i] = val_ref(list_at(l, from + i));
     made.list->len = count;
+    note_copy(h, count * sizeof(Value));
     return made;
 }
 
@@ -253,6 +261,7 @@ static bool list_room(Heap *h, ListObj *l, uint32_t more)
         return false;
     if (l->start && l->start >= l->len && more <= l->cap - l->len) { /* shifted mostly empty */
         memmove(l->items, l->items + l->start, l->len * sizeof(Value));
+        note_copy(h, l->len * sizeof(Value));
         l->start = 0;
         return true;
     }
@@ -306,6 +315,7 @@ bool list_unshift(Heap *h, Value *v, Value item)
         if (!list_room(h, l, gap))
             return dropped(h, item);
         memmove(l->items + gap, l->items, l->len * sizeof(Value));
+        note_copy(h, l->len * sizeof(Value));
         l->start = gap;
     }
     l->items[--l->start] = item;
@@ -342,6 +352,7 @@ bool list_remove(Heap *h, Value *v, uint32_t index)
         l->start++;
     else
         memmove(items + index, items + index + 1, (l->len - index) * sizeof(Value));
+    note_copy(h, index ? (l->len - index) * sizeof(Value) : 0);
     val_unref(h, old);
     return true;
 }
@@ -474,6 +485,7 @@ static bool index_build(Heap *h, MapObj *m, uint32_t cap)
     m->index = index;
     m->index_cap = cap;
     m->seed = m->seed * 0x9E3779B1u + heap_shared(h)->seed;
+    note_copy(h, m->used * sizeof *index);
     map_fill_index(m);
     return true;
 }
@@ -517,6 +529,7 @@ static Value map_copy(Heap *h, const MapObj *m, uint32_t room)
         copy->entries[copy->used++] = (MapEntry){m->entries[i].key, val_ref(m->entries[i].value)};
     }
     copy->count = copy->used;
+    note_copy(h, m->used * sizeof(MapEntry));
     if (copy->used > MAP_LINEAR_MAX && !index_build(h, copy, index_size(copy->used + room))) {
         val_unref(h, made);
         return val_unset();
@@ -537,8 +550,9 @@ static bool map_unshare(Heap *h, Value *v, uint32_t room)
 }
 
 /* Close the holes that removed entries left. */
-static void map_compact(MapObj *m)
+static void map_compact(Heap *h, MapObj *m)
 {
+    note_copy(h, m->used * sizeof(MapEntry));
     uint32_t to = 0;
     for (uint32_t i = 0; i < m->used; i++)
         if (m->entries[i].key)
@@ -555,7 +569,7 @@ static bool map_room(Heap *h, MapObj *m)
     if (m->used < m->cap)
         return true;
     if (m->used - m->count > m->used / 4) {
-        map_compact(m);
+        map_compact(h, m);
         return true;
     }
     if (m->cap >= MAP_MAX)

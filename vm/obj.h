@@ -13,6 +13,7 @@ typedef struct HeapShared {
     HandleLink *handles; /* live ones, so that heap_free can end them */
     uintptr_t dead;      /* objects waiting to be torn down, linked through their heads */
     bool sweeping;
+    uint64_t copied; /* heap_copied */
     uint32_t seed;
 } HeapShared;
 

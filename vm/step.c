@@ -6,6 +6,11 @@
 
 /* ---- values ---- */
 
+void slot_release(Heap *h, const Value *slot)
+{
+    val_unref(h, val_load(slot));
+}
+
 xs_error *clean_error(Fiber *f)
 {
     if (f->raised.err.code != XS_OK)

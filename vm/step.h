@@ -11,15 +11,14 @@ static inline void slot_put(Value *slot, Value v) /* over something not counted 
     slot->i = v.i;
 }
 
+/* The slot is about to be overwritten. Out of line: most hold nothing counted. */
+__attribute__((noinline)) void slot_release(Heap *h, const Value *slot);
+
 static inline void slot_set(Heap *h, Value *slot, Value v)
 {
-    if (LIKELY(slot->kind < V_TEXT)) {
-        slot_put(slot, v);
-        return;
-    }
-    Value old = val_load(slot);
+    if (UNLIKELY(slot->kind >= V_TEXT))
+        slot_release(h, slot);
     slot_put(slot, v);
-    val_unref(h, old);
 }
 
 /* Slots that are unset afterwards; most hold nothing counted. */
@@ -27,7 +26,7 @@ static inline void slots_clear(Heap *h, Value *from, const Value *to)
 {
     for (; from < to; from++) {
         if (UNLIKELY(from->kind >= V_TEXT))
-            val_unref(h, val_load(from));
+            slot_release(h, from);
         from->kind = V_UNSET;
     }
 }

@@ -167,7 +167,9 @@ static bool check_special(const Verify *v, uint32_t ins, uint32_t x)
     case OP_GETF:
     case OP_GETFT:
     case OP_SETF:
-    case OP_SETIF: return check_text_const(v, x);
+    case OP_SETIF:
+    case OP_GETIF:
+    case OP_GETIFT: return check_text_const(v, x);
     case OP_SETPATH: return check_path_window(v, b, c, 1);
     case OP_DELPATH: return check_path_window(v, b, c, 0);
     case OP_TAKEPATH: return x <= UINT8_MAX ? check_path_window(v, c, x, 0) : bad(v, "%u keys", x);
@@ -181,6 +183,7 @@ static bool check_special(const Verify *v, uint32_t ins, uint32_t x)
     case OP_ITER: return check_window(v, a, 2) && (c <= 2 || bad(v, "iteration kind %u", c));
     case OP_NEXT: return check_window(v, a, 2) && check_window(v, b, c ? 2 : 1);
     case OP_FORP:
+    case OP_FORB:
     case OP_FORN: return check_window(v, a, 2);
     default: return check_fast_filter(v, ins, x);
     }

@@ -92,6 +92,9 @@ bool fiber_finish(Fiber *f);
 void fiber_write_place(const Fiber *f, Buf *out);
 /** Milliseconds until its deadline, 0 when it has passed; INT64_MAX without one. */
 int64_t fiber_left_ms(const Fiber *f);
+/** Steps so far, as Limits.steps counts them: loop edges by the words they repeat, calls, natives.
+ */
+uint64_t fiber_steps(const Fiber *f);
 Value fiber_result(const Fiber *f); /* borrowed, FIBER_DONE */
 /** FIBER_ERROR: code, position, message; *name = thrown name or the wire code; *payload borrowed or
  * V_UNSET. XS_E_STOPPED means debug.stop, its value is the payload. */
