@@ -22,9 +22,10 @@ typedef struct TestReport {
 size_t report_passed(const TestReport *r);
 size_t report_failed(const TestReport *r);
 void report_text(const TestReport *r, Buf *out);
-/** {"passed", "failed", "seed", "now", "results": [{"name", "obj_type", "obj_name", "status", "ms",
- * "message", "file", "line", "column", "expected"?, "actual"?, "log"?}], "coverage"?: {"lines",
- * "reached", "statements", "statements_reached", "files": [{"file", …, "missed": [line]}]}} */
+/** {"passed", "failed", "ms", "seed", "now", "results": [{"name", "obj_type", "obj_name",
+ * "status": "ok"|"fail"|"exception"|"skipped", "ms", "message", "file", "line", "column",
+ * "expected"?, "actual"?, "log"?}], "coverage"?: [{"file", "lines", "reached", "statements",
+ * "statements_reached", "missed": [line]}]} */
 void report_json(const TestReport *r, Buf *out);
 /** One testsuite per file. */
 void report_junit(const TestReport *r, Buf *out);
