@@ -506,15 +506,18 @@ static int64_t now_us(void)
     return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
+/* Many programs declare the password of a login as plain text. */
 static bool hides(const Const *fields, Text name)
 {
+    if (text_eq(name, TEXT("password")))
+        return true;
     for (uint32_t i = 0; fields && fields->kind == C_LIST && i < fields->count; i++) {
         const Const *f = fields->items[i];
         if (text_eq(const_get_text(f, "name"), name))
             return const_bool_of(const_get(f, "sensitive"), false) ||
                    text_eq(const_get_text(f, "type"), TEXT("password"));
     }
-    return text_eq(name, TEXT("password"));
+    return false;
 }
 
 /* The inputs, without what is nobody's business. */
@@ -558,7 +561,9 @@ static void record(const QueryJob *q)
                        .duration_ms = (double)(now_us() - q->began_us) / 1000,
                        .request = request.failed ? (Text){0} : buf_view(&request),
                        .created_at_ms = now};
-    if (!q->raw && !q->headers.stream)
+    /* A login's answer is a key to the account for as long as its token lives. */
+    bool token = text_find(buf_view(&q->reply), TEXT("\"authToken\":"), 0) != SIZE_MAX;
+    if (!q->raw && !q->headers.stream && !token)
         r.response = buf_view(&q->reply);
     history_add(q->history, &r);
     buf_deinit(&request);

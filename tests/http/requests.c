@@ -231,6 +231,10 @@ static const Case cases[] = {
      NULL, NULL},
 
     /* ---- content ---- */
+    {"secret", POST "Content-Length: 42\r\n\r\n{\"text\":\"abc\",\"password\":\"hush-hush-hush\"}",
+     "200", false, NULL, NULL},
+    {"token", "POST /api:raw/login HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", "200", false,
+     "authToken", NULL},
     {"malformed JSON", POST "Content-Length: 3\r\n\r\n{\"a", "400", false, "ERROR_CODE_BAD_REQUEST",
      NULL},
     {"compressed body", POST "Content-Encoding: gzip\r\nContent-Length: 14\r\n\r\n" ABC, "415",
@@ -502,13 +506,30 @@ static void run_slowloris(int port, int neighbour)
             close(fds[i]);
 }
 
+/* The history of the server that has ended: requests are in it, secrets are not. */
+static void check_history(const char *file)
+{
+    static char bytes[8 << 20];
+    FILE *f = fopen(file, "r");
+    size_t n = f ? fread(bytes, 1, sizeof bytes, f) : 0;
+    if (f)
+        fclose(f);
+    unlink(file);
+    if (!memmem(bytes, n, "/api:raw/login", 14) || !memmem(bytes, n, "/api:raw/echo", 13))
+        report("history", "requests are missing", "");
+    if (memmem(bytes, n, "hush-hush", 9) || memmem(bytes, n, "authToken", 9))
+        report("history", "it keeps secrets", "");
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 3) {
         fprintf(stderr, "usage: requests XS APP\n");
         return 2;
     }
-    char public_dir[512];
+    char public_dir[512], history[64], history_option[96];
+    snprintf(history, sizeof history, "/tmp/xs_requests_%d.history", (int)getpid());
+    snprintf(history_option, sizeof history_option, "--history=%s", history);
     snprintf(public_dir, sizeof public_dir, "--public=%s/public", argv[2]);
     const char *args[] = {argv[1],
                           "serve",
@@ -519,6 +540,8 @@ int main(int argc, char **argv)
                           "--body-timeout-ms=1200",
                           "--idle-timeout-ms=60000",
                           "--max-body=64k",
+                          history_option,
+                          "--history-per-s=100000",
                           public_dir,
                           argv[2],
                           NULL};
@@ -556,6 +579,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "the server ended with %d\n", code);
         failures++;
     }
+    check_history(history);
     printf("%zu requests, %u failures\n", sizeof cases / sizeof *cases + 15, failures);
     return failures ? 1 : 0;
 }
