@@ -837,6 +837,59 @@ static void test_kept_per_recipient(void **state)
     close_l2(&l);
 }
 
+/* Channels in the URL with a position: joins, what was missed in one line, live. */
+static void test_resume(void **state)
+{
+    (void)state;
+    L2World l;
+    open_l2(&l, "", "port");
+    World *w = &l.w;
+    xs_error err = {0};
+    HubPublished first = {0}, out = {0};
+    HubPublish p = {.channel = TEXT("piers/7"), .event = TEXT("n"), .data = TEXT("1")};
+    Peer *a = connect_user(w, 0, 1); /* keeps the channels */
+    quick_join(w, a, "piers/7");
+    quick_join(w, a, "piers/fuel");
+    assert_true(hub_publish(w->hub, w->space, &p, &first, &err));
+    p.data = TEXT("2");
+    assert_true(hub_publish(w->hub, w->space, &p, &out, &err));
+    p.channel = TEXT("piers/fuel");
+    p.data = TEXT("3");
+    assert_true(hub_publish(w->hub, w->space, &p, &out, &err));
+    for (int gone = 0; gone < 2; gone++) {
+        char query[160];
+        snprintf(query, sizeof query,
+                 "{\"channel\":[\"piers/7\",\"a b\",\"piers/fuel\",\"kept\"],\"cursor\":[\"%016llx."
+                 "%llu\"]}",
+                 (unsigned long long)(first.epoch + (gone ? 1 : 0)), (unsigned long long)first.seq);
+        xs_request *r = make_request(w, 2, query);
+        Peer *b = connect_with(w, 1, r);
+        assert_int_equal(b->shard->host.resume_state(b->conn, r),
+                         gone ? XS_RESUME_GAP : XS_RESUME_OK);
+        b->shard->host.join_listed(b->conn, r);
+        request_unref(r);
+        size_t frames = 0, joins = 0, missed = 0, errors = 0, resyncs = 0;
+        while (frames < (gone ? 6u : 7u)) {
+            if (!arrives(w, b))
+                fail_msg("only %zu frames", frames);
+            const char *json = b->got[b->seen++];
+            joins += strstr(json, "\"action\":\"join\"") != NULL;
+            errors += strstr(json, "Invalid channel name") != NULL;
+            missed += strstr(json, "\"action\":\"message\"") != NULL;
+            resyncs += strstr(json, "\"reason\":\"epoch\"") != NULL;
+            frames++;
+        }
+        assert_int_equal(joins, 3);
+        assert_int_equal(errors, 1);
+        assert_int_equal(missed, gone ? 0 : 2);
+        assert_int_equal(resyncs, gone);
+        QUIET(b);
+        hang_up(b);
+        pump(w);
+    }
+    close_l2(&l);
+}
+
 /* Everything that a frame makes the hub allocate may fail: an answer or a closed connection, no
  * leak. */
 static void test_memory(void **state)
@@ -888,6 +941,7 @@ int main(void)
         cmocka_unit_test(test_record),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_kept_per_recipient),
+        cmocka_unit_test(test_resume),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
