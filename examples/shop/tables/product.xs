@@ -8,6 +8,7 @@ table product {
     // In cents.
     int price filters=min:0
     int stock?
+    image? photo?
     bool active?=true
     int category_id {
       table = "category"

@@ -45,6 +45,7 @@ query "products" verb=POST {
         name       : "Saw"
         price      : 1990
         stock      : 4
+        photo      : null
         active     : true
         category_id: 1
       }
