@@ -5,7 +5,36 @@
 #include "vm/convert.h"
 #include "vm/obj.h"
 
-typedef bool (*Equal)(Value a, Value b, unsigned depth);
+/* One comparison. Containers that are shared many times inside would be walked as often: pairs
+ * found equal are remembered, the newest in each slot, which is where a walk asks for them again.
+ */
+enum { KNOWN_PAIRS = 64 };
+typedef struct Walked {
+    unsigned depth;
+    struct {
+        const Obj *a, *b;
+    } known[KNOWN_PAIRS];
+} Walked;
+typedef bool (*Equal)(Value a, Value b, Walked *w);
+
+static unsigned pair_slot(const Obj *a, const Obj *b)
+{
+    uint64_t mixed = ((uint64_t)(uintptr_t)a ^ (uint64_t)(uintptr_t)b << 7) * 0x9E3779B97F4A7C15u;
+    return (unsigned)(mixed >> 32) % KNOWN_PAIRS;
+}
+
+static bool pair_known(const Walked *w, const Obj *a, const Obj *b)
+{
+    unsigned slot = pair_slot(a, b);
+    return w->known[slot].a == a && w->known[slot].b == b;
+}
+
+static void pair_note(Walked *w, const Obj *a, const Obj *b)
+{
+    unsigned slot = pair_slot(a, b);
+    w->known[slot].a = a;
+    w->known[slot].b = b;
+}
 
 static bool is_number(Value v)
 {
@@ -37,42 +66,47 @@ static int compare_numbers(Value a, Value b)
     return a.d < b.d ? -1 : a.d > b.d;
 }
 
-static bool lists_equal(const ListObj *a, const ListObj *b, Equal equal, unsigned depth)
+static bool lists_equal(const ListObj *a, const ListObj *b, Equal equal, Walked *w)
 {
-    if (a == b)
+    if (a == b || pair_known(w, &a->head, &b->head))
         return true;
     if (a->len != b->len)
         return false;
     for (uint32_t i = 0; i < a->len; i++)
-        if (!equal(list_at(a, i), list_at(b, i), depth))
+        if (!equal(list_at(a, i), list_at(b, i), w))
             return false;
+    pair_note(w, &a->head, &b->head);
     return true;
 }
 
-static bool maps_equal(const MapObj *a, const MapObj *b, Equal equal, unsigned depth)
+static bool maps_equal(const MapObj *a, const MapObj *b, Equal equal, Walked *w)
 {
-    if (a == b)
+    if (a == b || pair_known(w, &a->head, &b->head))
         return true;
     if (a->count != b->count)
         return false;
     const MapEntry *e;
     for (uint32_t at = 0; (e = map_walk(a, &at));) {
         int64_t i = map_index_of(b, (Text){e->key->data, e->key->len}, e->key->hash);
-        if (i == MAP_NOT_FOUND || !equal(e->value, b->entries[i].value, depth))
+        if (i == MAP_NOT_FOUND || !equal(e->value, b->entries[i].value, w))
             return false;
     }
+    pair_note(w, &a->head, &b->head);
     return true;
 }
 
 /* Both are containers. */
-static bool containers_equal(Value a, Value b, Equal equal, unsigned depth)
+static bool containers_equal(Value a, Value b, Equal equal, Walked *w)
 {
-    if (depth > VALUE_MAX_DEPTH)
+    if (w->depth > VALUE_MAX_DEPTH)
         return false;
     if (a.kind != b.kind)
         return val_count(a) == 0 && val_count(b) == 0;
-    return a.kind == V_LIST ? lists_equal(a.list, b.list, equal, depth + 1)
-                            : maps_equal(a.map, b.map, equal, depth + 1);
+    w->depth++;
+    bool same = a.kind == V_LIST ? lists_equal(a.list, b.list, equal, w)
+                                 : maps_equal(a.map, b.map, equal, w);
+    w->depth--;
+    return same;
 }
 
 static bool is_container(Value v)
@@ -80,7 +114,15 @@ static bool is_container(Value v)
     return v.kind == V_LIST || v.kind == V_MAP;
 }
 
-static bool same_at(Value a, Value b, unsigned depth)
+/* Scalars never look at it. */
+static Walked *walk_begin(Walked *w, Value a, Value b)
+{
+    if (is_container(a) && is_container(b))
+        memset(w, 0, sizeof *w);
+    return w;
+}
+
+static bool same_at(Value a, Value b, Walked *w)
 {
     if (val_is_null(a) || val_is_null(b))
         return val_is_null(a) && val_is_null(b);
@@ -92,7 +134,7 @@ static bool same_at(Value a, Value b, unsigned depth)
     if (a.kind == V_TEXT && is_number(b))
         return text_number(val_text_view(a), &n) && compare_numbers(n, b) == 0;
     if (is_container(a) && is_container(b))
-        return containers_equal(a, b, same_at, depth);
+        return containers_equal(a, b, same_at, w);
     if (a.kind != b.kind)
         return false;
     if (a.kind == V_BOOL)
@@ -102,57 +144,65 @@ static bool same_at(Value a, Value b, unsigned depth)
 
 bool val_same(Value a, Value b)
 {
-    return same_at(a, b, 0);
+    Walked w;
+    return same_at(a, b, walk_begin(&w, a, b));
 }
 
 bool val_loose_eq(Value a, Value b)
 {
     if (!val_is_null(a) && !val_is_null(b) && (a.kind == V_BOOL || b.kind == V_BOOL))
         return val_truthy(a) == val_truthy(b);
-    return same_at(a, b, 0);
+    Walked w;
+    return same_at(a, b, walk_begin(&w, a, b));
 }
 
-static bool strict_at(Value a, Value b, unsigned depth)
+static bool strict_at(Value a, Value b, Walked *w)
 {
     if (val_is_null(a) || val_is_null(b))
         return val_is_null(a) && val_is_null(b);
-    if (a.kind != b.kind || depth > VALUE_MAX_DEPTH)
+    if (a.kind != b.kind)
         return false;
     switch (a.kind) {
     case V_BOOL: return a.b == b.b;
     case V_INT: return a.i == b.i;
     case V_DEC: return compare_numbers(a, b) == 0;
     case V_TEXT: return text_eq(val_text_view(a), val_text_view(b));
-    case V_LIST: return lists_equal(a.list, b.list, strict_at, depth + 1);
-    case V_MAP: return maps_equal(a.map, b.map, strict_at, depth + 1);
+    case V_LIST:
+    case V_MAP: return containers_equal(a, b, strict_at, w);
     default: return a.obj == b.obj;
     }
 }
 
 bool val_strict_eq(Value a, Value b)
 {
-    return strict_at(a, b, 0);
+    Walked w;
+    return strict_at(a, b, walk_begin(&w, a, b));
 }
 
 /* ---- order ---- */
 
-static int compare_at(Value a, Value b, unsigned depth);
+static int compare_at(Value a, Value b, Walked *w);
 
-static int compare_containers(Value a, Value b, unsigned depth)
+static int compare_containers(Value a, Value b, Walked *w)
 {
     uint32_t left = val_count(a), right = val_count(b);
     if (left != right)
         return left < right ? -1 : 1;
-    if (depth > VALUE_MAX_DEPTH || a.obj == b.obj)
+    if (w->depth > VALUE_MAX_DEPTH || a.obj == b.obj || pair_known(w, a.obj, b.obj))
         return 0;
+    w->depth++;
     uint32_t at_a = 0, at_b = 0;
     for (uint32_t i = 0; i < left; i++) {
         Value x = a.kind == V_LIST ? list_at(a.list, i) : map_walk(a.map, &at_a)->value;
         Value y = b.kind == V_LIST ? list_at(b.list, i) : map_walk(b.map, &at_b)->value;
-        int order = compare_at(x, y, depth + 1);
-        if (order)
+        int order = compare_at(x, y, w);
+        if (order) {
+            w->depth--;
             return order;
+        }
     }
+    w->depth--;
+    pair_note(w, a.obj, b.obj);
     return 0;
 }
 
@@ -172,7 +222,7 @@ static int rank(Value v)
     return is_container(v) ? 1 : v.kind == V_HANDLE ? 2 : 0;
 }
 
-static int compare_at(Value a, Value b, unsigned depth)
+static int compare_at(Value a, Value b, Walked *w)
 {
     if (val_is_null(a) || val_is_null(b))
         return (int)val_is_null(b) - (int)val_is_null(a);
@@ -181,7 +231,7 @@ static int compare_at(Value a, Value b, unsigned depth)
     if (rank(a) != rank(b))
         return rank(a) < rank(b) ? -1 : 1;
     if (is_container(a))
-        return compare_containers(a, b, depth);
+        return compare_containers(a, b, w);
     if (a.kind == V_HANDLE)
         return a.obj == b.obj ? 0 : (uintptr_t)a.obj < (uintptr_t)b.obj ? -1 : 1;
     if (a.kind == V_TEXT && b.kind == V_TEXT)
@@ -193,5 +243,6 @@ static int compare_at(Value a, Value b, unsigned depth)
 
 int val_compare(Value a, Value b)
 {
-    return compare_at(a, b, 0);
+    Walked w;
+    return compare_at(a, b, walk_begin(&w, a, b));
 }
