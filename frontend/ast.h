@@ -342,8 +342,8 @@ bool parse_keyword_here(const Parser *p); /* the token in hand starts a known st
 void parse_block(Parser *p, Block *out);
 void parse_attrs(Parser *p, Stmt *s);
 void parse_test(Parser *p, Construct *k);
-/** Skip to the next place where a statement or member can start. */
-void parse_recover(Parser *p, uint32_t brace_depth);
+/** Skip to the next line that starts a known statement (or what reads like one), or a '}'. */
+void parse_recover(Parser *p, bool unknown_too);
 
 /** Returns the offset of the closing brace. */
 uint32_t parse_fields(Parser *p, FieldList *out, bool table);

@@ -194,15 +194,25 @@ bool parse_keyword_here(const Parser *p)
     return keyword_here(p, &keyword) != NULL;
 }
 
-void parse_recover(Parser *p, uint32_t brace_depth)
+/* A line that reads like a statement, known or not: "word $x", "word {", "a.b" … */
+static bool statement_like(const Parser *p)
 {
-    (void)brace_depth;
+    Lexer copy = p->lx;
+    if (p->tok.kind != TOK_IDENT)
+        return false;
+    TokKind next = lex_next(&copy).kind;
+    return next == TOK_VAR || next == TOK_TEXT || next == TOK_LBRACE || next == TOK_DOT ||
+           next == TOK_LPAREN;
+}
+
+void parse_recover(Parser *p, bool unknown_too)
+{
     for (uint32_t depth = 0; p->tok.kind != TOK_EOF; parse_advance(p)) {
-        Text keyword;
         TokKind k = p->tok.kind;
         if (depth == 0 && k == TOK_RBRACE)
             return;
-        if (depth == 0 && p->tok.nl && (k == TOK_BANG || keyword_here(p, &keyword)))
+        if (depth == 0 && p->tok.nl &&
+            (k == TOK_BANG || parse_keyword_here(p) || (unknown_too && statement_like(p))))
             return;
         depth += k == TOK_LBRACE;
         depth -= depth && k == TOK_RBRACE;
@@ -441,12 +451,12 @@ static void attr(Parser *p, Stmt *s)
             report(p->c, D_CANNOT_DISABLE, p->tok.pos, NO_HINT, "an argument cannot be disabled");
         else
             parse_unexpected(p, "an argument name or '}'");
-        parse_recover(p, 0);
+        parse_recover(p, false);
         return;
     }
     if (word_behind_value(p)) {
         parse_unexpected(p, "a new line");
-        parse_recover(p, 0);
+        parse_recover(p, false);
         return;
     }
     parse_advance(p);
@@ -482,7 +492,7 @@ static void attr(Parser *p, Stmt *s)
     if (p->tok.kind == TOK_LBRACE && clause) { /* auth { token: … } of api.call */
         report(p->c, D_UNEXPECTED_TOKEN, p->tok.pos, NO_HINT, "expected '=' but found '{'");
     } else if (!parse_expect(p, TOK_ASSIGN, "'='")) {
-        parse_recover(p, 0);
+        parse_recover(p, false);
         return;
     }
     a.value = attr_value(p, clause, text_eq(a.name, TEXT("mock")));
@@ -656,7 +666,7 @@ static bool open_control(Parser *p, Stmt *s, Pos *open)
 {
     *open = p->tok.pos;
     if (!parse_expect(p, TOK_LBRACE, "'{'")) {
-        parse_recover(p, 0);
+        parse_recover(p, false);
         return false;
     }
     if (!parse_enter(p))
@@ -988,7 +998,7 @@ static void plain(Parser *p, Stmt *s)
     }
     if (p->tok.kind == TOK_ASSIGN && !p->tok.nl) { /* reported by the operand */
         parse_unexpected(p, "'{'");
-        parse_recover(p, 0);
+        parse_recover(p, false);
         return;
     }
     if (p->tok.kind == TOK_LBRACE) {
@@ -1018,7 +1028,7 @@ Stmt *parse_statement(Parser *p)
         unknown_statement(p);
         if (p->tok.kind != TOK_RBRACE && p->tok.kind != TOK_EOF)
             parse_advance(p);
-        parse_recover(p, 0);
+        parse_recover(p, true);
         return NULL;
     }
     s->info = info;
@@ -1090,7 +1100,7 @@ void parse_test(Parser *p, Construct *k)
                 PUSH(p->c, &t.attrs, a);
             }
         } else if (unknown_test_member(p)) {
-            parse_recover(p, 0);
+            parse_recover(p, false);
         } else {
             Stmt *s = parse_statement(p);
             if (s && !text_starts(s->keyword, TEXT("expect.")))
