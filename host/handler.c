@@ -213,8 +213,7 @@ static const Const *params_of(HandlerJob *t)
     return ok ? map : NULL;
 }
 
-/* row_id is text in inputs, a JSON value on the wire. */
-static const Const *row_id_text(Arena *a, Text json)
+const Const *client_row_id(Arena *a, Text json)
 {
     const Const *c = json_parse(a, json, NULL);
     return c && c->kind == C_TEXT ? c : const_text(a, json);
@@ -240,7 +239,7 @@ static const Const *client_of(HandlerJob *t)
         return make_client(a, const_map(a, 0), 0, const_text(a, TEXT("0")));
     if (t->hub->action != L2_DELIVER)
         return make_client(a, who->extras.len ? json_parse(a, who->extras, NULL) : const_map(a, 0),
-                           who->dbo_id, row_id_text(a, who->row_id));
+                           who->dbo_id, client_row_id(a, who->row_id));
     const Const *sender = json_parse(a, t->hub->client, NULL);
     const Const *permissions = const_get(sender, "permissions");
     const Const *row_id = const_get(permissions, "row_id");
@@ -259,7 +258,7 @@ static const Const *session_of(HandlerJob *t)
     const Identity *who = hub->identity;
     Const *s = const_map(a, 8);
     const Const *row_id =
-        who->authenticated ? row_id_text(a, who->row_id) : const_text(a, TEXT(""));
+        who->authenticated ? client_row_id(a, who->row_id) : const_text(a, TEXT(""));
     const Const *extras = who->extras.len ? json_parse(a, who->extras, NULL) : const_map(a, 0);
     const Const *opened = const_dec(a, (double)hub->opened_ms / 1000.0);
     bool ok = s && row_id && extras && opened && t->params &&
@@ -565,22 +564,21 @@ static int64_t time_of(const Config *c, L2Action action)
     return ms < c->rt_trigger_timeout_ms ? ms : c->rt_trigger_timeout_ms;
 }
 
-static void fill_run(HandlerJob *t)
+void client_context(RunContext *run, const Identity *who, Text channel, const Space *space,
+                    const xs_request *request)
 {
-    RunContext *run = &t->job.run;
-    const L2Job *hub = t->hub;
-    run->auth = hub->identity->auth;
-    run->auth_table = hub->identity->table;
-    run->channel = hub->name;
-    run->tenant = space_tenant(hub->space);
-    if (!hub->request)
+    run->auth = who->auth;
+    run->auth_table = who->table;
+    run->channel = channel;
+    run->tenant = space_tenant(space);
+    if (!request)
         return;
-    run->method = hub->request->method;
-    run->uri = hub->request->uri;
-    run->querystring = hub->request->querystring;
-    run->remote_ip = hub->request->remote_ip;
-    run->headers = hub->request->headers;
-    run->host = const_get_text(hub->request->headers, "Host");
+    run->method = request->method;
+    run->uri = request->uri;
+    run->querystring = request->querystring;
+    run->remote_ip = request->remote_ip;
+    run->headers = request->headers;
+    run->host = const_get_text(request->headers, "Host");
 }
 
 /* The hub's declarations may be those of a former program: what runs is this one's. */
@@ -611,7 +609,7 @@ bool handlers_run(Handlers *h, L2Job *hub)
     t->mw = t->message ? around(h, t) : &none;
     t->triggers = t->channel ? t->channel->triggers : known ? t->server->triggers : NULL;
     t->ntriggers = t->channel ? t->channel->ntriggers : known ? t->server->ntriggers : 0;
-    fill_run(t);
+    client_context(&t->job.run, hub->identity, hub->name, hub->space, hub->request);
     if (known && pool_submit(pool, &t->job))
         return true;
     job_deinit(&t->job);

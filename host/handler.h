@@ -16,4 +16,10 @@ void handlers_set_pool(Handlers *h, Pool *pool);
 /** As L2Dispatcher.run. What runs is looked up by its names in this program. */
 XS_MUST_CHECK bool handlers_run(Handlers *h, L2Job *job);
 
+/** What a program sees of the client it runs for. request may be NULL. */
+void client_context(RunContext *run, const Identity *who, Text channel, const Space *space,
+                    const xs_request *request);
+/** A row id as in the inputs of triggers: text; on the wire it is a JSON value. NULL = memory. */
+const Const *client_row_id(Arena *a, Text json);
+
 #endif

@@ -167,20 +167,13 @@ const Const *trigger_seed_input(Arena *a, HubAction action, Text pattern, Text c
     return add_derived_key(a, input, pattern, channel) ? input : NULL;
 }
 
-/* row_id is text in trigger input, a JSON value on the wire. */
-static const Const *row_id_text(Arena *a, Text json)
-{
-    const Const *c = json_parse(a, json, NULL);
-    return c && c->kind == C_TEXT ? c : const_text(a, json);
-}
-
 static const Const *official_input(Arena *a, const HubJob *hub, const Const *payload)
 {
     const Identity *who = hub->identity;
     Const *input = const_map(a, 5), *client = const_map(a, 2), *permissions = const_map(a, 2),
           *options = const_map(a, 2);
     const Const *extras = who->extras.len ? json_parse(a, who->extras, NULL) : const_map(a, 0);
-    const Const *row_id = row_id_text(a, who->row_id);
+    const Const *row_id = client_row_id(a, who->row_id);
     bool ok = input && client && permissions && options && extras && row_id &&
               const_set_text(a, input, "action",
                              hub->action == HUB_JOIN ? TEXT("join") : TEXT("message")) &&
@@ -342,24 +335,6 @@ static void trigger_dropped(Job *job)
 
 static const JobOps trigger_ops = {trigger_next, trigger_ended, trigger_done, trigger_dropped};
 
-static void fill_run(TriggerJob *t)
-{
-    RunContext *run = &t->job.run;
-    const HubJob *hub = t->hub;
-    run->auth = hub->identity->auth;
-    run->auth_table = hub->identity->table;
-    run->channel = hub->channel;
-    run->tenant = space_tenant(hub->space);
-    if (!hub->request)
-        return;
-    run->method = hub->request->method;
-    run->uri = hub->request->uri;
-    run->querystring = hub->request->querystring;
-    run->remote_ip = hub->request->remote_ip;
-    run->headers = hub->request->headers;
-    run->host = const_get_text(hub->request->headers, "Host");
-}
-
 static bool run_triggers(Triggers *all, HubJob *hub)
 {
     Pool *pool = atomic_load(&all->pool);
@@ -376,7 +351,7 @@ static bool run_triggers(Triggers *all, HubJob *hub)
     for (size_t i = 0; i < all->count && t->count < CHAIN_MAX; i++)
         if (fires(all, &all->items[i], hub->action, hub->channel, hub->event))
             t->chain[t->count++] = &all->items[i];
-    fill_run(t);
+    client_context(&t->job.run, hub->identity, hub->channel, hub->space, hub->request);
     if (pool_submit(pool, &t->job))
         return true;
     job_deinit(&t->job);
