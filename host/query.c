@@ -13,6 +13,7 @@
 #include "host/outstream.h"
 #include "host/replycache.h"
 #include "host/request.h"
+#include "stdlib/storage/file.h"
 #include "vm/convert.h"
 
 enum { REPLY_MAX_HEADERS = OUTSTREAM_MAX_HEADERS, REQUEST_ID_MAX = 128 };
@@ -328,7 +329,15 @@ static void write_result(QueryJob *q, Value v)
     buf_deinit(&q->reply);
     q->status = q->headers.status ? q->headers.status : 200;
     q->raw = v.kind == V_TEXT && type.ptr && text_find(type, TEXT("json"), 0) == SIZE_MAX;
-    if (q->raw) {
+    FileView file;
+    if (file_view(v, &file)) { /* its bytes, as what it is */
+        xs_error err = {0};
+        Text line = arena_printf(&q->job.arena, "Content-Type: " TEXT_FMT, TEXT_ARG(file.mime));
+        q->raw = true;
+        buf_text(&q->reply, file.data);
+        if (!type.ptr && (!line.ptr || !reply_set_header(&q->headers, line, false, &err)))
+            fail_with(q, &err);
+    } else if (q->raw) {
         buf_text(&q->reply, val_text_view(v));
     } else if (!val_write_json(v, &q->reply)) {
         xs_error err = {0};

@@ -1,10 +1,11 @@
-/* request.c - decodes forms, multipart text parts and JSON into one map of raw inputs. */
+/* request.c - decodes forms, multipart bodies and JSON into one map of raw inputs. */
 #include "host/request.h"
 
 #include "core/json.h"
 #include "core/num.h"
 #include "core/text.h"
 #include "host/http.h"
+#include "stdlib/storage/file.h"
 
 enum { FORM_MAX_DEPTH = 16, FORM_MAX_PAIRS = 10000 };
 
@@ -92,13 +93,17 @@ static const Const *finish(Arena *a, const Const *node, bool top)
     return list;
 }
 
-/* One pair of a form, or one text part of a multipart body. */
-static bool add_field(Arena *a, Const *root, Text name, Text value)
+static bool add_const(Arena *a, Const *root, Text name, const Const *value)
 {
     KeyPath path;
     split_key(name, &path);
-    const Const *text = const_text(a, value);
-    return text && form_put(a, root, &path, text);
+    return value && form_put(a, root, &path, value);
+}
+
+/* One pair of a form, or one text part of a multipart body. */
+static bool add_field(Arena *a, Const *root, Text name, Text value)
+{
+    return add_const(a, root, name, const_text(a, value));
 }
 
 /* Malformed escapes stay as they are: a form has no other way to be wrong. */
@@ -177,17 +182,33 @@ static bool no_memory(xs_error *err)
     return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
 }
 
-/* The headers of one part; disposition ptr NULL = none. */
-static Text part_disposition(Text head)
+/* A header of one part, its name in lower case with the colon; ptr NULL = none. */
+static Text part_header(Text head, const char *name)
 {
     for (size_t from = 0; from < head.len;) {
         size_t end = text_find(head, TEXT("\r\n"), from);
         Text line = text_slice(head, from, end);
         from = end == SIZE_MAX ? head.len : end + 2;
-        if (starts_nocase(line, "content-disposition:"))
-            return text_slice(line, 20, line.len);
+        if (starts_nocase(line, name))
+            return text_trim(text_slice(line, strlen(name), line.len), TEXT(" \t"));
     }
     return (Text){0};
+}
+
+/* What the binder makes a file of. NULL = memory. */
+static const Const *upload(Arena *a, Text filename, Text type, Text data)
+{
+    Const *map = const_map(a, 4);
+    if (!utf8_valid(filename))
+        filename = TEXT("");
+    Text mime = text_slice(type, 0, text_find(type, TEXT(";"), 0));
+    if (!mime.len || !utf8_valid(mime))
+        mime = mime_of(filename, data);
+    const Const *bytes = const_text(a, data);
+    bool ok = map && bytes && const_set_text(a, map, "name", filename) &&
+              const_set_int(a, map, "size", (int64_t)data.len) &&
+              const_set_text(a, map, "mime", mime) && const_set(a, map, UPLOAD_DATA, bytes);
+    return ok ? map : NULL;
 }
 
 static bool multipart_decode(Arena *a, Text boundary, Text body, const Const **out, xs_error *err)
@@ -204,17 +225,19 @@ static bool multipart_decode(Arena *a, Text boundary, Text body, const Const **o
         size_t end = head_end == SIZE_MAX ? SIZE_MAX : text_find(body, mark, head_end + 2);
         if (end == SIZE_MAX || ++parts > FORM_MAX_PAIRS)
             return malformed(err, "multipart", at);
-        Text disposition = part_disposition(text_slice(body, at, head_end));
-        Text name = parameter(disposition, "name");
+        Text head = text_slice(body, at, head_end);
+        Text disposition = part_header(head, "content-disposition:");
+        Text name = parameter(disposition, "name"), filename = parameter(disposition, "filename");
         Text value = text_slice(body, head_end + 4, end);
         if (!name.ptr || end < head_end + 4 || !utf8_valid(name))
             return malformed(err, "multipart", at);
-        if (parameter(disposition, "filename").ptr)
-            return xs_fail(err, XS_E_UNSUPPORTED, XS_NO_POS,
-                           "File uploads are not supported by this engine.");
-        if (!utf8_valid(value))
+        if (!filename.ptr && !utf8_valid(value))
             return malformed(err, "multipart", head_end + 4);
-        if (!add_field(a, root, name, value))
+        bool ok = filename.ptr
+                      ? add_const(a, root, name,
+                                  upload(a, filename, part_header(head, "content-type:"), value))
+                      : add_field(a, root, name, value);
+        if (!ok)
             return no_memory(err);
         at = end + mark.len;
     }

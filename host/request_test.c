@@ -77,7 +77,16 @@ static void test_bodies(void **state)
          XS_OK},
         {"multipart/form-data; boundary=X",
          "--X\r\nContent-Disposition: form-data; name=\"f\"; filename=\"x\"\r\n\r\n1\r\n--X--",
-         NULL, XS_E_UNSUPPORTED},
+         "{\"f\":{\"name\":\"x\",\"size\":1,\"mime\":\"text/plain\",\"\\u0000data\":\"1\"}}",
+         XS_OK},
+        {"multipart/form-data; boundary=X",
+         "--X\r\nContent-Disposition: form-data; name=\"p[]\"; "
+         "filename=\"../a.png\"\r\nContent-Type: "
+         "image/png\r\n\r\n1\r\n--X\r\nContent-Disposition: form-data; name=\"p[]\"; "
+         "filename=\"\"\r\n\r\n\r\n--X--",
+         "{\"p\":[{\"name\":\"../a.png\",\"size\":1,\"mime\":\"image/png\",\"\\u0000data\":\"1\"},"
+         "{\"name\":\"\",\"size\":0,\"mime\":\"text/plain\",\"\\u0000data\":\"\"}]}",
+         XS_OK},
         {"multipart/form-data; boundary=X", "--X\r\n\r\n1\r\n--X--", NULL, XS_E_BADREQUEST},
         {"multipart/form-data; boundary=X",
          "--X\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1", NULL, XS_E_BADREQUEST},

@@ -60,7 +60,7 @@ static bool open_run(Run *r, xs_error *err)
     r->service.auth = r->auth;
     r->service.env = r->env;
     r->service.compile_expr = r->opt->compile_expr;
-    if (!service_open_outside(&r->service, c, err))
+    if (!service_open_outside(&r->service, c, true, err))
         return false;
     r->ctx = (ServiceCtx){&r->service, NULL, NULL};
     service_fill(&r->services, &r->ctx, r->db);

@@ -19,6 +19,7 @@
 #include "host/http.h"
 #include "host/query.h"
 #include "host/realtime.h"
+#include "host/vault.h"
 
 enum {
     DRAIN_CHECK_MS = 20,
@@ -118,6 +119,8 @@ static void on_request(void *ctx, xs_http *x)
     metric_add(&s->metrics.http_requests);
     log_line(&s->log, LEVEL_DEBUG, "%s " TEXT_FMT, http_api.method(x), TEXT_ARG(path));
     if (query_handle(&s->queries, x) || realtime_handle(s->realtime, x))
+        return;
+    if (vault_handle(s->service.outside->store, x))
         return;
     if (text_eq(path, TEXT("/_xs/health")) && is_get(x))
         reply_health(s, x);
@@ -356,7 +359,7 @@ static bool start_program(Server *s, xs_error *err)
     s->service.env = s->env;
     s->service.hub = s->hub;
     s->service.compile_expr = s->opt->compile_expr;
-    if (!service_open_outside(&s->service, c, err))
+    if (!service_open_outside(&s->service, c, false, err))
         return false;
     GenerationOptions opt = generation_options(s);
     Generation *g = generation_open(&opt, s->opt->program, err);

@@ -406,12 +406,14 @@ bool run_context_copy(Arena *a, const RunContext *run, RunContext *out)
            (out->raw_input || !run->raw_input);
 }
 
-bool service_open_outside(ServiceEnv *e, const Config *c, xs_error *err)
+bool service_open_outside(ServiceEnv *e, const Config *c, bool passing, xs_error *err)
 {
+    bool temporary = passing && c->source[OPTION_storage_dir] == FROM_DEFAULT;
     const OutsideOptions opt = {.cache_bytes = (size_t)c->cache_bytes,
                                 .redis_url = c->redis_url,
                                 .http_allow_private = c->http_allow_private,
-                                .http_max_bytes = (size_t)c->http_max_response};
+                                .http_max_bytes = (size_t)c->http_max_response,
+                                .storage_dir = temporary ? (Text){0} : c->storage_dir};
     e->outside = outside_new(&opt, err);
     e->detached = e->outside ? detached_new(err) : NULL;
     return e->detached != NULL;

@@ -53,9 +53,11 @@ typedef struct ServiceCtx {
     ReplyHeaders *reply; /* NULL outside HTTP */
 } ServiceCtx;
 
-/** Open what natives reach beyond the process (e->outside), as the options say. Free it with
- * outside_free. Errors: XS_E_NOMEM, XS_E_IO, XS_E_CONFIG. */
-XS_MUST_CHECK bool service_open_outside(ServiceEnv *e, const Config *c, xs_error *err);
+/** Open what natives reach beyond the process (e->outside), as the options say. passing: of one
+ * run, whose stored files go away with it unless storage.dir was set. Free it with outside_free.
+ * Errors: XS_E_NOMEM, XS_E_IO, XS_E_CONFIG. */
+XS_MUST_CHECK bool service_open_outside(ServiceEnv *e, const Config *c, bool passing,
+                                        xs_error *err);
 enum { SOURCE_PATH_MAX = 4096 };
 /** Walk through option `datasources`, *at from 0: 1 = an entry, 0 = the end, -1 = malformed. */
 int sources_next(const Config *c, size_t *at, Text *name, Text *path);

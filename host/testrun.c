@@ -524,7 +524,7 @@ static bool worker_init(TestWorker *w, TestRun *r, xs_error *err)
     w->service.compile_expr = r->opt->compile_expr;
     w->base = (ServiceCtx){&w->service, NULL, NULL};
     arena_init(&w->arena, 0);
-    if (!service_open_outside(&w->service, &r->config, err))
+    if (!service_open_outside(&w->service, &r->config, true, err))
         return false;
     if (r->hits && !(w->hits = hits_new(r->program)))
         return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");

@@ -11,6 +11,7 @@
 #include "stdlib/filters/codec.h"
 #include "stdlib/filters/helpers.h"
 #include "stdlib/filters/regex.h"
+#include "stdlib/storage/file.h"
 
 /* Where a value is, for payload.param; links live on the stack. */
 typedef struct Where {
@@ -377,7 +378,8 @@ static bool coerce(Binder *b, const Const *field, Value *v, const Where *at)
     if (text_eq(type, TEXT("object")))
         return coerce_object(b, field, v, at);
     if (text_eq(type, TEXT("file")))
-        return v->kind == V_HANDLE || v->kind == V_MAP || invalid(b, at);
+        return (v->kind == V_MAP && !uploads_to_files(b->h, v) && heap_fail(b->h, b->err)) ||
+               v->kind == V_HANDLE || v->kind == V_MAP || invalid(b, at);
     if (text_starts(type, TEXT("geo_")))
         return bind_geo(b->h, type, v) || invalid(b, at);
     return true;

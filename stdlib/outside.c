@@ -4,6 +4,7 @@
 #include "core/mem.h"
 #include "stdlib/cache/cache.h"
 #include "stdlib/http/client.h"
+#include "stdlib/storage/store.h"
 
 Outside *outside_new(const OutsideOptions *opt, xs_error *err)
 {
@@ -17,6 +18,7 @@ Outside *outside_new(const OutsideOptions *opt, xs_error *err)
     const HttpClientOptions http = {opt->http_allow_private, opt->http_max_bytes};
     bool ok = o->io && (o->http = http_client_new(o->io, &http, err)) &&
               (o->cache = cache_new(opt->cache_bytes, err)) &&
+              (o->store = store_new(opt->storage_dir, err)) &&
               (!opt->redis_url.len || (o->redis = redis_new(o->io, opt->redis_url, err)));
     if (ok)
         return o;
@@ -49,6 +51,7 @@ void outside_free(Outside *o)
     io_free(o->io);
     http_client_free(o->http);
     redis_free(o->redis);
+    store_free(o->store);
     cache_free(o->cache);
     mem_free(o);
 }

@@ -10,6 +10,7 @@ typedef struct OutsideOptions {
     Text redis_url;     /* len 0 = that cache */
     bool http_allow_private;
     size_t http_max_bytes; /* of one response */
+    Text storage_dir;      /* len 0 = a passing folder */
 } OutsideOptions;
 
 typedef struct Outside {
@@ -18,6 +19,7 @@ typedef struct Outside {
     struct Cache *cache;
     struct Redis *redis; /* NULL = cache */
     struct HttpClient *http;
+    struct Store *store;
 } Outside;
 
 /** opt is copied; its texts must outlive it. Errors: XS_E_NOMEM, XS_E_IO. */

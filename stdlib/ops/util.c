@@ -4,6 +4,7 @@
 #include "core/text.h"
 #include "stdlib/filters/codec.h"
 #include "stdlib/filters/helpers.h"
+#include "stdlib/storage/file.h"
 #include "stdlib/template/template.h"
 
 static NativeResult result_of(bool ok)
@@ -32,7 +33,11 @@ NativeResult op_util_set_header(Call *c)
 static Value raw_input(Call *c)
 {
     const Const *raw = c->run ? c->run->raw_input : NULL;
-    return raw ? val_from_const(c->heap, raw) : val_null();
+    Value v = raw ? val_from_const(c->heap, raw) : val_null();
+    if (v.kind == V_UNSET || uploads_to_files(c->heap, &v))
+        return v;
+    val_unref(c->heap, v);
+    return val_unset();
 }
 
 /* The body in the wanted encoding; it was decoded by its content type already. Consumes v. */

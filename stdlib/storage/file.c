@@ -134,3 +134,58 @@ bool file_set_data(Heap *h, Value file, Value data)
     f->n = (int64_t)data.text->len;
     return map_set_text(h, &f->value, TEXT("size"), val_int(f->n));
 }
+
+/* ---- uploads ---- */
+
+enum { UPLOAD_DEPTH = 16 };
+
+static Value upload_file(Heap *h, Value map, Value data)
+{
+    Value name = map_get_cstr(map, "name"), mime = map_get_cstr(map, "mime");
+    return file_new(h, name.kind == V_TEXT ? val_text_view(name) : TEXT(""),
+                    mime.kind == V_TEXT ? val_text_view(mime) : TEXT(""), val_ref(data));
+}
+
+/* The replacement of v when it is, or holds, an upload; *changed says so. V_UNSET: memory. */
+static Value replaced(Heap *h, Value v, unsigned depth, bool *changed)
+{
+    const Value *data = v.kind == V_MAP ? map_find(v.map, UPLOAD_DATA) : NULL;
+    if (data && data->kind == V_TEXT) {
+        *changed = true;
+        return upload_file(h, v, *data);
+    }
+    Value out = val_ref(v);
+    if ((v.kind != V_LIST && v.kind != V_MAP) || depth > UPLOAD_DEPTH)
+        return out;
+    uint32_t at = 0, i = 0;
+    for (;;) {
+        const MapEntry *e = v.kind == V_MAP ? map_walk(v.map, &at) : NULL;
+        if (v.kind == V_MAP ? !e : i >= v.list->len)
+            return out;
+        bool inner = false, ok = true;
+        Value item = replaced(h, e ? e->value : list_at(v.list, i), depth + 1, &inner);
+        ok = item.kind != V_UNSET;
+        if (ok && inner)
+            ok = e ? map_set(h, &out, val_ref(val_obj(V_TEXT, e->key)), item)
+                   : list_set(h, &out, i, item);
+        else
+            val_unref(h, item);
+        *changed = *changed || inner;
+        i++;
+        if (!ok) {
+            val_unref(h, out);
+            return val_unset();
+        }
+    }
+}
+
+bool uploads_to_files(Heap *h, Value *v)
+{
+    bool changed = false;
+    Value out = replaced(h, *v, 0, &changed);
+    if (out.kind == V_UNSET)
+        return false;
+    val_unref(h, *v);
+    *v = out;
+    return true;
+}

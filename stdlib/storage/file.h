@@ -16,6 +16,10 @@ Value file_new(Heap *h, Text name, Text mime, Value data);
 bool file_view(Value v, FileView *out);
 /** Replace the bytes of a file (the archives of zip.*). data: V_TEXT, consumed. */
 XS_MUST_CHECK bool file_set_data(Heap *h, Value file, Value data);
+/* An upload on its way to a program is a map of name, size, mime and this key with the bytes. */
+#define UPLOAD_DATA TEXT("\0data")
+/** Replace the uploads in *v (owned) by file handles, at any depth up to 16. false: memory. */
+XS_MUST_CHECK bool uploads_to_files(Heap *h, Value *v);
 /** By content where it is telling, else by the ending of the name. */
 Text mime_of(Text name, Text data);
 
