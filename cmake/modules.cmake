@@ -103,3 +103,12 @@ function(xs_executable)
   set_target_properties(xs PROPERTIES ENABLE_EXPORTS ON)
   install(TARGETS xs RUNTIME DESTINATION bin)
 endfunction()
+
+# xs_embed(file symbol): a header in the build folder with the file as a C string.
+function(xs_embed file symbol)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${file})
+  file(READ ${PROJECT_SOURCE_DIR}/${file} hex HEX)
+  string(REGEX REPLACE "(..)" "0x\\1," bytes "${hex}")
+  set(header ${PROJECT_BINARY_DIR}/embed/${symbol}.h)
+  file(CONFIGURE OUTPUT ${header} CONTENT "static const char ${symbol}[] = {@bytes@0};\n" @ONLY)
+endfunction()

@@ -413,6 +413,9 @@ bool service_open_outside(ServiceEnv *e, const Config *c, bool passing, xs_error
                                 .redis_url = c->redis_url,
                                 .http_allow_private = c->http_allow_private,
                                 .http_max_bytes = (size_t)c->http_max_response,
+                                .lambda_node = c->lambda_node,
+                                .lambda_processes = (uint32_t)c->lambda_processes,
+                                .lambda_memory_mb = (uint32_t)c->lambda_memory_mb,
                                 .storage_dir = temporary ? (Text){0} : c->storage_dir};
     e->outside = outside_new(&opt, err);
     e->detached = e->outside ? detached_new(err) : NULL;

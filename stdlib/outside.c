@@ -4,6 +4,7 @@
 #include "core/mem.h"
 #include "stdlib/cache/cache.h"
 #include "stdlib/http/client.h"
+#include "stdlib/lambda/lambda.h"
 #include "stdlib/storage/store.h"
 
 Outside *outside_new(const OutsideOptions *opt, xs_error *err)
@@ -16,7 +17,9 @@ Outside *outside_new(const OutsideOptions *opt, xs_error *err)
     o->opt = *opt;
     o->io = io_new(err);
     const HttpClientOptions http = {opt->http_allow_private, opt->http_max_bytes};
-    bool ok = o->io && (o->http = http_client_new(o->io, &http, err)) &&
+    const LambdaOptions lambda = {opt->lambda_node, opt->lambda_processes, opt->lambda_memory_mb};
+    bool ok = o->io && (o->lambda = lambda_new(o->io, &lambda, err)) &&
+              (o->http = http_client_new(o->io, &http, err)) &&
               (o->cache = cache_new(opt->cache_bytes, err)) &&
               (o->store = store_new(opt->storage_dir, err)) &&
               (!opt->redis_url.len || (o->redis = redis_new(o->io, opt->redis_url, err)));
@@ -49,6 +52,7 @@ void outside_free(Outside *o)
     if (!o)
         return;
     io_free(o->io);
+    lambda_free(o->lambda);
     http_client_free(o->http);
     redis_free(o->redis);
     store_free(o->store);

@@ -11,6 +11,8 @@ typedef struct OutsideOptions {
     bool http_allow_private;
     size_t http_max_bytes; /* of one response */
     Text storage_dir;      /* len 0 = a passing folder */
+    Text lambda_node;      /* program of Node.js */
+    uint32_t lambda_processes, lambda_memory_mb;
 } OutsideOptions;
 
 typedef struct Outside {
@@ -20,6 +22,7 @@ typedef struct Outside {
     struct Redis *redis; /* NULL = cache */
     struct HttpClient *http;
     struct Store *store;
+    struct Lambda *lambda;
 } Outside;
 
 /** opt is copied; its texts must outlive it. Errors: XS_E_NOMEM, XS_E_IO. */
