@@ -357,14 +357,15 @@ static void test_coverage(void **state)
     (void)state;
     SourceFile file = {
         TEXT("t.xs"),
-        TEXT("function f {\n  stack {\n    api.lambda { code = \"\" } as $x\n  }\n}\n")};
+        TEXT("function f {\n  stack {\n    cloud.job.status { id = 1 } as $x\n  }\n}\n")};
     Arena a;
     Buf out = BUF_INIT;
     arena_init(&a, 0);
     compile_coverage(&a, &file, 1, true, &out);
-    assert_true(text_eq(buf_view(&out),
-                        TEXT("[{\"kind\":\"statement\",\"name\":\"api.lambda\",\"count\":1,\"at\":["
-                             "\"t.xs:3:5\"]}]")));
+    assert_true(
+        text_eq(buf_view(&out),
+                TEXT("[{\"kind\":\"statement\",\"name\":\"cloud.job.status\",\"count\":1,\"at\":["
+                     "\"t.xs:3:5\"]}]")));
     buf_deinit(&out);
     arena_deinit(&a);
 }

@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -63,6 +64,8 @@ static size_t read_request(int fd, char *in)
     return len;
 }
 
+static atomic_bool slow_seen;
+
 static bool serve(const Server *s, int fd)
 {
     static char in[REQUEST_MAX + 1];
@@ -91,9 +94,10 @@ static bool serve(const Server *s, int fd)
         char *big = calloc(1, BIG);
         answer(fd, "200 OK", (Text){big, BIG});
         free(big);
-    } else if (strncmp(path, "/slow", 5) == 0)
+    } else if (strncmp(path, "/slow", 5) == 0) {
+        atomic_store(&slow_seen, true);
         recv(fd, in, 1, 0); /* until the client leaves */
-    else if (strncmp(path, "/garbage", 8) == 0)
+    } else if (strncmp(path, "/garbage", 8) == 0)
         send(fd, "nonsense\r\n\r\n", 12, MSG_NOSIGNAL);
     else if (strncmp(path, "/echo", 5) == 0)
         answer(fd, "200 OK\r\nContent-Type: text/plain", (Text){in, len});
@@ -433,7 +437,8 @@ static void public_addresses(void **state)
 
 static void *stop_soon(void *arg)
 {
-    usleep(50000);
+    for (int i = 0; i < 1000 && !atomic_load(&slow_seen); i++)
+        usleep(10000);
     outside_stop(arg);
     return NULL;
 }
@@ -444,6 +449,7 @@ static void shutdown_ends_it(void **state)
     World w;
     pthread_t t;
     world_open(&w, true);
+    atomic_store(&slow_seen, false);
     assert_int_equal(pthread_create(&t, NULL, stop_soon, w.o), 0);
     check(&w, "/slow", "{\"timeout\":60}", "response.status", "0");
     pthread_join(t, NULL);
