@@ -104,11 +104,11 @@ function(xs_executable)
   install(TARGETS xs RUNTIME DESTINATION bin)
 endfunction()
 
-# xs_embed(file symbol): a header in the build folder with the file as a C string.
+# xs_embed(file symbol): the file as a C string, to be included as "<file>.h".
 function(xs_embed file symbol)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${file})
   file(READ ${PROJECT_SOURCE_DIR}/${file} hex HEX)
   string(REGEX REPLACE "(..)" "0x\\1," bytes "${hex}")
-  set(header ${PROJECT_BINARY_DIR}/embed/${symbol}.h)
+  set(header ${PROJECT_BINARY_DIR}/embed/${file}.h)
   file(CONFIGURE OUTPUT ${header} CONTENT "static const char ${symbol}[] = {@bytes@0};\n" @ONLY)
 endfunction()

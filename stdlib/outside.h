@@ -11,6 +11,8 @@ typedef struct OutsideOptions {
     bool http_allow_private;
     size_t http_max_bytes; /* of one response */
     Text storage_dir;      /* len 0 = a passing folder */
+    Text smtp_url;         /* len 0 = no mail */
+    Text smtp_from;        /* sender of mails that name none */
     Text lambda_node;      /* program of Node.js */
     uint32_t lambda_processes, lambda_memory_mb;
 } OutsideOptions;

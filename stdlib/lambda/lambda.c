@@ -16,7 +16,7 @@
 
 #include "core/mem.h"
 #include "core/text.h"
-#include "lambda_host.h" /* made of host.js */
+#include "stdlib/lambda/host.js.h" /* made by the build */
 #include "vm/convert.h"
 
 enum {

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zip.h>
 
 #include "core/tables.h"
 #include "core/text.h"
@@ -301,11 +302,78 @@ static void uploads(void **state)
     heap_free(h);
 }
 
+/* ---- archives from strangers ---- */
+
+enum { BOMB_BYTES = 20 << 20 };
+
+/* An archive made by other means: one file. */
+static Value stranger(Heap *h, const char *name, const char *data, size_t len)
+{
+    zip_error_t error;
+    zip_error_init(&error);
+    zip_source_t *out = zip_source_buffer_create(NULL, 0, 0, &error);
+    zip_source_keep(out);
+    zip_t *z = zip_open_from_source(out, ZIP_TRUNCATE, &error);
+    assert_non_null(z);
+    assert_true(zip_file_add(z, name, zip_source_buffer(z, data, len, 0), 0) >= 0);
+    assert_int_equal(zip_close(z), 0);
+    zip_stat_t st;
+    assert_int_equal(zip_source_stat(out, &st), 0);
+    assert_int_equal(zip_source_open(out), 0);
+    Value bytes = text_new_raw(h, (size_t)st.size);
+    assert_int_equal(zip_source_read(out, bytes.text->data, st.size), st.size);
+    zip_source_close(out);
+    zip_source_free(out);
+    return file_new(h, TEXT("a.zip"), (Text){0}, bytes);
+}
+
+static void archives(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"../x",  "/etc/passwd", "a/../../b",
+                                        "c:\\x", "a\\..\\b",    "."};
+    Heap *h = heap_new(0);
+    xs_error err = {0};
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        Value args[2] = {stranger(h, names[i], "x", 1), val_unset()};
+        if (call(NULL, h, "zip.extract", args, 2, &err).kind != V_UNSET)
+            fail_msg("%s was unpacked", names[i]);
+        assert_int_equal(call(NULL, h, "zip.view_contents", args, 2, &err).kind, V_UNSET);
+        val_unref(h, args[0]);
+    }
+    char *zeros = calloc(1, BOMB_BYTES);
+    Value args[2] = {stranger(h, "bomb", zeros, BOMB_BYTES), val_unset()};
+    assert_int_equal(call(NULL, h, "zip.extract", args, 2, &err).kind, V_UNSET);
+    assert_int_equal(err.code, XS_E_LIMIT);
+    Value list = call(NULL, h, "zip.view_contents", args, 2, &err);
+    expect_json(list, "[{\"name\":\"bomb\",\"size\":20971520}]");
+    val_unref(h, list);
+    free(zeros);
+
+    /* cut and changed archives end in an error or in files, never worse */
+    FileView file;
+    assert_true(file_view(args[0], &file));
+    for (size_t cut = 97; cut < file.data.len; cut += 97) {
+        Value half[2] = {
+            file_new(h, TEXT("b.zip"), (Text){0}, text_new(h, text_slice(file.data, 0, cut))),
+            val_unset()};
+        assert_int_equal(call(NULL, h, "zip.view_contents", half, 2, &err).kind, V_UNSET);
+        val_unref(h, half[0]);
+    }
+    val_unref(h, args[0]);
+    args[0] = text_new(h, TEXT("no file"));
+    assert_int_equal(call(NULL, h, "zip.extract", args, 2, &err).kind, V_UNSET);
+    assert_int_equal(err.code, XS_E_BAD_ARG);
+    val_unref(h, args[0]);
+    assert_int_equal(heap_bytes(h), 0);
+    heap_free(h);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(names), cmocka_unit_test(traversal),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(names),    cmocka_unit_test(traversal),
                                        cmocka_unit_test(pictures), cmocka_unit_test(statements),
-                                       cmocka_unit_test(uploads)};
+                                       cmocka_unit_test(uploads),  cmocka_unit_test(archives)};
     tables_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
