@@ -21,7 +21,7 @@ static void reply_file(xs_http *x, int fd, Text path, uint64_t size)
 {
     char head[SNIFF_BYTES];
     ssize_t n = pread(fd, head, sizeof head, 0);
-    Text mime = mime_of(store_name(path), (Text){head, n > 0 ? (size_t)n : 0});
+    Text mime = mime_of(vault_name(path), (Text){head, n > 0 ? (size_t)n : 0});
     bool text = text_starts(mime, TEXT("text/"));
     Text type =
         arena_printf(http_arena(x), TEXT_FMT "%s", TEXT_ARG(mime), text ? "; charset=utf-8" : "");
@@ -29,7 +29,7 @@ static void reply_file(xs_http *x, int fd, Text path, uint64_t size)
     http_reply_file(x, fd, size, type.ptr ? type.ptr : "application/octet-stream");
 }
 
-bool vault_handle(Store *s, xs_http *x)
+bool vault_handle(Vault *s, xs_http *x)
 {
     Text verb = text_from(http_api.method(x));
     if (!text_starts(http_raw_path(x), TEXT("/vault/")) ||
@@ -39,10 +39,10 @@ bool vault_handle(Store *s, xs_http *x)
     xs_error err = {0};
     bool is_private = false;
     uint64_t size = 0;
-    int fd = path.ptr ? store_open(s, path, &is_private, &size, &err) : -1;
+    int fd = path.ptr ? vault_open(s, path, &is_private, &size, &err) : -1;
     if (fd < 0) {
         http_reply_error(x, 404, "ERROR_CODE_NOT_FOUND", "There is no such file.");
-    } else if (is_private && !store_check(s, path, query_text(x, "exp"), query_text(x, "sig"),
+    } else if (is_private && !vault_check(s, path, query_text(x, "exp"), query_text(x, "sig"),
                                           service_now_ms() / 1000)) {
         close(fd);
         http_reply_error(x, 403, "ERROR_CODE_ACCESS_DENIED", "Access denied.");

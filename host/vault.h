@@ -7,6 +7,6 @@
 
 /** Answer a GET or HEAD of /vault/…: the file, 403 for a private one without a valid signature,
  * 404. False = another path. */
-bool vault_handle(Store *s, xs_http *x);
+bool vault_handle(Vault *s, xs_http *x);
 
 #endif

@@ -21,7 +21,7 @@ Outside *outside_new(const OutsideOptions *opt, xs_error *err)
     bool ok = o->io && (o->lambda = lambda_new(o->io, &lambda, err)) &&
               (o->http = http_client_new(o->io, &http, err)) &&
               (o->cache = cache_new(opt->cache_bytes, err)) &&
-              (o->store = store_new(opt->storage_dir, err)) &&
+              (o->store = vault_new(opt->storage_dir, err)) &&
               (!opt->redis_url.len || (o->redis = redis_new(o->io, opt->redis_url, err)));
     if (ok)
         return o;
@@ -55,7 +55,7 @@ void outside_free(Outside *o)
     lambda_free(o->lambda);
     http_client_free(o->http);
     redis_free(o->redis);
-    store_free(o->store);
+    vault_free(o->store);
     cache_free(o->cache);
     mem_free(o);
 }

@@ -23,7 +23,7 @@ typedef struct Outside {
     struct Cache *cache;
     struct Redis *redis; /* NULL = cache */
     struct HttpClient *http;
-    struct Store *store;
+    struct Vault *store;
     struct Lambda *lambda;
 } Outside;
 

@@ -79,14 +79,14 @@ static const Step steps[] = {
     {"redis.ratelimit", "[\"rl\",2,60,\"\"]", "true"},
     {"redis.ratelimit", "[\"rl\",2,60]", "false"},
     {"redis.ratelimit", "[\"rl\",2,60,\"slow down\"]", "error:toomanyrequests"},
-    {"redis.set", "[\"gone\",1,0.03]", "null"},
+    {"redis.set", "[\"gone\",1,0.4]", "null"},
     {"redis.incr", "[\"gone\",1]", "2"},
-    {"sleep", "50", ""},
+    {"sleep", "500", ""},
     {"redis.get", "[\"gone\"]", "null"},
-    {"redis.ratelimit", "[\"w\",1,0.03]", "true"},
-    {"redis.ratelimit", "[\"w\",1,0.03]", "false"},
-    {"sleep", "50", ""},
-    {"redis.ratelimit", "[\"w\",1,0.03]", "true"},
+    {"redis.ratelimit", "[\"w\",1,0.4]", "true"},
+    {"redis.ratelimit", "[\"w\",1,0.4]", "false"},
+    {"sleep", "500", ""},
+    {"redis.ratelimit", "[\"w\",1,0.4]", "true"},
 };
 
 static void sleep_ms(long ms)
@@ -189,7 +189,7 @@ static void on_server(void **state)
     Outside *o = outside_new(&opt, &err);
     assert_non_null(o);
     bool up = false;
-    for (int i = 0; i < 100 && !up; i++) {
+    for (int i = 0; i < 400 && !up; i++) {
         Services services = {.outside = o};
         Heap *h = heap_new(0);
         void *site = NULL;

@@ -117,8 +117,15 @@ static size_t on_head(char *bytes, size_t one, size_t n, void *arg)
     return buf_append(&t->head, bytes, n) ? n : 0;
 }
 
+static void init_curl(void)
+{
+    (void)curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
 Transfer *transfer_new(HttpClient *c, size_t size)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, init_curl);
     Transfer *t = mem_zalloc(1, size);
     CURL *e = t ? curl_easy_init() : NULL;
     if (!e) {
@@ -239,10 +246,42 @@ static int set_timer(CURLM *multi, long ms, void *arg)
     return event_add(c->timer, &tv);
 }
 
+static void close_multi(void *arg)
+{
+    HttpClient *c = arg;
+    if (c->multi)
+        curl_multi_cleanup(c->multi);
+    c->multi = NULL;
+    if (c->timer)
+        event_free(c->timer);
+    c->timer = NULL;
+}
+
+/* At the first transfer: runs that send nothing pay nothing. */
+static bool open_multi(HttpClient *c)
+{
+    if (c->multi)
+        return true;
+    c->multi = curl_multi_init();
+    c->timer = event_new(io_base(c->io), -1, 0, on_time, c);
+    if (!c->multi || !c->timer) {
+        close_multi(c);
+        return false;
+    }
+    curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, set_socket);
+    curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
+    curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+    curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
+    curl_multi_setopt(c->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)CONNECTIONS_MAX);
+    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_KEPT);
+    return true;
+}
+
 void transfer_start(Wait *w)
 {
     Transfer *t = (Transfer *)w;
-    t->begun = curl_multi_add_handle(t->client->multi, t->easy) == CURLM_OK;
+    HttpClient *c = t->client;
+    t->begun = open_multi(c) && curl_multi_add_handle(c->multi, t->easy) == CURLM_OK;
     if (!t->begun) {
         t->code = CURLE_OUT_OF_MEMORY;
         t->ended = true;
@@ -260,53 +299,20 @@ void transfer_cancel(Wait *w)
 
 /* ---- life ---- */
 
-static void loop_ends(void *arg)
-{
-    HttpClient *c = arg;
-    curl_multi_cleanup(c->multi);
-    c->multi = NULL;
-    event_free(c->timer);
-    c->timer = NULL;
-}
-
-static void init_curl(void)
-{
-    (void)curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 HttpClient *http_client_new(Io *io, const HttpClientOptions *opt, xs_error *err)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, init_curl);
     HttpClient *c = mem_zalloc(1, sizeof *c);
-    if (c) {
-        c->io = io;
-        c->opt = *opt;
-        c->multi = curl_multi_init();
-        c->timer = event_new(io_base(io), -1, 0, on_time, c);
-    }
-    if (!c || !c->multi || !c->timer) {
+    if (!c) {
         (void)xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
-        http_client_free(c);
         return NULL;
     }
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, set_socket);
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
-    curl_multi_setopt(c->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)CONNECTIONS_MAX);
-    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_KEPT);
-    io_at_end(io, loop_ends, c);
+    c->io = io;
+    c->opt = *opt;
+    io_at_end(io, close_multi, c);
     return c;
 }
 
 void http_client_free(HttpClient *c)
 {
-    if (!c)
-        return;
-    if (c->multi)
-        curl_multi_cleanup(c->multi);
-    if (c->timer)
-        event_free(c->timer);
     mem_free(c);
 }

@@ -19,7 +19,7 @@ typedef struct Put {
     const char *kind; /* "image" "attachment" "video" "audio" */
     bool is_private;
     Buf name; /* len 0 = that of the file */
-    Store *store;
+    Vault *store;
 } Put;
 
 static NativeResult result_of(bool ok)
@@ -107,7 +107,7 @@ static bool image_size(Text data, int64_t *w, int64_t *h)
 /* The metadata object. V_UNSET: memory. */
 static Value describe(Heap *h, const Put *p, Text path, Text data, int64_t w, int64_t height)
 {
-    Text name = store_name(path);
+    Text name = vault_name(path);
     Value v = map_new(h, 8), meta = map_new(h, 2);
     bool ok = meta.kind == V_MAP && v.kind == V_MAP;
     if (ok && w)
@@ -137,7 +137,7 @@ static bool put(Heap *h, const Put *p, Text own_name, Text data, Value *out, xs_
         return xs_fail(err, XS_E_BAD_ARG, XS_NO_POS, "Invalid file extension.");
     Buf path = BUF_INIT;
     Text name = p->name.len ? buf_view(&p->name) : own_name;
-    bool ok = store_put(p->store, p->is_private, name, data, &path, err);
+    bool ok = vault_put(p->store, p->is_private, name, data, &path, err);
     if (ok) {
         *out = describe(h, p, buf_view(&path), data, w, height);
         ok = out->kind != V_UNSET || heap_fail(h, err);
@@ -167,7 +167,7 @@ static bool fetch_result(Wait *w, Heap *h, Value *out, xs_error *err, Value *thr
     if (status < 200 || status > 299)
         return xs_fail(err, XS_E_IO, XS_NO_POS, "The file could not be fetched: status %ld",
                        status);
-    return put(h, &f->put, store_name(text_from(f->url.ptr)), buf_view(&f->t.body), out, err);
+    return put(h, &f->put, vault_name(text_from(f->url.ptr)), buf_view(&f->t.body), out, err);
 }
 
 static void fetch_free(Wait *w)
@@ -238,9 +238,9 @@ static bool source(Call *c, Outside *o, Buf *out, Text *name, Text *data)
         return call_bad_arg(c, 0);
     Text t = val_text_view(path);
     bool ok = text_starts(t, TEXT("data:")) ? data_text(c, t, out)
-                                            : store_read(o->store, t, FILTER_TEXT_MAX, out, c->err);
+                                            : vault_read(o->store, t, FILTER_TEXT_MAX, out, c->err);
     if (ok && !text_starts(t, TEXT("data:")))
-        *name = store_name(t);
+        *name = vault_name(t);
     *data = buf_view(out);
     return ok;
 }
@@ -347,7 +347,7 @@ NativeResult op_storage_delete_file(Call *c)
 {
     Outside *o = call_outside(c);
     Text path;
-    return result_of(o && path_arg(c, &path) && store_delete(o->store, path, c->err));
+    return result_of(o && path_arg(c, &path) && vault_delete(o->store, path, c->err));
 }
 
 NativeResult op_storage_sign_private_url(Call *c)
@@ -363,7 +363,7 @@ NativeResult op_storage_sign_private_url(Call *c)
     if (c->run && c->run->base_url.len)
         buf_text(&url, c->run->base_url);
     buf_text(&url, path);
-    bool ok = store_sign(o->store, path, now + ttl, &url, c->err);
+    bool ok = vault_sign(o->store, path, now + ttl, &url, c->err);
     if (ok)
         return result_of(call_return_buf(c, &url));
     buf_deinit(&url);

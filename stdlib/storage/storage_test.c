@@ -38,25 +38,25 @@ static void names(void **state)
         {"a\nb\"<c>", "a_b__c_"},
     };
     xs_error err = {0};
-    Store *s = store_new((Text){0}, &err);
+    Vault *s = vault_new((Text){0}, &err);
     assert_non_null(s);
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         Buf path = BUF_INIT, data = BUF_INIT;
-        assert_true(store_put(s, false, text_from(rows[i].given), TEXT("x\0y"), &path, &err));
-        if (!text_eq(store_name(buf_view(&path)), text_from(rows[i].kept)))
+        assert_true(vault_put(s, false, text_from(rows[i].given), TEXT("x\0y"), &path, &err));
+        if (!text_eq(vault_name(buf_view(&path)), text_from(rows[i].kept)))
             fail_msg("%s became " TEXT_FMT, rows[i].given, TEXT_ARG(buf_view(&path)));
-        assert_true(store_read(s, buf_view(&path), 100, &data, &err));
+        assert_true(vault_read(s, buf_view(&path), 100, &data, &err));
         assert_true(text_eq(buf_view(&data), TEXT("x\0y")));
         data.len = 0;
-        assert_false(store_read(s, buf_view(&path), 2, &data, &err));
+        assert_false(vault_read(s, buf_view(&path), 2, &data, &err));
         assert_int_equal(err.code, XS_E_LIMIT);
-        assert_true(store_delete(s, buf_view(&path), &err));
-        assert_false(store_read(s, buf_view(&path), 100, &data, &err));
+        assert_true(vault_delete(s, buf_view(&path), &err));
+        assert_false(vault_read(s, buf_view(&path), 100, &data, &err));
         assert_int_equal(err.code, XS_E_NOTFOUND);
         buf_deinit(&path);
         buf_deinit(&data);
     }
-    store_free(s);
+    vault_free(s);
 }
 
 /* Nothing but a stored file can be read, deleted or signed, whatever the path says. */
@@ -70,9 +70,9 @@ static void traversal(void **state)
     fputs("secret", f);
     fclose(f);
     xs_error err = {0};
-    Store *s = store_new(text_from(dir), &err);
+    Vault *s = vault_new(text_from(dir), &err);
     Buf path = BUF_INIT, out = BUF_INIT;
-    assert_true(store_put(s, true, TEXT("a.txt"), TEXT("data"), &path, &err));
+    assert_true(vault_put(s, true, TEXT("a.txt"), TEXT("data"), &path, &err));
     Text good = buf_view(&path);
     /* a link beside the file */
     snprintf(stored, sizeof stored, "%s/private/%.26s", dir, good.ptr + 7);
@@ -94,33 +94,33 @@ static void traversal(void **state)
     snprintf(bad[n++], 200, "/vault/%s/a.txt/b", random);
     snprintf(bad[n++], 200, "/vault/AAAAAAAAAAAAAAAAAAAAAAAAAA/a.txt");
     for (int i = 0; i < n; i++) {
-        if (store_read(s, text_from(bad[i]), 100, &out, &err) || err.code != XS_E_NOTFOUND)
+        if (vault_read(s, text_from(bad[i]), 100, &out, &err) || err.code != XS_E_NOTFOUND)
             fail_msg("%s was read", bad[i]);
-        assert_false(store_delete(s, text_from(bad[i]), &err));
+        assert_false(vault_delete(s, text_from(bad[i]), &err));
     }
-    assert_false(store_read(s, (Text){good.ptr, good.len - 2}, 100, &out, &err));
-    assert_true(store_read(s, good, 100, &out, &err));
+    assert_false(vault_read(s, (Text){good.ptr, good.len - 2}, 100, &out, &err));
+    assert_true(vault_read(s, good, 100, &out, &err));
     assert_int_equal(access(outside, F_OK), 0);
 
     /* signatures hold for their file and time, also for another server of the folder */
     Buf url = BUF_INIT;
-    assert_true(store_sign(s, good, 1000, &url, &err));
+    assert_true(vault_sign(s, good, 1000, &url, &err));
     Text sig = text_slice(buf_view(&url), url.len - 64, url.len);
-    Store *other = store_new(text_from(dir), &err);
-    assert_true(store_check(other, good, TEXT("1000"), sig, 1000));
-    assert_false(store_check(s, good, TEXT("1000"), sig, 1001));
-    assert_false(store_check(s, good, TEXT("2000"), sig, 1000));
-    assert_false(store_check(s, text_slice(good, 0, good.len - 1), TEXT("1000"), sig, 1));
-    assert_false(store_check(s, good, TEXT("1000"), text_slice(sig, 1, 64), 1));
-    assert_false(store_check(s, good, TEXT(""), TEXT(""), 1));
-    store_free(other);
+    Vault *other = vault_new(text_from(dir), &err);
+    assert_true(vault_check(other, good, TEXT("1000"), sig, 1000));
+    assert_false(vault_check(s, good, TEXT("1000"), sig, 1001));
+    assert_false(vault_check(s, good, TEXT("2000"), sig, 1000));
+    assert_false(vault_check(s, text_slice(good, 0, good.len - 1), TEXT("1000"), sig, 1));
+    assert_false(vault_check(s, good, TEXT("1000"), text_slice(sig, 1, 64), 1));
+    assert_false(vault_check(s, good, TEXT(""), TEXT(""), 1));
+    vault_free(other);
     buf_deinit(&url);
     buf_deinit(&out);
     assert_int_equal(unlink(link), 0);
-    assert_true(store_delete(s, good, &err));
+    assert_true(vault_delete(s, good, &err));
     assert_int_not_equal(access(stored, F_OK), 0); /* its folder is gone too */
     buf_deinit(&path);
-    store_free(s);
+    vault_free(s);
     snprintf(link, sizeof link, "%s/.key", dir);
     struct stat st;
     assert_int_equal(stat(link, &st), 0);

@@ -21,7 +21,7 @@
 
 enum { RANDOM_CHARS = 26, NAME_MAX_BYTES = 120, KEY_BYTES = 32, SIG_CHARS = 64, PATH_BYTES = 512 };
 
-struct Store {
+struct Vault {
     pthread_mutex_t lock; /* opening */
     char *dir;
     bool passing;
@@ -29,9 +29,9 @@ struct Store {
     unsigned char key[KEY_BYTES];
 };
 
-Store *store_new(Text dir, xs_error *err)
+Vault *vault_new(Text dir, xs_error *err)
 {
-    Store *s = mem_zalloc(1, sizeof *s);
+    Vault *s = mem_zalloc(1, sizeof *s);
     if (s && dir.len && !(s->dir = mem_strndup(dir.ptr, dir.len))) {
         mem_free(s);
         s = NULL;
@@ -54,7 +54,7 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
     return remove(path);
 }
 
-void store_free(Store *s)
+void vault_free(Vault *s)
 {
     if (!s)
         return;
@@ -89,7 +89,7 @@ static bool write_all(int fd, const void *bytes, size_t len)
 }
 
 /* Read the key, or be the one who makes it: linked into place whole. */
-static bool open_key(Store *s, int dir, xs_error *err)
+static bool open_key(Vault *s, int dir, xs_error *err)
 {
     for (int i = 0; i < 2; i++) {
         int fd = openat(dir, ".key", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -119,7 +119,7 @@ static bool open_key(Store *s, int dir, xs_error *err)
     return io_error(err, ".key");
 }
 
-static bool make_passing(Store *s, xs_error *err)
+static bool make_passing(Vault *s, xs_error *err)
 {
     const char *base = getenv("TMPDIR");
     char buf[PATH_BYTES];
@@ -130,7 +130,7 @@ static bool make_passing(Store *s, xs_error *err)
     return s->dir || xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
 }
 
-static bool open_dir(Store *s, xs_error *err)
+static bool open_dir(Vault *s, xs_error *err)
 {
     if (s->passing && !s->dir && !make_passing(s, err))
         return false;
@@ -151,7 +151,7 @@ static bool open_dir(Store *s, xs_error *err)
     return true;
 }
 
-static bool ready(Store *s, xs_error *err)
+static bool ready(Vault *s, xs_error *err)
 {
     pthread_mutex_lock(&s->lock);
     bool ok = s->fd >= 0 || open_dir(s, err);
@@ -218,7 +218,7 @@ static bool inner_path(Text path, char out[PATH_BYTES])
     return true;
 }
 
-Text store_name(Text path)
+Text vault_name(Text path)
 {
     path = text_slice(path, 0, text_find(path, TEXT("?"), 0));
     size_t from = 0;
@@ -230,7 +230,7 @@ Text store_name(Text path)
 
 /* ---- files ---- */
 
-bool store_put(Store *s, bool is_private, Text name, Text data, Buf *path, xs_error *err)
+bool vault_put(Vault *s, bool is_private, Text name, Text data, Buf *path, xs_error *err)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz234567";
     unsigned char raw[RANDOM_CHARS];
@@ -265,7 +265,7 @@ static bool missing(xs_error *err)
     return xs_fail(err, XS_E_NOTFOUND, XS_NO_POS, "There is no such file.");
 }
 
-int store_open(Store *s, Text path, bool *is_private, uint64_t *size, xs_error *err)
+int vault_open(Vault *s, Text path, bool *is_private, uint64_t *size, xs_error *err)
 {
     static const char *const kinds[] = {"public", "private"};
     char inner[PATH_BYTES], full[PATH_BYTES + 16];
@@ -294,11 +294,11 @@ int store_open(Store *s, Text path, bool *is_private, uint64_t *size, xs_error *
     return -1;
 }
 
-bool store_read(Store *s, Text path, size_t max, Buf *out, xs_error *err)
+bool vault_read(Vault *s, Text path, size_t max, Buf *out, xs_error *err)
 {
     bool is_private;
     uint64_t size;
-    int fd = store_open(s, path, &is_private, &size, err);
+    int fd = vault_open(s, path, &is_private, &size, err);
     if (fd < 0)
         return false;
     bool ok = size <= max || xs_fail(err, XS_E_LIMIT, XS_NO_POS, "The file is too large.");
@@ -314,12 +314,12 @@ bool store_read(Store *s, Text path, size_t max, Buf *out, xs_error *err)
     return ok;
 }
 
-bool store_delete(Store *s, Text path, xs_error *err)
+bool vault_delete(Vault *s, Text path, xs_error *err)
 {
     bool is_private;
     uint64_t size;
     char inner[PATH_BYTES], full[PATH_BYTES + 16];
-    int fd = store_open(s, path, &is_private, &size, err);
+    int fd = vault_open(s, path, &is_private, &size, err);
     if (fd < 0)
         return false;
     close(fd);
@@ -337,7 +337,7 @@ bool store_delete(Store *s, Text path, xs_error *err)
 
 /* ---- signatures ---- */
 
-static bool signature(Store *s, const char *inner, int64_t expires_s, char out[SIG_CHARS + 1])
+static bool signature(Vault *s, const char *inner, int64_t expires_s, char out[SIG_CHARS + 1])
 {
     unsigned char mac[DIGEST_MAX];
     Buf b = BUF_INIT;
@@ -352,7 +352,7 @@ static bool signature(Store *s, const char *inner, int64_t expires_s, char out[S
     return true;
 }
 
-bool store_sign(Store *s, Text path, int64_t expires_s, Buf *out, xs_error *err)
+bool vault_sign(Vault *s, Text path, int64_t expires_s, Buf *out, xs_error *err)
 {
     char inner[PATH_BYTES], sig[SIG_CHARS + 1];
     if (!inner_path(path, inner))
@@ -365,7 +365,7 @@ bool store_sign(Store *s, Text path, int64_t expires_s, Buf *out, xs_error *err)
     return !out->failed || xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
 }
 
-bool store_check(Store *s, Text path, Text exp, Text sig, int64_t now_s)
+bool vault_check(Vault *s, Text path, Text exp, Text sig, int64_t now_s)
 {
     char inner[PATH_BYTES], want[SIG_CHARS + 1];
     xs_error ignored = {0};
