@@ -207,6 +207,13 @@ static const Case cases[] = {
 
     /* ---- rows without a function ---- */
     {"lambda_map", "[1]", "[\"return 1\"]", "error:unsupported", NULL},
+    {"lambda", "[1]", "[\"return 1\"]", "error:unsupported", NULL},
+    {"lambda_filter", "[1]", "[\"return 1\"]", "error:unsupported", NULL},
+    {"lambda_some", "[1]", "[\"return 1\"]", "error:unsupported", NULL},
+    {"lambda_every", "[1]", "[\"return 1\"]", "error:unsupported", NULL},
+    {"lambda_find", "[1]", "[\"return 1\"]", "error:unsupported", NULL},
+    {"lambda_findIndex", "[1]", "[\"return 1\"]", "error:unsupported", NULL},
+    {"lambda_reduce", "[1]", "[0,\"return 1\"]", "error:unsupported", NULL},
     {"map", "[1]", "[1]", "error:bug", NULL},
 
     /* ---- needs a compiler, which this layer does not have ---- */
