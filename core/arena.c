@@ -13,7 +13,7 @@ struct ArenaBlock {
 
 enum {
     ARENA_ALIGN = 16,
-    ARENA_FIRST_BLOCK = 4096,
+    ARENA_FIRST_BLOCK = 512, /* a request with few headers fits two blocks */
     ARENA_LAST_BLOCK = 1 << 20,
     ARENA_HEADER = (sizeof(ArenaBlock) + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1)
 };
