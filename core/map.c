@@ -28,7 +28,7 @@ void *map_get(const Map *m, Text key)
 {
     if (m->count == 0)
         return NULL;
-    MapSlot *slot = find_slot(m, key, text_hash(key));
+    MapSlot *slot = find_slot(m, key, text_hash_keyed(key));
     return slot->key.ptr ? slot->value : NULL;
 }
 
@@ -50,7 +50,7 @@ bool map_put(Map *m, Text key, void *value)
 {
     if (!key.ptr)
         key = TEXT("");
-    uint64_t hash = text_hash(key);
+    uint64_t hash = text_hash_keyed(key);
     if (m->count) {
         MapSlot *slot = find_slot(m, key, hash);
         if (slot->key.ptr) {
@@ -70,7 +70,7 @@ void *map_take(Map *m, Text key)
 {
     if (m->count == 0)
         return NULL;
-    MapSlot *slot = find_slot(m, key, text_hash(key));
+    MapSlot *slot = find_slot(m, key, text_hash_keyed(key));
     if (!slot->key.ptr)
         return NULL;
     void *value = slot->value;

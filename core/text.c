@@ -1,6 +1,8 @@
 /* text.c - UTF-8 and byte strings. */
 #include "core/text.h"
 
+#include <sys/auxv.h>
+
 /* Length of the valid sequence at p (n bytes left), 0 when it is none; *cp gets the code point. */
 static size_t sequence(const unsigned char *p, size_t n, uint32_t *cp)
 {
@@ -270,5 +272,40 @@ uint64_t text_hash(Text t)
         memcpy(&tail, p, n);
     h = (h ^ tail) * UINT64_C(0xC4CEB9FE1A85EC53);
     h ^= h >> 29;
+    return h ? h : 1;
+}
+
+/* The kernel's gift to each process. */
+static uint64_t hash_key[2];
+
+__attribute__((constructor)) static void take_hash_key(void)
+{
+    const void *secret = (const void *)(uintptr_t)getauxval(AT_RANDOM);
+    if (secret)
+        memcpy(hash_key, secret, sizeof hash_key);
+    hash_key[1] |= 1;
+}
+
+/* Both halves of the product, so that no bit of a word can be flipped with a known effect. */
+static uint64_t fold(uint64_t word)
+{
+    __extension__ typedef unsigned __int128 Wide;
+    Wide product = (Wide)word * hash_key[1];
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+uint64_t text_hash_keyed(Text t)
+{
+    uint64_t h = fold(hash_key[0] ^ t.len), word = 0;
+    const char *p = t.ptr;
+    size_t n = t.len;
+    for (; n >= 8; p += 8, n -= 8) {
+        memcpy(&word, p, 8);
+        h = fold(h ^ word) + hash_key[0];
+    }
+    word = 0;
+    if (n)
+        memcpy(&word, p, n);
+    h = fold(h ^ word);
     return h ? h : 1;
 }

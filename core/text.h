@@ -37,6 +37,9 @@ bool text_match_pattern(Text pattern, Text name);
 unsigned text_distance(Text a, Text b, unsigned max);
 /** Nearest of names within a distance that suggests a typo; ptr NULL when none is close. */
 Text text_nearest(Text name, const Text *names, size_t count);
+/** The same in every process: for what is compared with an earlier run. */
 uint64_t text_hash(Text t);
+/** Keyed anew in every process: for tables whose keys a client may choose. Never 0. */
+uint64_t text_hash_keyed(Text t);
 
 #endif

@@ -165,6 +165,8 @@ void wait_signal(Wait *w)
 static bool take_result(Wait *w, Heap *h, Value *out, xs_error *err, Value *thrown)
 {
     *out = val_null();
+    if (w->cut && w->timed_out) /* a timer may ring a moment before the fiber's own clock says so */
+        return xs_fail(err, XS_E_DEADLINE, XS_NO_POS, "%s", xs_code_get(XS_E_DEADLINE)->text);
     return !w->ops->result || w->ops->result(w, h, out, err, thrown);
 }
 
@@ -214,8 +216,9 @@ NativeResult wait_for(Call *c, Io *io, Wait *w)
     bool park = c->services && c->services->wake && c->fiber && fiber_owner(c->fiber) &&
                 c->site_data; /* filters cannot park */
     int64_t left = c->fiber ? fiber_left_ms(c->fiber) : INT64_MAX;
-    if (w->timeout_ms > left)
-        w->timeout_ms = left + 1; /* past it, so that the fiber sees it */
+    w->cut = w->timeout_ms > left;
+    if (w->cut)
+        w->timeout_ms = left;
     w->fiber_wait = (FiberWait){finish, drop};
     w->io = io;
     w->fiber = park ? c->fiber : NULL;

@@ -53,6 +53,7 @@ struct Wait {
     Fiber *fiber; /* parked; NULL: its thread waits in place */
     const Services *services;
     atomic_uint refs;
+    bool cut;             /* timeout_ms is what the deadline left */
     bool done, abandoned; /* under the lock of io */
     bool active;
     Wait *prev, *next;

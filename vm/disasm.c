@@ -2,6 +2,7 @@
  * synopsis of opcodes.def. The format is that of tests/golden. */
 #include "core/json.h"
 #include "core/lang/opcodes.h"
+#include "core/text.h"
 #include "vm/program.h"
 
 typedef struct Listing {
@@ -9,6 +10,8 @@ typedef struct Listing {
     const ProcImage *proc;
     Buf *out;
     uint32_t pc, ins, x;
+    Text source;    /* of the procedure's file; len 0 = not shown */
+    uint32_t shown; /* its line above the last instructions */
 } Listing;
 
 static const char *const kind_names[PROC_KIND_COUNT] = {
@@ -77,6 +80,22 @@ static void put_synopsis(Listing *l, const OpInfo *op)
     }
 }
 
+static void put_source_line(Listing *l, uint32_t line)
+{
+    size_t from = 0, end = 0;
+    if (line == l->shown || !l->source.len)
+        return;
+    l->shown = line;
+    for (uint32_t n = 1;; n++) {
+        end = text_find(l->source, TEXT("\n"), from);
+        if (n == line || end == SIZE_MAX)
+            break;
+        from = end + 1;
+    }
+    Text text = text_trim(text_slice(l->source, from, end), TEXT(" \t\r"));
+    buf_printf(l->out, "       %5u | " TEXT_FMT "\n", line, TEXT_ARG(text));
+}
+
 static uint32_t put_instruction(Listing *l, uint32_t *line_at)
 {
     const ProcImage *p = l->proc;
@@ -84,6 +103,8 @@ static uint32_t put_instruction(Listing *l, uint32_t *line_at)
     while (*line_at + 1 < p->nlines && p->lines[*line_at + 1].pc <= l->pc)
         ++*line_at;
     bool known = *line_at < p->nlines && p->lines[*line_at].pc <= l->pc;
+    if (known)
+        put_source_line(l, p->lines[*line_at].line);
     if (known)
         buf_printf(l->out, "  %4u %5u  %-9s ", l->pc, p->lines[*line_at].line, op->name);
     else
@@ -121,7 +142,7 @@ static void put_proc(Listing *l, uint32_t index)
                    p->handlers[i].target);
 }
 
-void program_disasm(const Program *p, Buf *out)
+void program_disasm(const Program *p, DiagSource source, void *ctx, Buf *out)
 {
     Listing l = {.image = &p->image, .out = out};
     for (uint32_t i = 0; i < p->image.nsites; i++) {
@@ -136,6 +157,8 @@ void program_disasm(const Program *p, Buf *out)
         l.proc = &p->image.procs[i];
         if (i || p->image.nsites)
             buf_char(out, '\n');
+        l.source = source && l.proc->file.len ? source(ctx, l.proc->file.ptr) : (Text){0};
+        l.shown = 0;
         put_proc(&l, i);
     }
 }

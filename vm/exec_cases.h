@@ -885,7 +885,7 @@ static void disassembly(void **state)
     image->nnames = 1;
     Program *p = load(&t);
     Buf out = BUF_INIT;
-    program_disasm(p, &out);
+    program_disasm(p, NULL, NULL, &out);
     buf_append(&out, "", 1);
     assert_string_equal(out.ptr, "site 0 sum {\"a\":1}\n\n"
                                  "proc 0 function \"test\"  registers 3, far 0, inputs 0  test.xs\n"

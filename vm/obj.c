@@ -411,8 +411,7 @@ bool list_cut(Heap *h, Value *v, uint32_t from, uint32_t count)
 
 uint64_t key_hash(Text key)
 {
-    uint64_t hash = text_hash(key);
-    return hash ? hash : 1;
+    return text_hash_keyed(key);
 }
 
 /* Hash of a key object, remembered unless the object is a shared constant. */

@@ -126,6 +126,36 @@ static void maps_keep_order_and_find_keys(void **state)
     heap_free(h);
 }
 
+/* Keys made to collide under a hash that is not keyed: a difference in the highest bit of one word
+ * is undone by two bits of the next. */
+static void chosen_keys_do_not_collide(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 14, KEYS = 1 << BLOCKS };
+    Heap *h = heap_new(0);
+    Value m = map_new(h, 0);
+    uint64_t words[BLOCKS * 2], plain = 0, keyed = 0;
+    uint32_t same = 0;
+    for (uint32_t i = 0; i < KEYS; i++) {
+        for (unsigned b = 0; b < BLOCKS; b++) {
+            uint64_t flip = i >> b & 1;
+            words[2 * b] = 0x0101010101010101u ^ flip << 63;
+            words[2 * b + 1] = 0x0202020202020202u ^ flip << 63 ^ flip << 31;
+        }
+        Text key = {(const char *)words, sizeof words};
+        plain = i ? plain : text_hash(key);
+        keyed = i ? keyed : key_hash(key);
+        assert_true(text_hash(key) == plain); /* the attack works where nothing is secret */
+        same += key_hash(key) == keyed;
+        assert_true(map_set_text(h, &m, key, val_int(i)));
+    }
+    assert_int_equal(m.map->count, KEYS);
+    assert_int_equal(same, 1);
+    val_unref(h, m);
+    check_empty("chosen keys", h);
+    heap_free(h);
+}
+
 static void text_appends_in_place_when_unshared(void **state)
 {
     (void)state;
@@ -241,6 +271,7 @@ int main(void)
         cmocka_unit_test(queue_stays_small),
         cmocka_unit_test(list_changes),
         cmocka_unit_test(maps_keep_order_and_find_keys),
+        cmocka_unit_test(chosen_keys_do_not_collide),
         cmocka_unit_test(text_appends_in_place_when_unshared),
         cmocka_unit_test(deep_nesting_is_freed_without_recursion),
         cmocka_unit_test(cap_is_kept),

@@ -319,7 +319,7 @@ static bool run_random(uint64_t *seed)
             buf_deinit(&out);
         }
         Buf listing = BUF_INIT;
-        program_disasm(p, &listing);
+        program_disasm(p, NULL, NULL, &listing);
         buf_deinit(&listing);
         fiber_free(f);
         program_unref(p);

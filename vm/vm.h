@@ -4,6 +4,7 @@
 #define VM_VM_H
 
 #include "core/bundle.h"
+#include "core/diag.h"
 #include "vm/native.h"
 
 typedef struct Program Program; /* counted, immutable, thread-safe */
@@ -42,7 +43,9 @@ uint32_t program_find(const Program *p, ProcKind kind, Text name);
 /** Every site: for stdlib to prepare queries. */
 uint32_t program_site_count(const Program *p);
 const SiteImage *program_site(const Program *p, uint32_t index);
-void program_disasm(const Program *p, Buf *out);
+/** The listing of docs/bundle.md. source: texts of the files, their lines go above the instructions
+ * they became; NULL = leave them out. */
+void program_disasm(const Program *p, DiagSource source, void *ctx, Buf *out);
 
 typedef struct Limits {
     uint64_t steps;      /* instructions; 0 = none */

@@ -239,7 +239,7 @@ static uint64_t loose_hash(Value v, unsigned depth)
     if (numeric_text(v, &n))
         return number_hash(n);
     if (v.kind == V_TEXT)
-        return mix(text_hash(val_text_view(v)));
+        return mix(text_hash_keyed(val_text_view(v)));
     if (v.kind == V_BOOL)
         return v.b ? 3 : 5;
     if (v.kind == V_HANDLE)
@@ -257,7 +257,7 @@ static uint64_t loose_hash(Value v, unsigned depth)
         if (v.kind == V_LIST)
             hash = mix(hash + part);
         else
-            hash += mix(part ^ text_hash((Text){w.key->data, w.key->len}));
+            hash += mix(part ^ text_hash_keyed((Text){w.key->data, w.key->len}));
     }
     return mix(hash);
 }
@@ -342,7 +342,7 @@ bool set_has(const Set *s, Value v)
         return has_tagged(s, hash, TAG_NUMBER, n) || has_tagged(s, hash, TAG_NUMBER_OF_TEXT, n);
     }
     if (v.kind == V_TEXT)
-        return has_tagged(s, mix(text_hash(val_text_view(v))), TAG_TEXT, v) ||
+        return has_tagged(s, mix(text_hash_keyed(val_text_view(v))), TAG_TEXT, v) ||
                (numeric_text(v, &n) && has_tagged(s, number_hash(n), TAG_NUMBER, n));
     return has_tagged(s, loose_hash(v, 0), TAG_OTHER, v);
 }
@@ -355,7 +355,7 @@ bool set_add(Set *s, Value v)
         return add_tagged(s, number_hash(n), TAG_NUMBER, n);
     }
     if (v.kind == V_TEXT)
-        return add_tagged(s, mix(text_hash(val_text_view(v))), TAG_TEXT, v) &&
+        return add_tagged(s, mix(text_hash_keyed(val_text_view(v))), TAG_TEXT, v) &&
                (!numeric_text(v, &n) || add_tagged(s, number_hash(n), TAG_NUMBER_OF_TEXT, n));
     return add_tagged(s, loose_hash(v, 0), TAG_OTHER, v);
 }

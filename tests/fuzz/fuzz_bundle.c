@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (p) {
         fuzz_run_all(p);
         Buf listing = BUF_INIT;
-        program_disasm(p, &listing);
+        program_disasm(p, NULL, NULL, &listing);
         buf_deinit(&listing);
     }
     program_unref(p);
