@@ -557,10 +557,11 @@ static void name_conn(xs_conn *c, const xs_request *req)
     Text key = {sid.ptr, sid.len};
     const Ghost *known = expiring_get(h->ghosts, key, mono_ms());
     if (known && known->space == c->space && identity_same(known->identity, c->identity)) {
-        Ghost *g = expiring_take(h->ghosts, key, mono_ms());
-        memcpy(c->socket_id, g->socket_id, sizeof c->socket_id);
+        memcpy(c->socket_id, known->socket_id, sizeof c->socket_id);
         memcpy(c->sid, sid.ptr, SID_LEN);
-        ghost_free(g);
+        Ghost *g = expiring_take(h->ghosts, key, mono_ms());
+        if (g)
+            ghost_free(g);
     }
     pthread_mutex_unlock(&h->lock);
 }
