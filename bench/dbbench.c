@@ -13,6 +13,7 @@
 
 #include "bench/measure.h"
 #include "cli/cli.h"
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
@@ -112,7 +113,7 @@ static const Const *make_input(BenchJob *j)
 static bool next(Job *job)
 {
     BenchJob *j = (BenchJob *)job;
-    j->began_us = measure_now_us();
+    j->began_us = clock_mono_us();
     if (j->began_us >= j->b->until_us)
         return false;
     xs_error err;
@@ -130,7 +131,7 @@ static void ended(Job *job)
     if (job->state != FIBER_DONE || !val_write_json(fiber_result(job->fiber), &b))
         j->errors++;
     buf_deinit(&b);
-    hist_add(&j->times, (uint64_t)(measure_now_us() - j->began_us));
+    hist_add(&j->times, (uint64_t)(clock_mono_us() - j->began_us));
 }
 
 static void done(Job *job)
@@ -195,7 +196,7 @@ static bool run_case(Bench *b, const struct CaseRow *c, Result *out)
     b->rows = reads ? before.writes : 0;
     b->running = b->jobs;
     uint64_t cpu = cpu_us();
-    int64_t start = measure_now_us();
+    int64_t start = clock_mono_us();
     b->until_us = start + (int64_t)b->ms * 1000;
     for (uint64_t i = 0; i < b->jobs; i++) {
         job_init(&jobs[i].job, b->pool, &ops, b->space, NULL, TIMEOUT_MS);
@@ -207,7 +208,7 @@ static bool run_case(Bench *b, const struct CaseRow *c, Result *out)
     while (b->running)
         pthread_cond_wait(&b->ended, &b->lock);
     pthread_mutex_unlock(&b->lock);
-    sum_up(b, jobs, measure_now_us() - start, cpu_us() - cpu, &before, out);
+    sum_up(b, jobs, clock_mono_us() - start, cpu_us() - cpu, &before, out);
     for (uint64_t i = 0; i < b->jobs; i++)
         job_deinit(&jobs[i].job);
     mem_free(jobs);

@@ -15,6 +15,7 @@
 
 #include "cli/cli.h"
 #include "core/buf.h"
+#include "core/clock.h"
 #include "core/mem.h"
 
 enum {
@@ -40,7 +41,7 @@ typedef struct Run {
 
 static void sleep_until(int64_t at_us)
 {
-    int64_t left = at_us - measure_now_us();
+    int64_t left = at_us - clock_mono_us();
     if (left > 0)
         usleep((useconds_t)left);
 }
@@ -51,7 +52,7 @@ static void *publisher(void *arg)
     const FanoutOptions *o = run->o;
     Publisher p;
     bool ok = publisher_open(&p, &run->target);
-    int64_t start = measure_now_us();
+    int64_t start = clock_mono_us();
     for (uint64_t sent = 0, turn = 0; ok && sent < o->messages; turn++) {
         uint64_t left = o->messages - sent, window = (uint64_t)o->window * o->batch;
         if (o->rate)
@@ -93,7 +94,7 @@ static bool connect_all(Run *run)
 {
     Fleet *f = &run->fleet;
     const FanoutOptions *o = run->o;
-    int64_t start = measure_now_us(), moved = start;
+    int64_t start = clock_mono_us(), moved = start;
     uint32_t seen = 0;
     if (!fleet_add(f, &run->target.idle, o->idle, true) ||
         !fleet_add(f, &run->target.dialect, o->clients, false)) {
@@ -103,7 +104,7 @@ static bool connect_all(Run *run)
     while (f->joined < f->count && !f->ended) {
         fleet_step(f, 100);
         show(o, "subscribed", f->joined, f->count);
-        int64_t now = measure_now_us();
+        int64_t now = clock_mono_us();
         if (f->joined != seen)
             moved = now;
         seen = f->joined;
@@ -111,7 +112,7 @@ static bool connect_all(Run *run)
             break;
     }
     clear_line(o);
-    run->r->connect_seconds = (double)(measure_now_us() - start) / 1e6;
+    run->r->connect_seconds = (double)(clock_mono_us() - start) / 1e6;
     if (f->joined == f->count && !f->ended)
         return true;
     fprintf(stderr, "xs bench: %s: only %u of %u clients subscribed: %s\n", o->target, f->joined,
@@ -121,8 +122,8 @@ static bool connect_all(Run *run)
 
 static void wait_quiet(Run *run, int ms)
 {
-    int64_t end = measure_now_us() + (int64_t)ms * 1000;
-    while (measure_now_us() < end)
+    int64_t end = clock_mono_us() + (int64_t)ms * 1000;
+    while (clock_mono_us() < end)
         fleet_step(&run->fleet, 50);
 }
 
@@ -150,7 +151,7 @@ static bool deliver_all(Run *run)
     Fleet *f = &run->fleet;
     const FanoutOptions *o = run->o;
     uint64_t total = o->messages * run->receivers, seen = 0, sampled = 0;
-    int64_t start = measure_now_us(), moved = start, shown = 0, sample = start;
+    int64_t start = clock_mono_us(), moved = start, shown = 0, sample = start;
     pthread_t thread;
     before = (Histogram){0};
     if (pthread_create(&thread, NULL, publisher, run) != 0) {
@@ -160,7 +161,7 @@ static bool deliver_all(Run *run)
     while (f->received < total && !f->ended && !atomic_load(&run->failed)) {
         fleet_step(f, 100);
         atomic_store(&run->delivered, f->received);
-        int64_t now = measure_now_us();
+        int64_t now = clock_mono_us();
         if (f->received != seen)
             moved = now;
         seen = f->received;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/buf.h"
+#include "core/clock.h"
 #include "core/mem.h"
 #include "core/text.h"
 
@@ -414,7 +415,7 @@ static void readable(FleetState *st, Sub *s)
 {
     ssize_t n = recv(s->fd, st->buffer, sizeof st->buffer, MSG_DONTWAIT);
     if (n > 0)
-        on_bytes(st, s, st->buffer, (size_t)n, measure_now_us());
+        on_bytes(st, s, st->buffer, (size_t)n, clock_mono_us());
     else if (n == 0)
         end(st, s, "the server closed the connection");
     else if (errno != EAGAIN && errno != EINTR)

@@ -20,6 +20,7 @@
 
 #include "bench/measure.h"
 #include "cli/cli.h"
+#include "core/clock.h"
 #include "core/mem.h"
 #include "core/text.h"
 
@@ -142,8 +143,7 @@ static bool server_begin(HttpServer *s)
     s->pid = fork();
     if (s->pid == 0)
         exec_server(s);
-    for (int64_t end = measure_now_us() + START_MS * 1000LL;
-         s->pid > 0 && measure_now_us() < end;) {
+    for (int64_t end = clock_mono_us() + START_MS * 1000LL; s->pid > 0 && clock_mono_us() < end;) {
         int fd = connect_to(s);
         if (fd >= 0) {
             close(fd);
@@ -210,7 +210,7 @@ static bool send_request(Load *l, Client *c)
                  : snprintf(text, sizeof text, "%s %s%s HTTP/1.1\r\nHost: bench\r\n\r\n",
                             scenarios[l->scenario].method, scenarios[l->scenario].path, id);
     c->len = 0;
-    c->began_us = measure_now_us();
+    c->began_us = clock_mono_us();
     l->sent++;
     return send(c->fd, text, (size_t)n, MSG_NOSIGNAL) == n;
 }
@@ -252,7 +252,7 @@ static bool take_answer(Load *l, Client *c, bool counts)
     if (counts) {
         l->bytes += size;
         l->errors += strncmp(c->in, "HTTP/1.1 2", 10) != 0;
-        hist_add(&l->latency, (uint64_t)(measure_now_us() - c->began_us));
+        hist_add(&l->latency, (uint64_t)(clock_mono_us() - c->began_us));
     }
     return send_request(l, c);
 }
@@ -276,7 +276,7 @@ static bool run_until(Load *l, int64_t end_us, uint64_t answers, bool counts)
 {
     struct epoll_event ready[256];
     uint64_t before = l->sent;
-    while (measure_now_us() < end_us && (!answers || l->sent - before < answers)) {
+    while (clock_mono_us() < end_us && (!answers || l->sent - before < answers)) {
         int n = epoll_wait(l->epoll, ready, COUNT_OF(ready), STALL_MS);
         if (n == 0)
             snprintf(l->problem, sizeof l->problem, "no answer for %d s", STALL_MS / 1000);
@@ -310,11 +310,11 @@ static bool measure(Load *l, double seconds, HttpResult *out)
     bool ok = connect_clients(l);
     for (size_t i = 0; ok && i < l->nclients; i++)
         ok = send_request(l, &l->clients[i]);
-    ok = ok && run_until(l, measure_now_us() + WARM_US, 0, false);
+    ok = ok && run_until(l, clock_mono_us() + WARM_US, 0, false);
     uint64_t cpu = l->server->pid > 0 ? proc_cpu_us(l->server->pid) : 0;
-    int64_t start = measure_now_us();
+    int64_t start = clock_mono_us();
     ok = ok && run_until(l, start + (int64_t)(seconds * 1e6), 0, true);
-    out->seconds = (double)(measure_now_us() - start) / 1e6;
+    out->seconds = (double)(clock_mono_us() - start) / 1e6;
     uint64_t used = l->server->pid > 0 ? proc_cpu_us(l->server->pid) : 0;
     double n = (double)l->latency.count;
     out->rate = n / out->seconds;
@@ -330,7 +330,7 @@ static bool seed(const HttpServer *s)
     bool ok = l.clients && connect_clients(&l);
     for (size_t i = 0; ok && i < l.nclients; i++)
         ok = send_request(&l, &l.clients[i]);
-    ok = ok && run_until(&l, measure_now_us() + START_MS * 1000LL, SEED_ROWS + 64, false);
+    ok = ok && run_until(&l, clock_mono_us() + START_MS * 1000LL, SEED_ROWS + 64, false);
     if (!ok)
         fprintf(stderr, "xs: bench http: rows cannot be added: %s\n", l.problem);
     close_clients(&l);

@@ -1,5 +1,6 @@
 /* measure.c - clock, histogram, /proc. */
 #include "bench/measure.h"
+#include "core/clock.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -13,15 +14,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-int64_t measure_now_us(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
 
 /* ---- histogram ---- */
 
@@ -188,9 +181,9 @@ void proc_stop(pid_t pid, int wait_ms)
     if (pid <= 0)
         return;
     kill(pid, SIGTERM);
-    int64_t end = measure_now_us() + (int64_t)wait_ms * 1000;
+    int64_t end = clock_mono_us() + (int64_t)wait_ms * 1000;
     while (waitpid(pid, NULL, WNOHANG) == 0) {
-        if (measure_now_us() > end)
+        if (clock_mono_us() > end)
             kill(pid, SIGKILL);
         poll(NULL, 0, 20);
     }

@@ -7,8 +7,6 @@
 
 #include "core/base.h"
 
-int64_t measure_now_us(void); /* monotonic */
-
 /* Exact below HIST_SUB, then HIST_SUB buckets per power of two: 1.6 % resolution. */
 enum { HIST_SUB = 64, HIST_BUCKETS = HIST_SUB * 40 };
 

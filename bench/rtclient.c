@@ -14,10 +14,10 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/buf.h"
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "transports/common/wire.h"
@@ -103,16 +103,9 @@ static void start_main(RtClient *c);
 static void start_post(RtClient *c);
 static void poll_again(RtClient *c);
 
-int64_t rt_now_us(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
 static void set_timer(RtClient *c, int64_t *slot, int64_t ms)
 {
-    *slot = rt_now_us() + ms * 1000;
+    *slot = clock_mono_us() + ms * 1000;
     if (*slot < c->loop->next_timer_us)
         c->loop->next_timer_us = *slot;
 }
@@ -940,7 +933,7 @@ static void on_output(Sock *s)
 
 static void check_timers(RtLoop *loop)
 {
-    int64_t now = rt_now_us();
+    int64_t now = clock_mono_us();
     if (now < loop->next_timer_us)
         return;
     loop->next_timer_us = INT64_MAX;
@@ -1199,7 +1192,7 @@ RtLoop *rt_loop_new(void)
     loop->epoll = epoll_create1(EPOLL_CLOEXEC);
     loop->buf = (char *)mem_alloc(READ_BYTES + 1);
     loop->next_timer_us = INT64_MAX;
-    loop->random = (uint32_t)rt_now_us();
+    loop->random = (uint32_t)clock_mono_us();
     if (loop->epoll >= 0 && loop->buf)
         return loop;
     rt_loop_free(loop);
@@ -1231,7 +1224,7 @@ void rt_loop_free(RtLoop *loop)
 void rt_loop_step(RtLoop *loop, int timeout_ms)
 {
     if (loop->next_timer_us != INT64_MAX) {
-        int64_t ms = (loop->next_timer_us - rt_now_us() + 999) / 1000;
+        int64_t ms = (loop->next_timer_us - clock_mono_us() + 999) / 1000;
         if (ms < timeout_ms)
             timeout_ms = ms < 0 ? 0 : (int)ms;
     }
@@ -1252,11 +1245,11 @@ void rt_loop_step(RtLoop *loop, int timeout_ms)
 
 bool rt_loop_run(RtLoop *loop, int timeout_ms, bool (*done)(void *ctx), void *ctx)
 {
-    int64_t end = rt_now_us() + (int64_t)timeout_ms * 1000;
+    int64_t end = clock_mono_us() + (int64_t)timeout_ms * 1000;
     for (;;) {
         if (done && done(ctx))
             return true;
-        int64_t left = (end - rt_now_us() + 999) / 1000;
+        int64_t left = (end - clock_mono_us() + 999) / 1000;
         if (left <= 0)
             return false;
         rt_loop_step(loop, left > 1000 ? 1000 : (int)left);

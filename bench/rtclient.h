@@ -56,7 +56,6 @@ void rt_loop_free(RtLoop *loop); /* frees clients that are left, without on_clos
 void rt_loop_step(RtLoop *loop, int timeout_ms);
 /** Steps until done(ctx) or timeout_ms passed; true = done. done may be NULL: just wait. */
 bool rt_loop_run(RtLoop *loop, int timeout_ms, bool (*done)(void *ctx), void *ctx);
-int64_t rt_now_us(void); /* monotonic */
 
 /**
  * Start to connect. Texts of the options are copied.

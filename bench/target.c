@@ -18,6 +18,7 @@
 
 #include "bench/floor.h"
 #include "core/buf.h"
+#include "core/clock.h"
 #include "core/mem.h"
 
 /* TEXT for static tables. */
@@ -120,8 +121,8 @@ static int dial(const char *host, int port)
 
 static bool wait_for(Target *t, int port)
 {
-    int64_t end = measure_now_us() + (int64_t)START_MS * 1000;
-    while (measure_now_us() < end) {
+    int64_t end = clock_mono_us() + (int64_t)START_MS * 1000;
+    while (clock_mono_us() < end) {
         int fd = dial("127.0.0.1", port);
         if (fd >= 0) {
             close(fd);
@@ -163,7 +164,7 @@ static void put_data(Publisher *p, Buf *b, uint64_t number)
 {
     char marker[MARKER_BYTES + 1];
     size_t start = b->len, size = p->target->options.size;
-    marker_write(marker, number, measure_now_us());
+    marker_write(marker, number, clock_mono_us());
     buf_printf(b, "{\"m\":\"%s\",\"p\":\"", marker);
     size_t used = b->len - start + 2;
     if (used < size)

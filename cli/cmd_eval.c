@@ -2,10 +2,10 @@
 #include "cli/cli.h"
 
 #include <math.h>
-#include <time.h>
 
 #include <sodium.h>
 
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/text.h"
 #include "stdlib/registry.h"
@@ -20,9 +20,7 @@ typedef struct Outcome {
 static int64_t now_ms(void *ctx)
 {
     (void)ctx;
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return clock_wall_ms();
 }
 
 static bool random_bytes(void *ctx, void *out, size_t n)

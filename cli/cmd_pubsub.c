@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include "bench/rtclient.h"
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/num.h"
 #include "core/text.h"
@@ -198,8 +199,8 @@ static bool subscribe(Client *c, const char *arg, xs_error *err)
     if (!read_number(c->args->count, "--count", &c->left, err) ||
         !read_number(c->args->timeout, "--timeout", &seconds, err))
         return false;
-    int64_t until = rt_now_us() + seconds * 1000000;
-    while (!over(c) && (!seconds || rt_now_us() < until))
+    int64_t until = clock_mono_us() + seconds * 1000000;
+    while (!over(c) && (!seconds || clock_mono_us() < until))
         rt_loop_run(c->loop, FOREVER_MS, over, c);
     return true;
 }

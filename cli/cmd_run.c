@@ -3,8 +3,8 @@
 #include "cli/cli.h"
 
 #include <stdlib.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "core/diag.h"
 #include "core/json.h"
 #include "core/mem.h"
@@ -33,9 +33,7 @@ typedef struct Trace {
 
 static double seconds(void)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+    return (double)clock_mono_us() / 1e6;
 }
 
 /* The first instruction of a line, and again when a loop or a call comes back to it. */

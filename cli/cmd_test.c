@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cli/test_report.h"
+#include "core/clock.h"
 #include "core/num.h"
 #include "core/text.h"
 #include "host/testrun.h"
@@ -75,9 +76,7 @@ static void on_result(void *ctx, const TestCase *t, const TestResult *result)
 
 static double now_s(void)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+    return (double)clock_mono_us() / 1e6;
 }
 
 static bool write_junit(const TestReport *report, const char *path)

@@ -3,8 +3,8 @@
 #include "host/query.h"
 
 #include <sodium.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
@@ -508,13 +508,6 @@ static void compress(QueryJob *q)
 
 /* ---- history ---- */
 
-static int64_t now_us(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
 /* Many programs declare the password of a login as plain text. */
 static bool hides(const Const *fields, Text name)
 {
@@ -567,7 +560,7 @@ static void record(const QueryJob *q)
                        .path = text_slice(uri, 0, text_find(uri, TEXT("?"), 0)),
                        .branch = q->job.run.branch,
                        .status = q->status,
-                       .duration_ms = (double)(now_us() - q->began_us) / 1000,
+                       .duration_ms = (double)(clock_mono_us() - q->began_us) / 1000,
                        .request = request.failed ? (Text){0} : buf_view(&request),
                        .created_at_ms = now};
     /* A login's answer is a key to the account for as long as its token lives. */
@@ -748,7 +741,7 @@ static void submit(const QueryService *s, xs_http *x, const RouteMatch *match)
     q->headers.arena = &q->job.arena;
     q->x = x;
     q->history = match->route->history ? s->history : NULL;
-    q->began_us = q->history ? now_us() : 0;
+    q->began_us = q->history ? clock_mono_us() : 0;
     http_keep(x);
     q->match = *match;
     fill_run(q, x);

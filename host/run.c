@@ -1,8 +1,7 @@
 /* run.c - the services of the host without its loop: used by xs run and tests. */
 #include "host/run.h"
 
-#include <time.h>
-
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/text.h"
 #include "host/boot.h"
@@ -225,9 +224,7 @@ bool run_function(Program *program, const RunOptions *opt, Text name, Text input
 
 static double seconds(void)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+    return (double)clock_mono_us() / 1e6;
 }
 
 typedef struct JobRun {

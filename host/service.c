@@ -5,9 +5,9 @@
 #include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/map.h"
 #include "core/mem.h"
@@ -187,9 +187,7 @@ bool reply_set_header(ReplyHeaders *r, Text line, bool append, xs_error *err)
 
 int64_t service_now_ms(void)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return clock_wall_ms();
 }
 
 static int64_t now_ms(void *ctx)

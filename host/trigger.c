@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/num.h"
@@ -313,7 +314,7 @@ static void trigger_ended(Job *job)
 static void trigger_done(Job *job)
 {
     TriggerJob *t = (TriggerJob *)job;
-    buckets_add(&pool_options(job->pool)->metrics->trigger_us, mono_us() - t->began_us, 1);
+    buckets_add(&pool_options(job->pool)->metrics->trigger_us, clock_mono_us() - t->began_us, 1);
     if (t->verdict == HUB_ADMIT && t->consumed && t->hub->action == HUB_MESSAGE)
         t->verdict = HUB_CONSUMED;
     if (t->verdict == HUB_ADMIT)
@@ -346,7 +347,7 @@ static bool run_triggers(Triggers *all, HubJob *hub)
              hub->action == HUB_JOIN ? c->rt_gate_timeout_ms : c->rt_trigger_timeout_ms);
     t->replies = text_eq(c->rt_l1_response, TEXT("reply"));
     t->hub = hub;
-    t->began_us = mono_us();
+    t->began_us = clock_mono_us();
     t->verdict = HUB_ADMIT;
     for (size_t i = 0; i < all->count && t->count < CHAIN_MAX; i++)
         if (fires(all, &all->items[i], hub->action, hub->channel, hub->event))

@@ -2,8 +2,7 @@
  */
 #include "host/hub/channel.h"
 
-#include <time.h>
-
+#include "core/clock.h"
 #include "core/mem.h"
 #include "core/text.h"
 #include "host/hub/event.h"
@@ -15,13 +14,6 @@ enum {
     SWEEP_PER_PUBLISH = 2,
     CHANNEL_COST = sizeof(Channel) + 256 /* with its maps and lists, roughly */
 };
-
-int64_t wall_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* ---- spaces ---- */
 
@@ -325,7 +317,7 @@ bool channel_store(Channel *ch, Event *ev)
     ev->frame.seq = ch->last_seq = ++s->seq;
     ev->frame.off = ++ch->off;
     ev->frame.epoch = s->epoch;
-    ev->frame.ts = wall_ms();
+    ev->frame.ts = clock_wall_ms();
     ring_push(&ch->ring, ev);
     s->bytes += ev->bytes;
     trim(ch, ev->frame.ts);
@@ -338,7 +330,7 @@ uint64_t channel_post(Channel *ch, Event *ev)
 {
     uint64_t subscribers = 0;
     ev->order = ++ch->space->order;
-    ev->posted_us = mono_us();
+    ev->posted_us = clock_mono_us();
     for (size_t i = 0; i < ch->ninterest; i++) {
         Interest *in = &ch->interest[i];
         subscribers += in->count;
@@ -392,7 +384,7 @@ static bool is_history(const Event *ev, bool authenticated, Text sender)
 
 bool channel_history(Channel *ch, bool authenticated, Text sender, EventVec *out)
 {
-    trim(ch, wall_ms());
+    trim(ch, clock_wall_ms());
     /* The newest `history` untargeted entries; what is hidden from this reader still counts. */
     size_t from = ch->ring.count, kept = 0, wanted = ch->config->history;
     while (from > 0 && kept < wanted) {

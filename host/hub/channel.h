@@ -145,6 +145,4 @@ Position position_parse(Text t);
 const char *channel_recover(const Space *s, Channel *ch, Position pos, EventVec *out);
 void event_vec_deinit(EventVec *v);
 
-int64_t wall_ms(void);
-
 #endif

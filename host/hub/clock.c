@@ -1,6 +1,7 @@
 /* clock.c - a heap of connections by their next alarm; the alarm itself runs on the shard. */
 #include "host/hub/clock.h"
 
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
@@ -129,7 +130,7 @@ void clock_set_expiry(xs_conn *c, int64_t epoch_ms)
     c->token_ends = epoch_ms > 0;
     c->expires_ms = 0;
     if (epoch_ms > 0)
-        c->expires_ms = now + (epoch_ms - wall_ms());
+        c->expires_ms = now + (epoch_ms - clock_wall_ms());
     else if (c->identity->authenticated && opt->max_conn_age_ms)
         c->expires_ms = now + opt->max_conn_age_ms;
 }
@@ -138,7 +139,7 @@ static int64_t jitter(int64_t remaining)
 {
     int64_t max = remaining / JITTER_SHARE;
     max = max > JITTER_MAX_MS ? JITTER_MAX_MS : max;
-    return max > 0 ? (int64_t)(mono_us() % (uint64_t)max) : 0;
+    return max > 0 ? (int64_t)(clock_mono_us() % (uint64_t)max) : 0;
 }
 
 /* The hub's lock is held. */

@@ -11,8 +11,6 @@
 #include "host/hub/l2_def.h"
 #include "include/xs/transport.h"
 
-uint64_t mono_us(void); /* monotonic clock, any thread */
-
 typedef struct Hub Hub;
 typedef struct Space Space; /* (tenant, canonical); lives as long as the hub */
 

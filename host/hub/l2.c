@@ -11,6 +11,7 @@
 
 #include <stdio.h>
 
+#include "core/clock.h"
 #include "core/mem.h"
 #include "core/text.h"
 
@@ -176,7 +177,7 @@ L2Conn *l2_conn_new(Hub *h)
     if (!l2)
         return NULL;
     l2->socket = atomic_fetch_add_explicit(&h->sockets, 1, memory_order_relaxed) + 1;
-    l2->opened_ms = wall_ms();
+    l2->opened_ms = clock_wall_ms();
     l2->queue_end = &l2->queue;
     return l2;
 }

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "core/clock.h"
 #include "core/mem.h"
 #include "core/text.h"
 #include "host/hub/event.h"
@@ -125,7 +126,7 @@ static bool spread(L2Op *op, Text payload)
                    .type = op->type,
                    .payload = payload,
                    .direct = op->direct,
-                   .ts = wall_ms(),
+                   .ts = clock_wall_ms(),
                    .to_dbo = op->to_dbo,
                    .to_row = op->to_row,
                    .sender = ch->per_recipient ? c->client : (Text){0}};
@@ -354,7 +355,7 @@ static bool publish_recorded(Hub *h, Space *s, const L2Channel *ch, const HubPub
     op->pub.name = arena_text(a, p->channel);
     op->type = p->event.ptr ? arena_text(a, p->event) : (Text){0};
     op->exclude = arena_text(a, p->exclude);
-    op->store.row = (StoreRow){.ts = wall_ms(),
+    op->store.row = (StoreRow){.ts = clock_wall_ms(),
                                .type = op->type,
                                .payload = arena_text(a, p->data),
                                .client = client.len ? arena_text(a, client) : (Text){0}};
@@ -392,7 +393,7 @@ bool l2_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out, xs_err
                    .type = p->event,
                    .payload = p->data,
                    .client = buf_view(&client),
-                   .ts = wall_ms()};
+                   .ts = clock_wall_ms()};
     Text exclude = p->exclude.len == SOCKET_ID_LEN ? p->exclude : (Text){0};
     ok = ok && post_said(s, ch, &said, exclude, true, &posted);
     buf_deinit(&client);

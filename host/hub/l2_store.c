@@ -7,8 +7,8 @@
 #include "host/hub/l2_store.h"
 
 #include <pthread.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "core/map.h"
 #include "core/mem.h"
 #include "core/text.h"
@@ -44,13 +44,6 @@ struct Store {
     size_t waiting;
     bool stop;
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* ---- statements ---- */
 
@@ -438,7 +431,7 @@ static void reset_result(StoreOp *op)
 static void run_batch(Store *s, StoreOp *batch)
 {
     xs_error err = {0};
-    int64_t now = now_ms();
+    int64_t now = clock_wall_ms();
     bool ok = s->drv->control(s->conn, XS_DB_BEGIN_WRITE, &err);
     for (StoreOp *op = batch; op && ok; op = op->next)
         ok = op->ok = run_op(s, op, now, &err);
@@ -532,7 +525,7 @@ Store *store_open(const char *path, xs_error *err)
     xs_db_options opt = {.path = path, .writer = true};
     s->drv = db_driver_sqlite();
     s->last = &s->first;
-    s->cleaned_ms = now_ms();
+    s->cleaned_ms = clock_wall_ms();
     s->conn = s->drv->open(&opt, err);
     bool ok = s->conn && create_tables(s, err);
     if (ok)

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
@@ -44,7 +45,7 @@ Person *l2_person_new(const xs_conn *c)
     Buf member = BUF_INIT, extras = BUF_INIT;
     conn_write_extras(c->shard->hub, c->identity, &extras);
     l2_member(&member, c->identity->row_id, c->identity->dbo_id, c->identity->authenticated,
-              buf_view(&extras), wall_ms() / 1000);
+              buf_view(&extras), clock_wall_ms() / 1000);
     member.failed = member.failed || extras.failed;
     buf_deinit(&extras);
     Person *p = member.failed ? NULL : mem_zalloc(1, sizeof *p + k.len + member.len);

@@ -5,6 +5,7 @@
 
 #include "host/hub/test_world.h"
 
+#include "core/clock.h"
 #include "host/hub/clock.h"
 
 static const char halls[] =
@@ -338,7 +339,7 @@ static Identity *check_token(void *ctx, const Space *space, Text token, int64_t 
     (void)space;
     if (!text_starts(token, TEXT("user")))
         return NULL;
-    *expires_ms = wall_ms() + 59500;
+    *expires_ms = clock_wall_ms() + 59500;
     return make_identity(token.ptr[4] - '0');
 }
 
@@ -350,7 +351,7 @@ static void tokens_end(void **state)
                &(HubOptions){
                    .expiry_warning_ms = 60, .auth = {.check = check_token}, .max_conn_age_ms = 40});
     xs_request *r = make_request(&w, 7, NULL);
-    r->expires_ms = wall_ms() + 100;
+    r->expires_ms = clock_wall_ms() + 100;
     Peer *a = connect_with(&w, 0, r), *b = connect_with(&w, 1, r), *old = connect_user(&w, 0, 8);
     request_unref(r);
     Peer *anonymous = connect_user(&w, 0, 0);
@@ -421,7 +422,7 @@ static void alarms_cross_threads(void **state)
         size_t first = w.npeers;
         for (int i = 0; i < N; i++) {
             xs_request *r = make_request(&w, 7, NULL);
-            r->expires_ms = wall_ms() + 12 + i % 4;
+            r->expires_ms = clock_wall_ms() + 12 + i % 4;
             connect_with(&w, i & 1, r);
             request_unref(r);
         }
@@ -456,7 +457,7 @@ static void alarms_stay_in_order(void **state)
     open_world(&w, halls, NULL);
     for (int i = 0; i < N; i++) {
         xs_request *r = make_request(&w, 7, NULL);
-        r->expires_ms = wall_ms() + 1000 + (int64_t)(next_random(&seed) % 100000);
+        r->expires_ms = clock_wall_ms() + 1000 + (int64_t)(next_random(&seed) % 100000);
         connect_with(&w, i & 1, r)->on_frame = ignore;
         request_unref(r);
     }

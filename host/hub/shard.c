@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
@@ -19,16 +19,9 @@
 #include "host/hub/protocol.h"
 #include "host/log.h"
 
-uint64_t mono_us(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 int64_t mono_ms(void)
 {
-    return (int64_t)(mono_us() / 1000);
+    return clock_mono_us() / 1000;
 }
 
 static void fill_random(void *out, size_t n)
@@ -292,7 +285,7 @@ static void count_delivered(xs_shard *s, const Event *ev, uint64_t n)
     if (!n)
         return;
     atomic_fetch_add_explicit(&s->hub->delivered, n, memory_order_relaxed);
-    buckets_add(&s->hub->deliver_us, mono_us() - ev->posted_us, n);
+    buckets_add(&s->hub->deliver_us, clock_mono_us() - ev->posted_us, n);
 }
 
 /* Every subscriber of one channel on this shard. */

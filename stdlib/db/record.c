@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "stdlib/bind.h"
 #include "stdlib/db/seed.h"
 
@@ -87,9 +88,7 @@ static int64_t now_ms(const Record *r)
 {
     if (r->services && r->services->now_ms)
         return r->services->now_ms(r->services->ctx);
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return clock_wall_ms();
 }
 
 static Value now_value(Record *r, const Column *c)

@@ -16,8 +16,9 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "core/clock.h"
 
 enum { SERVER_START_MS = 30000, HTTP_TIMEOUT_MS = 20000, HTTP_BODY_MAX = 1 << 20 };
 
@@ -29,9 +30,7 @@ typedef struct Server {
 
 static inline int64_t clock_ms(void)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return clock_mono_us() / 1000;
 }
 
 /* argv: xs serve …; the port is read from the line that names its URL. */
