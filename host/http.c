@@ -989,20 +989,8 @@ const Const *http_query_map(xs_http *x)
 
 const Const *http_headers(xs_http *x)
 {
-    Arena *a = &x->arena;
-    Const *map = x->headers ? NULL : const_map(a, x->head.nfields);
-    for (uint32_t i = 0; map && i < x->head.nfields; i++) {
-        Text title = http_title_case(a, x->head.fields[i].name);
-        Text text = x->head.fields[i].value;
-        const Const *old = title.ptr ? const_find(map, title) : NULL;
-        if (old) /* a repeated header is one list, RFC 9110 §5.3 */
-            text = arena_printf(a, TEXT_FMT ", " TEXT_FMT, TEXT_ARG(old->text), TEXT_ARG(text));
-        const Const *item = text.ptr ? const_text(a, text) : NULL;
-        if (!title.ptr || !item || !const_set(a, map, title, item))
-            return NULL;
-    }
-    if (map)
-        x->headers = map;
+    if (!x->headers)
+        x->headers = http_head_map(&x->arena, &x->head);
     return x->headers;
 }
 

@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "core/text.h"
+#include "host/http.h"
 
 enum {
     CHUNK_LINE_MAX = 512,
@@ -200,7 +201,7 @@ static bool take_length(Text value, HttpHead *out, HttpProblem *problem)
     return value.len || refuse(problem, 400, "Malformed Content-Length.");
 }
 
-static bool has_word(Text list, const char *lower)
+bool http_has_word(Text list, const char *lower)
 {
     for (size_t from = 0; from <= list.len;) {
         size_t end = text_find(list, TEXT(","), from);
@@ -235,9 +236,9 @@ static bool read_framing(HttpHead *out, HttpProblem *problem)
         case 10:
             if (!same_word(name, "connection"))
                 break;
-            if (has_word(value, "close"))
+            if (http_has_word(value, "close"))
                 out->keep_alive = false;
-            else if (out->http10 && has_word(value, "keep-alive"))
+            else if (out->http10 && http_has_word(value, "keep-alive"))
                 out->keep_alive = true;
             break;
         case 14:
@@ -311,6 +312,22 @@ const char *http_head_find(const HttpHead *h, const char *name)
         if (h->fields[i].name.len == len && strncasecmp(h->fields[i].name.ptr, name, len) == 0)
             return h->fields[i].value.ptr;
     return NULL;
+}
+
+const Const *http_head_map(Arena *a, const HttpHead *h)
+{
+    Const *map = const_map(a, h->nfields);
+    for (uint32_t i = 0; map && i < h->nfields; i++) {
+        Text title = http_title_case(a, h->fields[i].name);
+        Text text = h->fields[i].value;
+        const Const *old = title.ptr ? const_find(map, title) : NULL;
+        if (old)
+            text = arena_printf(a, TEXT_FMT ", " TEXT_FMT, TEXT_ARG(old->text), TEXT_ARG(text));
+        const Const *item = text.ptr ? const_text(a, text) : NULL;
+        if (!title.ptr || !item || !const_set(a, map, title, item))
+            return NULL;
+    }
+    return map;
 }
 
 /* ---- chunked bodies ---- */

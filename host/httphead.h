@@ -4,7 +4,7 @@
 #ifndef HOST_HTTPHEAD_H
 #define HOST_HTTPHEAD_H
 
-#include "core/arena.h"
+#include "core/const.h"
 
 enum { HTTP_MAX_FIELDS = 100, HTTP_MAX_TARGET = 8192 };
 
@@ -41,6 +41,12 @@ XS_MUST_CHECK bool http_head_parse(Arena *a, Text head, HttpHead *out, HttpProbl
 
 /** NULL = absent. The name in any case; the first one of several. */
 const char *http_head_find(const HttpHead *h, const char *name);
+
+/** Title-Case name to value; a repeated header is one list, RFC 9110 §5.3. NULL = memory. */
+const Const *http_head_map(Arena *a, const HttpHead *h);
+
+/** Does a comma-separated header value contain the word (lower case)? */
+bool http_has_word(Text list, const char *lower);
 
 /* A chunked body: the reader is fed what has arrived and says what of it is content. */
 typedef struct ChunkReader {

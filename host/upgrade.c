@@ -1,159 +1,71 @@
 /* upgrade.c - realtime.md §3.1 (recipe) and §14 (request smuggling). */
 #include "host/upgrade.h"
 
+#include <strings.h>
+
 #include "core/text.h"
-#include "host/http.h"
+#include "host/httphead.h"
 
-static bool same_name(Text a, const char *b)
-{
-    size_t i = 0;
-    for (; i < a.len && b[i]; i++) {
-        char c = a.ptr[i];
-        if ((c >= 'A' && c <= 'Z' ? c | 32 : c) != b[i])
-            return false;
-    }
-    return i == a.len && !b[i];
-}
-
-/* Does a comma-separated header value contain the word (lower case)? */
-static bool has_word(Text value, const char *word)
-{
-    for (size_t from = 0; from <= value.len;) {
-        size_t end = text_find(value, TEXT(","), from);
-        if (same_name(text_trim(text_slice(value, from, end), TEXT(" \t")), word))
-            return true;
-        if (end == SIZE_MAX)
-            break;
-        from = end + 1;
-    }
-    return false;
-}
-
-static bool is_token(Text t)
-{
-    for (size_t i = 0; i < t.len; i++) {
-        unsigned char c = (unsigned char)t.ptr[i];
-        if (c <= ' ' || c >= 127 || strchr("()<>@,;:\\\"/[]?={}", c))
-            return false;
-    }
-    return t.len > 0;
-}
-
-static bool take_line(Text *rest, Text *line)
-{
-    size_t end = text_find(*rest, TEXT("\r\n"), 0);
-    if (end == SIZE_MAX)
-        return false;
-    *line = text_slice(*rest, 0, end);
-    *rest = text_slice(*rest, end + 2, rest->len);
-    return !memchr(line->ptr, '\n', line->len) && !memchr(line->ptr, '\r', line->len) &&
-           !memchr(line->ptr, 0, line->len);
-}
-
-/* Names that must not come twice in an upgrade. */
-static bool single(Text name)
+/* Must these not come twice in an upgrade? */
+static bool single(const char *name)
 {
     static const char *const names[] = {"host", "upgrade", "connection", "origin", "authorization"};
     for (size_t i = 0; i < COUNT_OF(names); i++)
-        if (same_name(name, names[i]))
+        if (strcasecmp(name, names[i]) == 0)
             return true;
-    return name.len > 14 && same_name(text_slice(name, 0, 14), "sec-websocket-");
+    return strncasecmp(name, "sec-websocket-", 14) == 0;
 }
 
-typedef struct Lines {
-    Arena *arena;
-    Const *headers;
-    Buf rewritten;
-    Text token;
-    bool body, bad;
-} Lines;
-
-static void take_field(Lines *l, Text line)
+/* The head again, without the offered token. False: a header came twice, or memory. */
+static bool rewrite(Arena *a, const HttpHead *h, Text *out)
 {
-    size_t colon = text_find(line, TEXT(":"), 0);
-    Text name = text_slice(line, 0, colon);
-    if (colon == SIZE_MAX || !is_token(name)) { /* folded lines begin with a blank: no token */
-        l->bad = true;
-        return;
+    Buf b = BUF_INIT;
+    bool ok = true;
+    buf_printf(&b, "GET " TEXT_FMT " HTTP/1.1\r\n", TEXT_ARG(h->target));
+    for (uint32_t i = 0; i < h->nfields; i++) {
+        const HttpField *f = &h->fields[i];
+        ok = ok && (!single(f->name.ptr) || http_head_find(h, f->name.ptr) == f->value.ptr);
+        if (strcasecmp(f->name.ptr, "sec-websocket-protocol") != 0)
+            buf_printf(&b, TEXT_FMT ": " TEXT_FMT "\r\n", TEXT_ARG(f->name), TEXT_ARG(f->value));
     }
-    Text value = text_trim(text_slice(line, colon + 1, line.len), TEXT(" \t"));
-    Text title = http_title_case(l->arena, name);
-    const Const *old = title.ptr ? const_find(l->headers, title) : NULL;
-    if (old && single(name))
-        l->bad = true;
-    if (same_name(name, "transfer-encoding") ||
-        (same_name(name, "content-length") && !text_eq(value, TEXT("0"))))
-        l->body = true;
-    if (same_name(name, "sec-websocket-protocol")) {
-        l->token = value;
-    } else {
-        buf_text(&l->rewritten, line);
-        buf_cstr(&l->rewritten, "\r\n");
-    }
-    if (old)
-        value =
-            arena_printf(l->arena, TEXT_FMT ", " TEXT_FMT, TEXT_ARG(old->text), TEXT_ARG(value));
-    const Const *item = value.ptr ? const_text(l->arena, value) : NULL;
-    if (!title.ptr || !item || !const_set(l->arena, l->headers, title, item))
-        l->bad = true;
-}
-
-static bool request_line(Text line, Upgrade *out, bool *get)
-{
-    size_t blank = text_find(line, TEXT(" "), 0);
-    if (blank == SIZE_MAX)
-        return false;
-    *get = text_eq(text_slice(line, 0, blank), TEXT("GET"));
-    size_t second = text_find(line, TEXT(" "), blank + 1);
-    if (second == SIZE_MAX || !text_eq(text_slice(line, second + 1, line.len), TEXT("HTTP/1.1")))
-        return false;
-    out->uri = text_slice(line, blank + 1, second);
-    size_t mark = text_find(out->uri, TEXT("?"), 0);
-    out->path = text_slice(out->uri, 0, mark);
-    out->querystring =
-        mark == SIZE_MAX ? (Text){"", 0} : text_slice(out->uri, mark + 1, out->uri.len);
-    return out->uri.len > 0 && out->uri.ptr[0] == '/';
+    buf_cstr(&b, "\r\n");
+    *out = b.failed ? (Text){0} : arena_text(a, buf_view(&b));
+    buf_deinit(&b);
+    return ok && out->ptr;
 }
 
 UpgradeKind upgrade_parse(Arena *a, Text head, Upgrade *out)
 {
+    HttpHead h;
+    HttpProblem problem;
+    size_t scanned = 0;
     *out = (Upgrade){0};
-    Text copy = arena_text(a, head);
-    Lines l = {.arena = a, .headers = const_map(a, 16), .token = {"", 0}};
-    if (!copy.ptr || !l.headers)
-        return UPGRADE_BAD;
-    bool get = false;
-    Text line;
-    bool first = take_line(&copy, &line) && request_line(line, out, &get);
-    if (!first)
+    if (!head.len)
         return UPGRADE_NO;
-    buf_text(&l.rewritten, line);
-    buf_cstr(&l.rewritten, "\r\n");
-    bool complete = false;
-    while (!complete && !l.bad) {
-        if (!take_line(&copy, &line))
-            l.bad = true;
-        else if (!line.len)
-            complete = true;
-        else
-            take_field(&l, line);
-    }
-    buf_cstr(&l.rewritten, "\r\n");
-    Text upgrade = const_get_text(l.headers, "Upgrade");
-    UpgradeKind kind = UPGRADE_NO;
-    if (upgrade.len && has_word(upgrade, "websocket")) {
-        bool ok = get && !l.bad && complete && !copy.len && !l.body && !l.rewritten.failed &&
-                  has_word(const_get_text(l.headers, "Connection"), "upgrade") &&
-                  const_get(l.headers, "Host") &&
-                  const_get_text(l.headers, "Sec-Websocket-Key").len == 24 &&
-                  text_eq(const_get_text(l.headers, "Sec-Websocket-Version"), TEXT("13"));
-        kind = ok ? UPGRADE_OK : UPGRADE_BAD;
-    }
-    out->headers = l.headers;
-    out->token = l.token;
-    out->rewritten = arena_text(a, buf_view(&l.rewritten));
-    buf_deinit(&l.rewritten);
-    return out->rewritten.ptr ? kind : UPGRADE_BAD;
+    if (http_head_end(head, &scanned, &problem) != head.len ||
+        !http_head_parse(a, head, &h, &problem))
+        return UPGRADE_BAD;
+    const char *upgrade = http_head_find(&h, "upgrade");
+    const char *length = http_head_find(&h, "content-length");
+    if (h.http10 || !upgrade || !http_has_word(text_from(upgrade), "websocket"))
+        return UPGRADE_NO;
+    /* Only "GET /path": the transport's library gets what the client has sent. */
+    if (!text_starts(head, TEXT("GET /")) || h.chunked || (length && strcmp(length, "0") != 0) ||
+        h.target.ptr[0] != '/' || !rewrite(a, &h, &out->rewritten))
+        return UPGRADE_BAD;
+    size_t mark = text_find(h.target, TEXT("?"), 0);
+    const char *token = http_head_find(&h, "sec-websocket-protocol");
+    out->uri = h.target;
+    out->path = text_slice(h.target, 0, mark);
+    out->querystring =
+        mark == SIZE_MAX ? (Text){"", 0} : text_slice(h.target, mark + 1, h.target.len);
+    out->token = token ? text_from(token) : (Text){"", 0};
+    out->headers = http_head_map(a, &h);
+    bool ok = out->headers &&
+              http_has_word(const_get_text(out->headers, "Connection"), "upgrade") &&
+              const_get_text(out->headers, "Sec-Websocket-Key").len == 24 &&
+              text_eq(const_get_text(out->headers, "Sec-Websocket-Version"), TEXT("13"));
+    return ok ? UPGRADE_OK : UPGRADE_BAD;
 }
 
 enum { CANONICAL_MAX = 64 };

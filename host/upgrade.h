@@ -8,7 +8,7 @@
 typedef enum UpgradeKind {
     UPGRADE_NO, /* an ordinary HTTP request: the HTTP library reads it */
     UPGRADE_OK,
-    UPGRADE_BAD /* an upgrade that is ambiguous or malformed: refuse */
+    UPGRADE_BAD /* an upgrade that is ambiguous, or a head that cannot be read: refuse */
 } UpgradeKind;
 
 typedef struct Upgrade {
