@@ -3,7 +3,7 @@
  * stream is handed to its transport once its head is on the wire. One timer walks the connections
  * and ends those that take too long: heads, bodies and unread answers all have their time.
  * Specification: include/xs/http.h, runtime.md §5, realtime.md §7.3, §12.3. */
-#include "host/http.h"
+#include "host/http_i.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,11 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/json.h"
 #include "core/mem.h"
-#include "core/num.h"
 #include "core/text.h"
-#include "host/httphead.h"
 
 enum {
     SCRATCH_BYTES = 64 << 10, /* one read of a socket; shared by all connections */
@@ -43,23 +40,6 @@ typedef enum ConnState {
     C_OPEN,   /* the transport writes to the socket */
     C_LINGER  /* answered for the last time; what still comes is dropped */
 } ConnState;
-
-struct xs_http {
-    Conn *conn;
-    Arena arena;
-    HttpHead head;
-    Text path; /* decoded */
-    const Const *query, *headers;
-    Text small_body;
-    Buf body;
-    void *user;
-    Const *extra_headers;
-    void *peer;
-    const xs_http_events *events; /* NULL once on_closed was told or is not due */
-    bool over;                    /* answered, ended or left: calls about it do nothing */
-    bool kept;                    /* its memory stays until http_release */
-    Text ip;
-};
 
 struct Conn {
     Http *http;
@@ -106,96 +86,6 @@ struct Http {
     char date[40];
     char scratch[SCRATCH_BYTES];
 };
-
-/* ---- texts ---- */
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 32);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static Text decode(Arena *a, Text t, bool plus, bool strict)
-{
-    char *out = arena_alloc(a, t.len + 1);
-    if (!out)
-        return (Text){0};
-    size_t n = 0;
-    for (size_t i = 0; i < t.len; i++) {
-        char c = t.ptr[i];
-        int hi = -1, lo = -1;
-        if (c == '%' && i + 2 < t.len) {
-            hi = hex_digit(t.ptr[i + 1]);
-            lo = hex_digit(t.ptr[i + 2]);
-        }
-        if (hi >= 0 && lo >= 0) {
-            out[n++] = (char)(hi * 16 + lo);
-            i += 2;
-        } else if (c == '%' && strict) {
-            return (Text){0};
-        } else {
-            out[n++] = plus && c == '+' ? ' ' : c;
-        }
-    }
-    return (Text){out, n};
-}
-
-Text http_decode(Arena *a, Text t, bool plus)
-{
-    return decode(a, t, plus, true);
-}
-
-const Const *http_parse_query(Arena *a, Text q)
-{
-    Const *map = const_map(a, 4);
-    for (size_t from = 0; map && from < q.len;) {
-        size_t end = text_find(q, TEXT("&"), from);
-        Text pair = text_slice(q, from, end);
-        from = end == SIZE_MAX ? q.len : end + 1;
-        if (!pair.len)
-            continue;
-        size_t equals = text_find(pair, TEXT("="), 0);
-        Text name = decode(a, text_slice(pair, 0, equals), true, false);
-        Text value = {"", 0};
-        if (equals != SIZE_MAX)
-            value = decode(a, text_slice(pair, equals + 1, pair.len), true, false);
-        if (!name.ptr || !value.ptr)
-            return NULL;
-        const Const *old = const_find(map, name);
-        Const *list = NULL;
-        if (old) /* made here, so it may be changed */
-            memcpy(&list, &old, sizeof list);
-        else if (!(list = const_list(a, 1)) || !const_set(a, map, name, list))
-            return NULL;
-        if (!const_push(a, list, const_text(a, value)))
-            return NULL;
-    }
-    return map;
-}
-
-Text http_title_case(Arena *a, Text name)
-{
-    Text t = arena_text(a, name);
-    if (!t.ptr)
-        return t;
-    char *p = arena_alloc(a, t.len + 1);
-    if (!p)
-        return (Text){0};
-    bool start = true;
-    for (size_t i = 0; i < t.len; i++) {
-        char c = t.ptr[i];
-        if (start && c >= 'a' && c <= 'z')
-            c = (char)(c - 32);
-        else if (!start && c >= 'A' && c <= 'Z')
-            c = (char)(c + 32);
-        p[i] = c;
-        start = c == '-';
-    }
-    return (Text){p, t.len};
-}
-
 /* ---- connections ---- */
 
 static int64_t now_ms(void)
@@ -245,13 +135,6 @@ static void drop_answer(Conn *c)
     c->file = -1;
 }
 
-static void free_memory(xs_http *x)
-{
-    buf_deinit(&x->body);
-    arena_deinit(&x->arena);
-    mem_free(x);
-}
-
 static void free_exchange(Conn *c)
 {
     xs_http *x = c->x;
@@ -259,9 +142,7 @@ static void free_exchange(Conn *c)
     if (!x)
         return;
     x->conn = NULL;
-    x->over = true;
-    if (!x->kept)
-        free_memory(x);
+    exchange_drop(x);
 }
 
 /* The exchange ends because the client left or the server stops. */
@@ -521,11 +402,6 @@ static void put_head(Conn *c, int status, const Const *extra, const xs_header *h
         buf_cstr(b, "Connection: keep-alive\r\n");
 }
 
-static bool is_head(const xs_http *x)
-{
-    return strcmp(x->head.method, "HEAD") == 0;
-}
-
 /* The exchange is dead; its answer is in the connection. Nothing of either may be touched after
  * this. */
 static void answered(xs_http *x)
@@ -565,7 +441,7 @@ static void finish_answer(xs_http *x, int status, const xs_header *headers, size
     if (!bodiless(status))
         put_number(&c->out, "Content-Length: ", body.len + c->tail.len);
     buf_append(&c->out, "\r\n", 2);
-    if (is_head(x) || bodiless(status))
+    if (exchange_is_head(x) || bodiless(status))
         buf_deinit(&c->tail);
     else
         buf_text(&c->out, body);
@@ -601,6 +477,8 @@ static void refuse(Conn *c, HttpProblem p)
 }
 
 /* ---- reading ---- */
+
+static const HttpCarrierOps own_ops;
 
 static void use_up(Conn *c, size_t n)
 {
@@ -677,14 +555,13 @@ static bool read_head(Conn *c)
         return false;
     }
     c->head_begun = false;
-    xs_http *x = mem_zalloc(1, sizeof *x);
+    xs_http *x = exchange_new(&own_ops, h->opt.max_body);
     if (!x) {
         refuse(c, (HttpProblem){500, "Out of memory."});
         return true;
     }
-    arena_init(&x->arena, 0);
     x->conn = c;
-    x->body.max = h->opt.max_body ? h->opt.max_body : 1;
+    x->port = c->port;
     c->x = x;
     if (!http_head_parse(&x->arena, text_slice(c->now, 0, end), &x->head, &problem)) {
         refuse(c, problem);
@@ -865,21 +742,6 @@ Http *http_new(struct event_base *base, const HttpOptions *opt, HttpHandler hand
     return h;
 }
 
-static void name_peer(Conn *c, const struct sockaddr *addr, socklen_t len)
-{
-    if (addr->sa_family == AF_INET && len >= (socklen_t)sizeof(struct sockaddr_in)) {
-        struct sockaddr_in in;
-        memcpy(&in, addr, sizeof in);
-        inet_ntop(AF_INET, &in.sin_addr, c->ip, sizeof c->ip);
-        c->port = ntohs(in.sin_port);
-    } else if (addr->sa_family == AF_INET6 && len >= (socklen_t)sizeof(struct sockaddr_in6)) {
-        struct sockaddr_in6 in;
-        memcpy(&in, addr, sizeof in);
-        inet_ntop(AF_INET6, &in.sin6_addr, c->ip, sizeof c->ip);
-        c->port = ntohs(in.sin6_port);
-    }
-}
-
 bool http_add(Http *h, int fd, const struct sockaddr *addr, socklen_t len)
 {
     Conn *c = mem_zalloc(1, sizeof *c);
@@ -892,7 +754,7 @@ bool http_add(Http *h, int fd, const struct sockaddr *addr, socklen_t len)
     c->http = h;
     c->fd = fd;
     c->file = -1;
-    name_peer(c, addr, len);
+    exchange_name_peer(addr, len, c->ip, &c->port);
     c->next = h->first;
     if (h->first)
         h->first->prev = c;
@@ -942,100 +804,44 @@ void http_free(Http *h)
         event_free(h->sweep);
     mem_free(h);
 }
-
-/* ---- facts ---- */
-
-Arena *http_arena(xs_http *x)
-{
-    return &x->arena;
-}
-Text http_uri(const xs_http *x)
-{
-    return x->head.target;
-}
-Text http_raw_path(const xs_http *x)
-{
-    return text_slice(x->head.target, 0, text_find(x->head.target, TEXT("?"), 0));
-}
-Text http_querystring(const xs_http *x)
-{
-    Text uri = x->head.target;
-    size_t mark = text_find(uri, TEXT("?"), 0);
-    return mark == SIZE_MAX ? (Text){"", 0} : text_slice(uri, mark + 1, uri.len);
-}
-Text http_remote_ip(const xs_http *x)
-{
-    return x->ip;
-}
-int http_remote_port(const xs_http *x)
-{
-    return x->conn ? x->conn->port : 0;
-}
-void *http_user(const xs_http *x)
-{
-    return x->user;
-}
-void http_set_user(xs_http *x, void *user)
-{
-    x->user = user;
-}
-
-const Const *http_query_map(xs_http *x)
-{
-    if (!x->query)
-        x->query = http_parse_query(&x->arena, http_querystring(x));
-    return x->query;
-}
-
-const Const *http_headers(xs_http *x)
-{
-    if (!x->headers)
-        x->headers = http_head_map(&x->arena, &x->head);
-    return x->headers;
-}
-
-static const char *api_method(xs_http *x)
-{
-    return x->head.method;
-}
-
-static const char *api_path(xs_http *x)
-{
-    if (!x->path.ptr)
-        x->path = decode(&x->arena, http_raw_path(x), false, false);
-    return x->path.ptr ? x->path.ptr : "";
-}
-
-static const char *api_header(xs_http *x, const char *name)
-{
-    return http_head_find(&x->head, name);
-}
-
-static xs_str api_query(xs_http *x, const char *name, unsigned index)
-{
-    const Const *list = const_get(http_query_map(x), name);
-    if (!list || index >= list->count)
-        return (xs_str){0};
-    Text t = list->items[index]->text;
-    return (xs_str){t.ptr, t.len};
-}
-
-static xs_str api_body(xs_http *x)
-{
-    Text t = x->body.len ? buf_view(&x->body) : x->small_body;
-    return (xs_str){t.len ? t.ptr : "", t.len};
-}
-
 /* ---- answers ---- */
 
-static void api_reply(xs_http *x, int status, const xs_header *headers, size_t nheaders,
-                      xs_str body)
+static void own_reply(xs_http *x, int status, const xs_header *headers, size_t nheaders, Text body,
+                      Buf *take)
 {
-    if (begin_answer(x, C_REPLY))
-        finish_answer(x, status, headers, nheaders, (Text){body.ptr, body.len});
+    Conn *c = x->conn;
+    if (!begin_answer(x, C_REPLY)) {
+        buf_deinit(take);
+        return;
+    }
+    bool large = take->len > INLINE_BODY;
+    if (large) {
+        c->tail = *take;
+        *take = BUF_INIT;
+    } else if (take->len) {
+        body = buf_view(take);
+    }
+    finish_answer(x, status, headers, nheaders, body);
+    buf_deinit(take);
 }
 
-static void api_hold(xs_http *x, void *peer, const xs_http_events *events)
+static void own_reply_file(xs_http *x, int fd, uint64_t size, const xs_header *headers,
+                           size_t nheaders)
+{
+    if (!begin_answer(x, C_REPLY)) {
+        close(fd);
+        return;
+    }
+    Conn *c = x->conn;
+    put_head(c, 200, x->extra_headers, headers, nheaders);
+    put_number(&c->out, "Content-Length: ", size);
+    buf_append(&c->out, "\r\n", 2);
+    c->file = fd;
+    c->file_left = exchange_is_head(x) ? 0 : size;
+    answered(x);
+}
+
+static void own_hold(xs_http *x, void *peer, const xs_http_events *events)
 {
     if (x->over)
         return;
@@ -1046,12 +852,12 @@ static void api_hold(xs_http *x, void *peer, const xs_http_events *events)
         event_active(&c->readable, EV_READ, 0); /* it left before: told from the loop */
 }
 
-static void api_stream(xs_http *x, int status, const xs_header *headers, size_t nheaders,
+static void own_stream(xs_http *x, int status, const xs_header *headers, size_t nheaders,
                        void *peer, const xs_http_events *events)
 {
     Conn *c = x->conn;
     if (x->over || c->broken) {
-        api_hold(x, peer, events);
+        own_hold(x, peer, events);
         return;
     }
     x->peer = peer;
@@ -1069,156 +875,51 @@ static void api_stream(xs_http *x, int status, const xs_header *headers, size_t 
     set_writing(c, true);
 }
 
-static int api_stream_fd(xs_http *x)
+static int own_stream_fd(xs_http *x)
 {
     return !x->over && x->conn->state == C_OPEN ? x->conn->fd : -1;
 }
 
-static bool api_stream_chunked(xs_http *x)
-{
-    return !x->head.http10;
-}
-
-static void api_want_write(xs_http *x, bool on)
+static void own_want_write(xs_http *x, bool on)
 {
     if (!x->over && x->conn->state == C_OPEN && !x->conn->broken)
         set_writing(x->conn, on); /* before the head is out, the first on_writable is due anyway */
 }
 
-static void end_stream(xs_http *x, bool keep_alive)
+static void own_stream_end(xs_http *x, bool whole)
 {
     if (x->over)
         return;
     Conn *c = x->conn;
     x->over = true;
     x->events = NULL;
-    if (c->state == C_STREAM) { /* its head has not left yet: the end follows it */
-        set_state(c, C_REPLY);
-        c->keep_alive = false;
-        return;
-    }
-    bool goes_on = keep_alive && c->keep_alive && !c->broken && !c->eof;
-    set_writing(c, false);
+    bool open = c->state == C_OPEN;
+    c->keep_alive = open && whole && c->keep_alive && !c->eof;
+    if (whole && !x->head.http10)
+        buf_cstr(&c->out, "0\r\n\r\n");
+    set_state(c, C_REPLY);
+    if (!open)
+        return; /* its head has not left yet: the end follows it */
     free_exchange(c);
-    if (c->broken) {
+    if (c->broken)
         end_conn(c);
-    } else {
-        c->keep_alive = goes_on;
-        answer_sent(c);
-    }
+    else
+        flush(c);
 }
 
-static void api_stream_end(xs_http *x)
-{
-    end_stream(x, false);
-}
-
-void http_stream_done(xs_http *x)
-{
-    end_stream(x, true);
-}
-
-void http_stream_patience(xs_http *x, bool waiting)
+static void own_patience(xs_http *x, bool waiting)
 {
     if (!x->over && x->conn->state == C_OPEN)
         x->conn->deadline_ms = waiting ? now_ms() + (int64_t)x->conn->http->opt.idle_s * 1000 : 0;
 }
 
-void http_keep(xs_http *x)
-{
-    x->kept = true;
-}
-
-void http_release(xs_http *x)
-{
-    x->kept = false;
-    if (!x->conn)
-        free_memory(x);
-}
-
-const xs_http_api http_api = {
-    .size = sizeof http_api,
-    .method = api_method,
-    .path = api_path,
-    .header = api_header,
-    .query = api_query,
-    .body = api_body,
-    .reply = api_reply,
-    .hold = api_hold,
-    .stream = api_stream,
-    .stream_fd = api_stream_fd,
-    .stream_chunked = api_stream_chunked,
-    .want_write = api_want_write,
-    .stream_end = api_stream_end,
+static const HttpCarrierOps own_ops = {
+    .reply = own_reply,
+    .reply_file = own_reply_file,
+    .hold = own_hold,
+    .stream = own_stream,
+    .stream_fd = own_stream_fd,
+    .want_write = own_want_write,
+    .stream_end = own_stream_end,
+    .patience = own_patience,
 };
-
-void http_add_header(xs_http *x, const char *name, Text value)
-{
-    if (!x->extra_headers)
-        x->extra_headers = const_map(&x->arena, 4);
-    if (x->extra_headers)
-        const_set_text(&x->arena, x->extra_headers, name, value);
-}
-
-void http_reply_take(xs_http *x, int status, const xs_header *headers, size_t nheaders, Buf *body)
-{
-    Buf b = *body;
-    *body = BUF_INIT;
-    if (b.failed) {
-        buf_deinit(&b);
-        http_reply_error(x, 500, "ERROR_FATAL", "Out of memory.");
-        return;
-    }
-    if (!begin_answer(x, C_REPLY)) {
-        buf_deinit(&b);
-        return;
-    }
-    Conn *c = x->conn;
-    bool large = b.len > INLINE_BODY;
-    if (large)
-        c->tail = b;
-    finish_answer(x, status, headers, nheaders, large ? (Text){"", 0} : buf_view(&b));
-    if (!large)
-        buf_deinit(&b);
-}
-
-void http_reply_json(xs_http *x, int status, Text json)
-{
-    const xs_header type = {"Content-Type", "application/json; charset=utf-8"};
-    api_reply(x, status, &type, 1, (xs_str){json.ptr, json.len});
-}
-
-void http_write_error(Buf *out, const char *code, const char *message)
-{
-    buf_cstr(out, "{\"code\":");
-    json_write_text(out, text_from(code));
-    buf_cstr(out, ",\"message\":");
-    json_write_text(out, text_from(message));
-    buf_cstr(out, ",\"payload\":\"\"}");
-}
-
-void http_reply_error(xs_http *x, int status, const char *code, const char *message)
-{
-    Buf b = BUF_INIT;
-    http_write_error(&b, code, message);
-    http_reply_json(x, status, b.failed ? TEXT("{}") : buf_view(&b));
-    buf_deinit(&b);
-}
-
-void http_reply_file(xs_http *x, int fd, uint64_t size, const char *content_type)
-{
-    const xs_header headers[] = {{"Content-Type", content_type},
-                                 {"Cache-Control", "no-cache"},
-                                 {"X-Content-Type-Options", "nosniff"}};
-    if (!begin_answer(x, C_REPLY)) {
-        close(fd);
-        return;
-    }
-    Conn *c = x->conn;
-    put_head(c, 200, x->extra_headers, headers, COUNT_OF(headers));
-    put_number(&c->out, "Content-Length: ", size);
-    buf_append(&c->out, "\r\n", 2);
-    c->file = fd;
-    c->file_left = is_head(x) ? 0 : size;
-    answered(x);
-}

@@ -69,7 +69,7 @@ void http_reply_json(xs_http *x, int status, Text json);
 /** Answer with a file; takes fd. */
 void http_reply_file(xs_http *x, int fd, uint64_t size, const char *content_type);
 
-/** As xs_http_api.stream_end, for a stream whose last chunk was written: the connection is kept. */
+/** End a stream that is whole: the carrier writes the last chunk, the connection is kept. */
 void http_stream_done(xs_http *x);
 /** While waiting: a stream whose peer reads nothing for idle_s is closed. */
 void http_stream_patience(xs_http *x, bool waiting);

@@ -63,7 +63,7 @@ static void tell_ready(OutStream *s)
 
 /* ---- loop ---- */
 
-/* Next bytes for the wire: all that is pending as one chunk, and the end behind the last. */
+/* Next bytes for the wire: all that is pending as one chunk. */
 static void refill(OutStream *s)
 {
     bool chunked = http_api.stream_chunked(s->x);
@@ -85,8 +85,6 @@ static void refill(OutStream *s)
         buf_cstr(&s->out, "\r\n");
     }
     buf_deinit(&fresh);
-    if (s->last && s->whole)
-        buf_cstr(&s->out, "0\r\n\r\n");
 }
 
 static void end(OutStream *s)

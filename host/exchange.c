@@ -1,0 +1,357 @@
+/* exchange.c - an exchange whoever carries it: its facts, the plain kinds of answers, and the
+ * functions of xs_http_api. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include "core/json.h"
+#include "core/mem.h"
+#include "core/text.h"
+#include "host/http_i.h"
+
+/* ---- texts ---- */
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 32);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static Text decode(Arena *a, Text t, bool plus, bool strict)
+{
+    char *out = arena_alloc(a, t.len + 1);
+    if (!out)
+        return (Text){0};
+    size_t n = 0;
+    for (size_t i = 0; i < t.len; i++) {
+        char c = t.ptr[i];
+        int hi = -1, lo = -1;
+        if (c == '%' && i + 2 < t.len) {
+            hi = hex_digit(t.ptr[i + 1]);
+            lo = hex_digit(t.ptr[i + 2]);
+        }
+        if (hi >= 0 && lo >= 0) {
+            out[n++] = (char)(hi * 16 + lo);
+            i += 2;
+        } else if (c == '%' && strict) {
+            return (Text){0};
+        } else {
+            out[n++] = plus && c == '+' ? ' ' : c;
+        }
+    }
+    return (Text){out, n};
+}
+
+Text http_decode(Arena *a, Text t, bool plus)
+{
+    return decode(a, t, plus, true);
+}
+
+const Const *http_parse_query(Arena *a, Text q)
+{
+    Const *map = const_map(a, 4);
+    for (size_t from = 0; map && from < q.len;) {
+        size_t end = text_find(q, TEXT("&"), from);
+        Text pair = text_slice(q, from, end);
+        from = end == SIZE_MAX ? q.len : end + 1;
+        if (!pair.len)
+            continue;
+        size_t equals = text_find(pair, TEXT("="), 0);
+        Text name = decode(a, text_slice(pair, 0, equals), true, false);
+        Text value = {"", 0};
+        if (equals != SIZE_MAX)
+            value = decode(a, text_slice(pair, equals + 1, pair.len), true, false);
+        if (!name.ptr || !value.ptr)
+            return NULL;
+        const Const *old = const_find(map, name);
+        Const *list = NULL;
+        if (old) /* made here, so it may be changed */
+            memcpy(&list, &old, sizeof list);
+        else if (!(list = const_list(a, 1)) || !const_set(a, map, name, list))
+            return NULL;
+        if (!const_push(a, list, const_text(a, value)))
+            return NULL;
+    }
+    return map;
+}
+
+Text http_title_case(Arena *a, Text name)
+{
+    Text t = arena_text(a, name);
+    if (!t.ptr)
+        return t;
+    char *p = arena_alloc(a, t.len + 1);
+    if (!p)
+        return (Text){0};
+    bool start = true;
+    for (size_t i = 0; i < t.len; i++) {
+        char c = t.ptr[i];
+        if (start && c >= 'a' && c <= 'z')
+            c = (char)(c - 32);
+        else if (!start && c >= 'A' && c <= 'Z')
+            c = (char)(c + 32);
+        p[i] = c;
+        start = c == '-';
+    }
+    return (Text){p, t.len};
+}
+/* ---- life ---- */
+
+xs_http *exchange_new(const HttpCarrierOps *ops, size_t max_body)
+{
+    xs_http *x = mem_zalloc(1, sizeof *x);
+    if (!x)
+        return NULL;
+    x->ops = ops;
+    arena_init(&x->arena, 0);
+    x->body.max = max_body ? max_body : 1;
+    return x;
+}
+
+static void free_memory(xs_http *x)
+{
+    buf_deinit(&x->body);
+    arena_deinit(&x->arena);
+    mem_free(x);
+}
+
+void exchange_drop(xs_http *x)
+{
+    x->over = true;
+    if (!x->kept)
+        free_memory(x);
+}
+
+void http_keep(xs_http *x)
+{
+    x->kept = true;
+}
+
+void http_release(xs_http *x)
+{
+    x->kept = false;
+    if (!x->conn)
+        free_memory(x);
+}
+
+void exchange_name_peer(const struct sockaddr *addr, socklen_t len, char ip[INET6_ADDRSTRLEN],
+                        int *port)
+{
+    if (addr->sa_family == AF_INET && len >= (socklen_t)sizeof(struct sockaddr_in)) {
+        struct sockaddr_in in;
+        memcpy(&in, addr, sizeof in);
+        inet_ntop(AF_INET, &in.sin_addr, ip, INET6_ADDRSTRLEN);
+        *port = ntohs(in.sin_port);
+    } else if (addr->sa_family == AF_INET6 && len >= (socklen_t)sizeof(struct sockaddr_in6)) {
+        struct sockaddr_in6 in;
+        memcpy(&in, addr, sizeof in);
+        inet_ntop(AF_INET6, &in.sin6_addr, ip, INET6_ADDRSTRLEN);
+        *port = ntohs(in.sin6_port);
+    }
+}
+
+/* ---- facts ---- */
+
+Arena *http_arena(xs_http *x)
+{
+    return &x->arena;
+}
+Text http_uri(const xs_http *x)
+{
+    return x->head.target;
+}
+Text http_raw_path(const xs_http *x)
+{
+    return text_slice(x->head.target, 0, text_find(x->head.target, TEXT("?"), 0));
+}
+Text http_querystring(const xs_http *x)
+{
+    Text uri = x->head.target;
+    size_t mark = text_find(uri, TEXT("?"), 0);
+    return mark == SIZE_MAX ? (Text){"", 0} : text_slice(uri, mark + 1, uri.len);
+}
+Text http_remote_ip(const xs_http *x)
+{
+    return x->ip;
+}
+int http_remote_port(const xs_http *x)
+{
+    return x->port;
+}
+void *http_user(const xs_http *x)
+{
+    return x->user;
+}
+void http_set_user(xs_http *x, void *user)
+{
+    x->user = user;
+}
+
+const Const *http_query_map(xs_http *x)
+{
+    if (!x->query)
+        x->query = http_parse_query(&x->arena, http_querystring(x));
+    return x->query;
+}
+
+const Const *http_headers(xs_http *x)
+{
+    if (!x->headers)
+        x->headers = http_head_map(&x->arena, &x->head);
+    return x->headers;
+}
+
+static const char *api_method(xs_http *x)
+{
+    return x->head.method;
+}
+
+static const char *api_path(xs_http *x)
+{
+    if (!x->path.ptr)
+        x->path = decode(&x->arena, http_raw_path(x), false, false);
+    return x->path.ptr ? x->path.ptr : "";
+}
+
+static const char *api_header(xs_http *x, const char *name)
+{
+    return http_head_find(&x->head, name);
+}
+
+static xs_str api_query(xs_http *x, const char *name, unsigned index)
+{
+    const Const *list = const_get(http_query_map(x), name);
+    if (!list || index >= list->count)
+        return (xs_str){0};
+    Text t = list->items[index]->text;
+    return (xs_str){t.ptr, t.len};
+}
+
+static xs_str api_body(xs_http *x)
+{
+    Text t = x->body.len ? buf_view(&x->body) : x->small_body;
+    return (xs_str){t.len ? t.ptr : "", t.len};
+}
+
+bool exchange_is_head(const xs_http *x)
+{
+    return strcmp(x->head.method, "HEAD") == 0;
+}
+
+/* ---- answers ---- */
+
+static void api_reply(xs_http *x, int status, const xs_header *headers, size_t nheaders,
+                      xs_str body)
+{
+    Buf none = BUF_INIT;
+    x->ops->reply(x, status, headers, nheaders, (Text){body.ptr, body.len}, &none);
+}
+
+static void api_hold(xs_http *x, void *peer, const xs_http_events *events)
+{
+    x->ops->hold(x, peer, events);
+}
+
+static void api_stream(xs_http *x, int status, const xs_header *headers, size_t nheaders,
+                       void *peer, const xs_http_events *events)
+{
+    x->ops->stream(x, status, headers, nheaders, peer, events);
+}
+
+static int api_stream_fd(xs_http *x)
+{
+    return x->ops->stream_fd(x);
+}
+
+static bool api_stream_chunked(xs_http *x)
+{
+    return !x->head.http10;
+}
+
+static void api_want_write(xs_http *x, bool on)
+{
+    x->ops->want_write(x, on);
+}
+
+static void api_stream_end(xs_http *x)
+{
+    x->ops->stream_end(x, false);
+}
+
+void http_stream_done(xs_http *x)
+{
+    x->ops->stream_end(x, true);
+}
+
+void http_stream_patience(xs_http *x, bool waiting)
+{
+    x->ops->patience(x, waiting);
+}
+
+const xs_http_api http_api = {
+    .size = sizeof http_api,
+    .method = api_method,
+    .path = api_path,
+    .header = api_header,
+    .query = api_query,
+    .body = api_body,
+    .reply = api_reply,
+    .hold = api_hold,
+    .stream = api_stream,
+    .stream_fd = api_stream_fd,
+    .stream_chunked = api_stream_chunked,
+    .want_write = api_want_write,
+    .stream_end = api_stream_end,
+};
+
+void http_add_header(xs_http *x, const char *name, Text value)
+{
+    if (!x->extra_headers)
+        x->extra_headers = const_map(&x->arena, 4);
+    if (x->extra_headers)
+        const_set_text(&x->arena, x->extra_headers, name, value);
+}
+
+void http_reply_take(xs_http *x, int status, const xs_header *headers, size_t nheaders, Buf *body)
+{
+    Buf b = *body;
+    *body = BUF_INIT;
+    if (b.failed) {
+        buf_deinit(&b);
+        http_reply_error(x, 500, "ERROR_FATAL", "Out of memory.");
+        return;
+    }
+    x->ops->reply(x, status, headers, nheaders, (Text){"", 0}, &b);
+}
+
+void http_reply_json(xs_http *x, int status, Text json)
+{
+    const xs_header type = {"Content-Type", "application/json; charset=utf-8"};
+    api_reply(x, status, &type, 1, (xs_str){json.ptr, json.len});
+}
+
+void http_write_error(Buf *out, const char *code, const char *message)
+{
+    buf_cstr(out, "{\"code\":");
+    json_write_text(out, text_from(code));
+    buf_cstr(out, ",\"message\":");
+    json_write_text(out, text_from(message));
+    buf_cstr(out, ",\"payload\":\"\"}");
+}
+
+void http_reply_error(xs_http *x, int status, const char *code, const char *message)
+{
+    Buf b = BUF_INIT;
+    http_write_error(&b, code, message);
+    http_reply_json(x, status, b.failed ? TEXT("{}") : buf_view(&b));
+    buf_deinit(&b);
+}
+
+void http_reply_file(xs_http *x, int fd, uint64_t size, const char *content_type)
+{
+    const xs_header headers[] = {{"Content-Type", content_type},
+                                 {"Cache-Control", "no-cache"},
+                                 {"X-Content-Type-Options", "nosniff"}};
+    x->ops->reply_file(x, fd, size, headers, COUNT_OF(headers));
+}

@@ -1,0 +1,57 @@
+/* http_i.h - what the carriers of HTTP exchanges share: the exchange itself, and the functions that
+ * each of them has for it. Facts and the plain kinds of answers are in exchange.c. Thread: the
+ * loop's. */
+#ifndef HOST_HTTP_I_H
+#define HOST_HTTP_I_H
+
+#include <netinet/in.h>
+
+#include "host/http.h"
+#include "host/httphead.h"
+
+/* Behind xs_http_api and http.h. Each does nothing for an exchange that is over, but gives back
+ * what it was given. */
+typedef struct HttpCarrierOps {
+    /** The answer; `take` (empty or the whole body) is the carrier's from here on. */
+    void (*reply)(xs_http *x, int status, const xs_header *headers, size_t nheaders, Text body,
+                  Buf *take);
+    void (*reply_file)(xs_http *x, int fd, uint64_t size, const xs_header *headers,
+                       size_t nheaders);
+    void (*hold)(xs_http *x, void *peer, const xs_http_events *events);
+    void (*stream)(xs_http *x, int status, const xs_header *headers, size_t nheaders, void *peer,
+                   const xs_http_events *events);
+    int (*stream_fd)(xs_http *x);
+    void (*want_write)(xs_http *x, bool on);
+    void (*stream_end)(xs_http *x, bool whole);
+    void (*patience)(xs_http *x, bool waiting);
+} HttpCarrierOps;
+
+struct xs_http {
+    const HttpCarrierOps *ops;
+    struct Conn *conn; /* of the carrier; NULL: the exchange has left it */
+    Arena arena;
+    HttpHead head;
+    Text path; /* decoded */
+    const Const *query, *headers;
+    Text small_body;
+    Buf body;
+    void *user;
+    Const *extra_headers;
+    void *peer;
+    const xs_http_events *events; /* NULL once on_closed was told or is not due */
+    bool over;                    /* answered, ended or left: calls about it do nothing */
+    bool kept;                    /* its memory stays until http_release */
+    int port;
+    Text ip;
+};
+
+/** A new exchange with empty head and body. NULL = memory. */
+xs_http *exchange_new(const HttpCarrierOps *ops, size_t max_body);
+/** Its carrier is done with it: freed now, or by http_release. */
+void exchange_drop(xs_http *x);
+bool exchange_is_head(const xs_http *x);
+/** "203.0.113.5" and its port. */
+void exchange_name_peer(const struct sockaddr *addr, socklen_t len, char ip[INET6_ADDRSTRLEN],
+                        int *port);
+
+#endif
