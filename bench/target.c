@@ -257,6 +257,7 @@ static void exec_xs(const Target *t)
     setenv("XS_REALTIME_DEFAULT_CHANNEL", "anonymous", 1);
     setenv("XS_REALTIME_THREADS", threads, 1);
     setenv("XS_REALTIME_FRAMES_PER_S", "1000000", 1);
+    setenv("XS_REALTIME_HANDSHAKE_PER_S", "0", 1);
     setenv("XS_REALTIME_FRAMES_BURST", "1000000", 1);
     setenv("XS_TRANSPORT", "ws,sse,longpoll", 1);
     setenv("XS_LOG_LEVEL", "warning", 1);

@@ -12,11 +12,12 @@
 #include <unistd.h>
 
 #include "core/buf.h"
+#include "core/clock.h"
 #include "core/mem.h"
 #include "core/num.h"
 #include "core/text.h"
 
-enum { BACKLOG = 1024, PAUSE_MS = 50 };
+enum { BACKLOG = 1024, PAUSE_MS = 50, IDLE_MAX_MS = 3600 * 1000, ACCEPT_TURN = 64 };
 
 typedef struct Visitor {
     struct Visitor *next, *prev;
@@ -39,7 +40,10 @@ struct Door {
     char *head; /* head_max bytes, shared by all visitors: a peek is used at once */
     int port;
     char address[NI_MAXHOST + 16];
-    uint64_t accepted, timeouts;
+    int64_t tokens, refilled_ms; /* thousandths of a handshake; below 0: accept nobody */
+    bool paused;                 /* because of handshakes */
+    unsigned turn;               /* accepted since their heads had a chance to be looked at */
+    uint64_t accepted, timeouts, pauses;
 };
 
 /* Forget a visitor; its fd goes to the caller. */
@@ -135,9 +139,48 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     set_low_water(fd, seen + 1);
 }
 
+static void pause_door(Door *d, int64_t ms)
+{
+    struct timeval pause = {.tv_sec = (time_t)(ms / 1000),
+                            .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+    if (!d->listener)
+        return;
+    evconnlistener_disable(d->listener);
+    event_add(d->unpause, &pause);
+}
+
+/* How long nobody is to be accepted because of handshakes; 0 = not at all. */
+static int64_t handshake_wait_ms(Door *d)
+{
+    int64_t per_s = d->opt.handshakes_per_s, now = (int64_t)(clock_mono_us() / 1000);
+    int64_t elapsed = now - d->refilled_ms;
+    if (!per_s)
+        return 0;
+    if (elapsed > 0) {
+        int64_t tokens = d->tokens + (elapsed > IDLE_MAX_MS ? IDLE_MAX_MS : elapsed) * per_s;
+        d->tokens = tokens > per_s * 1000 ? per_s * 1000 : tokens;
+        d->refilled_ms = now;
+    }
+    return d->tokens > 0 ? 0 : -d->tokens / per_s + 1;
+}
+
+void door_handshake(Door *d)
+{
+    if (!d || !d->opt.handshakes_per_s)
+        return;
+    d->tokens -= 1000;
+    int64_t wait = handshake_wait_ms(d);
+    if (!wait)
+        return;
+    d->pauses += !d->paused;
+    d->paused = true;
+    pause_door(d, wait);
+}
+
 static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, int len,
                       void *arg)
 {
+    (void)l;
     Door *d = (Door *)arg;
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -166,11 +209,10 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
     d->pending++;
     d->accepted++;
     event_add(v->readable, &limit);
-    if (d->pending >= d->opt.max_pending) {
-        struct timeval pause = {.tv_usec = PAUSE_MS * 1000};
-        evconnlistener_disable(l);
-        event_add(d->unpause, &pause);
-    }
+    if (d->pending >= d->opt.max_pending)
+        pause_door(d, PAUSE_MS);
+    else if (++d->turn >= ACCEPT_TURN)
+        pause_door(d, 0);
 }
 
 static void on_unpause(evutil_socket_t fd, short what, void *arg)
@@ -178,22 +220,22 @@ static void on_unpause(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Door *d = (Door *)arg;
-    struct timeval pause = {.tv_usec = PAUSE_MS * 1000};
-    if (!d->listener)
-        return;
-    if (d->pending < d->opt.max_pending)
+    int64_t wait = handshake_wait_ms(d);
+    d->turn = 0;
+    if (!wait && d->pending >= d->opt.max_pending)
+        wait = PAUSE_MS;
+    d->paused = d->paused && wait;
+    if (wait)
+        pause_door(d, wait);
+    else if (d->listener)
         evconnlistener_enable(d->listener);
-    else
-        event_add(d->unpause, &pause);
 }
 
 /* Out of descriptors: accepting at once again would spin. */
 static void on_accept_error(struct evconnlistener *l, void *arg)
 {
-    Door *d = (Door *)arg;
-    struct timeval pause = {.tv_usec = PAUSE_MS * 1000};
-    evconnlistener_disable(l);
-    event_add(d->unpause, &pause);
+    (void)l;
+    pause_door((Door *)arg, PAUSE_MS);
 }
 
 static bool split_address(Text listen, char host[NI_MAXHOST], char port[16])
@@ -274,6 +316,8 @@ Door *door_new(struct event_base *base, const DoorOptions *opt, DoorVisitor visi
         d->opt = *opt;
         d->visitor = visitor;
         d->ctx = ctx;
+        d->tokens = (int64_t)opt->handshakes_per_s * 1000;
+        d->refilled_ms = (int64_t)(clock_mono_us() / 1000);
         d->head = mem_alloc(opt->head_max);
         d->unpause = evtimer_new(base, on_unpause, d);
     }
@@ -300,6 +344,10 @@ uint64_t door_accepted(const Door *d)
 uint64_t door_timeouts(const Door *d)
 {
     return d->timeouts;
+}
+uint64_t door_pauses(const Door *d)
+{
+    return d->pauses;
 }
 
 void door_close(Door *d)

@@ -15,6 +15,7 @@ typedef struct DoorOptions {
     size_t head_max;
     int64_t head_timeout_ms;
     size_t max_pending; /* connections whose head is not complete; more wait in the backlog */
+    uint32_t handshakes_per_s; /* of door_handshake; 0 = no limit */
 } DoorOptions;
 
 /**
@@ -30,10 +31,14 @@ XS_MUST_CHECK Door *door_new(struct event_base *base, const DoorOptions *opt, Do
 int door_port(const Door *d);
 /** "127.0.0.1:8080" as bound, without a NUL in the middle; valid while d is. */
 Text door_address(const Door *d);
+/** A realtime client came in. Over the limit the door accepts nobody until they are so many per
+ * second again: the others wait in the backlog, nobody is refused. */
+void door_handshake(Door *d);
 /** Accept nobody any more; connections waiting for their head are closed. */
 void door_close(Door *d);
 void door_free(Door *d);
 uint64_t door_accepted(const Door *d);
 uint64_t door_timeouts(const Door *d);
+uint64_t door_pauses(const Door *d); /* because of handshakes */
 
 #endif

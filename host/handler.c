@@ -9,12 +9,7 @@
 #include "host/router.h"
 #include "vm/convert.h"
 
-enum {
-    GATE_MS = 5000, /* at most; realtime.trigger_timeout_ms may be shorter */
-    HANDLER_MS = 10000,
-    OBSERVER_MS = 10000,
-    DELIVER_MS = 1000
-};
+enum { DELIVER_MS = 1000 };
 
 /* The middleware of one message; found by its L2Message. */
 typedef struct MessageSteps {
@@ -557,11 +552,13 @@ static const JobOps handler_ops = {handler_next, handler_ended, handler_done, ha
 
 static int64_t time_of(const Config *c, L2Action action)
 {
-    int64_t ms = action == L2_MESSAGE                        ? HANDLER_MS
-                 : action == L2_DELIVER                      ? DELIVER_MS
-                 : action == L2_CONNECT || action == L2_JOIN ? GATE_MS
-                                                             : OBSERVER_MS;
-    return ms < c->rt_trigger_timeout_ms ? ms : c->rt_trigger_timeout_ms;
+    switch (action) {
+    case L2_CONNECT: return c->rt_auth_timeout_ms;
+    case L2_JOIN: return c->rt_gate_timeout_ms;
+    case L2_DELIVER:
+        return DELIVER_MS < c->rt_trigger_timeout_ms ? DELIVER_MS : c->rt_trigger_timeout_ms;
+    default: return c->rt_trigger_timeout_ms;
+    }
 }
 
 void client_context(RunContext *run, const Identity *who, Text channel, const Space *space,

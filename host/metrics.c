@@ -87,6 +87,8 @@ void metrics_write(const MetricsInput *in, Buf *out)
         {"xs_http_connections", "gauge", "Open HTTP connections", in->http_connections},
         {"xs_head_timeouts_total", "counter", "Clients that sent no complete head or body in time",
          in->head_timeouts},
+        {"xs_handshake_pauses_total", "counter",
+         "Times nobody was accepted because of realtime.handshake_per_s", in->door_pauses},
         {"xs_http_refused_total", "counter", "Requests that could not be read as HTTP",
          in->http_refused},
         {"xs_jobs_waiting", "gauge", "Jobs waiting for a worker", in->jobs_waiting},

@@ -30,7 +30,7 @@ typedef struct MetricsInput {
     DbStats db;
     const TransportStats *transports;
     size_t ntransports;
-    uint64_t http_connections, jobs_waiting, jobs_running, head_timeouts, http_refused;
+    uint64_t http_connections, jobs_waiting, jobs_running, head_timeouts, http_refused, door_pauses;
 } MetricsInput;
 
 void metrics_write(const MetricsInput *in, Buf *out);

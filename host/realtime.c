@@ -240,6 +240,7 @@ bool realtime_upgrade(Realtime *r, int fd, Text head, const struct sockaddr *add
         return false;
     }
     metric_add(&r->opt.metrics->upgrades);
+    r->opt.handshake(r->opt.ctx);
     carriers_adopt(r->opt.carriers, fd, up.rewritten, q);
     return true;
 }
@@ -507,6 +508,8 @@ static void serve(Realtime *r, xs_http *x, const RealtimePath *path)
         handle_send(r, x, q);
     else if (!carriers_http(r->opt.carriers, carrier, x, q))
         reply_not_found(x);
+    else if (strcmp(carrier, "lp") != 0 || !first_query(q->query, "sid").len)
+        r->opt.handshake(r->opt.ctx);
     request_unref(q);
 }
 

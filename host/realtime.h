@@ -19,6 +19,8 @@ typedef struct RealtimeOptions {
     Metrics *metrics;
     Hub *hub;
     Carriers *carriers;
+    void (*handshake)(void *ctx); /* a client comes in, by any transport */
+    void *ctx;
 } RealtimeOptions;
 
 /** HubAuth.check over an Auth: tokens open the spaces of their own tenant. */

@@ -100,6 +100,7 @@ static void reply_metrics(Server *s, xs_http *x)
     in.http_connections = http_connections(s->http);
     in.head_timeouts = door_timeouts(s->door) + http.timeouts;
     in.http_refused = http.refused;
+    in.door_pauses = door_pauses(s->door);
     pool_load(s->now->pool, &in.jobs_waiting, &in.jobs_running);
     Buf b = BUF_INIT;
     metrics_write(&in, &b);
@@ -211,6 +212,11 @@ static void on_admin_visitor(void *ctx, int fd, Text head, const struct sockaddr
     (void)head;
     Server *s = (Server *)ctx;
     http_add(s->admin_http, fd, addr, len);
+}
+
+static void on_handshake(void *ctx)
+{
+    door_handshake(((Server *)ctx)->door);
 }
 
 /* ---- start ---- */
@@ -554,10 +560,13 @@ static bool start_front(Server *s, xs_error *err)
     s->carriers = carriers_new(c, s->opt->static_plugins, s->hub, s->base, &s->log, err);
     if (!s->carriers)
         return false;
-    RealtimeOptions realtime = {c, &s->log, s->auth, &s->metrics, s->hub, s->carriers};
+    RealtimeOptions realtime = {c,      &s->log,     s->auth,      &s->metrics,
+                                s->hub, s->carriers, on_handshake, s};
     s->realtime = realtime_new(&realtime, err);
+    door.handshakes_per_s = (uint32_t)c->rt_handshake_per_s;
     if (!s->realtime || !(s->door = door_new(s->base, &door, on_visitor, s, err)))
         return false;
+    door.handshakes_per_s = 0;
     if (!c->admin_listen.len)
         return true;
     door.listen = c->admin_listen;

@@ -1,0 +1,105 @@
+/* door_test.c - more realtime clients than may come in: the others wait, nobody is refused. */
+#include "host/door.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include <netinet/in.h>
+
+#include <cmocka.h>
+
+#include "core/clock.h"
+#include "core/text.h"
+
+enum { PER_S = 100, CROWD = 400, LOOP_MAX_MS = 20000, SLACK_MS = 50 };
+
+typedef struct Counter {
+    Door *door;
+    size_t seen;
+    int64_t first_us, last_us;
+    bool handshakes;
+} Counter;
+
+static void on_visitor(void *ctx, int fd, Text head, const struct sockaddr *addr, socklen_t len)
+{
+    (void)head;
+    (void)addr;
+    (void)len;
+    Counter *c = ctx;
+    c->last_us = clock_mono_us();
+    if (!c->seen++)
+        c->first_us = c->last_us;
+    close(fd);
+    if (c->handshakes)
+        door_handshake(c->door);
+}
+
+static int dial(int port)
+{
+    static const char head[] = "GET / HTTP/1.1\r\n\r\n";
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)port),
+                             .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0);
+    assert_int_equal(send(fd, head, sizeof head - 1, MSG_NOSIGNAL), sizeof head - 1);
+    return fd;
+}
+
+/* How long the last of the crowd waited behind the first. */
+static int64_t admit_all(bool handshakes, uint64_t *pauses)
+{
+    xs_error err = {0};
+    int fds[CROWD];
+    struct event_base *base = event_base_new();
+    Counter c = {.handshakes = handshakes};
+    DoorOptions opt = {.listen = TEXT("127.0.0.1:0"),
+                       .head_max = 4096,
+                       .head_timeout_ms = LOOP_MAX_MS,
+                       .max_pending = 1000,
+                       .handshakes_per_s = PER_S};
+    assert_non_null(base);
+    c.door = door_new(base, &opt, on_visitor, &c, &err);
+    assert_non_null(c.door);
+    for (size_t i = 0; i < CROWD; i++)
+        fds[i] = dial(door_port(c.door));
+    int64_t until = clock_mono_us() + LOOP_MAX_MS * 1000;
+    while (c.seen < CROWD && clock_mono_us() < until)
+        event_base_loop(base, EVLOOP_ONCE);
+    assert_int_equal(c.seen, CROWD);
+    *pauses = door_pauses(c.door);
+    for (size_t i = 0; i < CROWD; i++)
+        close(fds[i]);
+    door_free(c.door);
+    event_base_free(base);
+    return (c.last_us - c.first_us) / 1000;
+}
+
+static void test_handshakes_wait(void **state)
+{
+    (void)state;
+    uint64_t pauses;
+    /* One second's worth at once, one turn of accepting past it, the rest as they may come. */
+    int64_t least = (int64_t)(CROWD - PER_S - 2 * 64) * 1000 / PER_S - SLACK_MS;
+    assert_true(admit_all(true, &pauses) >= least);
+    assert_true(pauses >= 1);
+}
+
+static void test_others_do_not(void **state)
+{
+    (void)state;
+    uint64_t pauses;
+    assert_true(admit_all(false, &pauses) < 1000);
+    assert_int_equal(pauses, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_handshakes_wait),
+        cmocka_unit_test(test_others_do_not),
+    };
+    return cmocka_run_group_tests_name("door", tests, NULL, NULL);
+}

@@ -1,0 +1,7 @@
+channel "gates/{kind}" {
+  realtime_server = "port_ops"
+  access = {anonymous: true, presence: false}
+  input {
+    text kind
+  }
+}

@@ -1,0 +1,10 @@
+message say {
+  realtime_server = "port_ops"
+  channel = "deck"
+  input {
+    text text
+  }
+  stack {
+  }
+  response = {text: $input.text}
+}

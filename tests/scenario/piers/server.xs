@@ -1,0 +1,4 @@
+realtime_server port_ops {
+  canonical = "piers1"
+  active = true
+}
