@@ -138,7 +138,7 @@ static Text only_function(const Program *p)
         const ProcImage *proc = program_proc(p, i);
         if (proc->kind != PROC_FUNCTION)
             continue;
-        if (only.ptr)
+        if (only.ptr && !text_eq(only, proc->name))
             return (Text){0};
         only = proc->name;
     }

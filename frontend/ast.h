@@ -247,6 +247,7 @@ typedef struct Construct {
     Text input_kind; /* "F" or "F@shape" */
     bool has_input, has_stack, seed_form;
     uint32_t proc; /* index of its procedure, set before code is made */
+    uint32_t body; /* the same, or of its own code when something stands around it */
     Block stack;
     Expr *response;
     LIST(Test) tests;

@@ -1061,13 +1061,13 @@ static void reference(Check *ck, const char *name, ConstructKind kind, const cha
         prog_unknown(ck->pr, kind, what, m->value->text, m->value_pos);
 }
 
-static void check_middleware(Check *ck)
+/* {pre, post}; of a branch, such an object for each kind of construct. */
+static void middleware_names(Check *ck, const Expr *lists)
 {
-    const Member *m = construct_member(ck->k, "middleware");
-    if (!m || !m->value || m->value->kind != EX_MAP || ck->k->kind == CK_BRANCH)
-        return;
-    for (size_t i = 0; i < m->value->pairs.len; i++) {
-        const Expr *list = m->value->pairs.ptr[i].value;
+    for (size_t i = 0; lists && lists->kind == EX_MAP && i < lists->pairs.len; i++) {
+        const Expr *list = lists->pairs.ptr[i].value;
+        if (list && list->kind == EX_MAP)
+            middleware_names(ck, list);
         if (!list || list->kind != EX_LIST)
             continue;
         for (size_t k = 0; k < list->items.len; k++) {
@@ -1077,6 +1077,13 @@ static void check_middleware(Check *ck)
                 prog_unknown(ck->pr, CK_MIDDLEWARE, "middleware", name->text, name->pos);
         }
     }
+}
+
+static void check_middleware(Check *ck)
+{
+    const Member *m = construct_member(ck->k, "middleware");
+    if (m)
+        middleware_names(ck, m->value);
 }
 
 static void path_params(Check *ck, DiagId id)

@@ -45,11 +45,18 @@ static void image_of(const Emit *em, const Const *meta, BundleImage *out)
     };
 }
 
-static bool generate_one(Prog *pr, Emit *em, const Construct *k)
+static bool has_own_proc(const Construct *k)
+{
+    return k->body == k->proc;
+}
+
+/* own: the code of the construct itself, not what stands around it. */
+static bool generate_one(Prog *pr, Emit *em, const Construct *k, bool own)
 {
     ProcImage proc;
     pr->c->file = k->state;
-    return gen_construct(pr, em, k, &proc) && PUSH(pr->c, &em->procs, proc);
+    return (own ? gen_construct(pr, em, k, &proc) : gen_entry(pr, em, k, &proc)) &&
+           PUSH(pr->c, &em->procs, proc);
 }
 
 static bool generate(Prog *pr, BundleImage *out)
@@ -60,13 +67,19 @@ static bool generate(Prog *pr, BundleImage *out)
     emit_init(&em, pr->c);
     for (size_t i = 0; i < pr->all.len; i++)
         if (has_code(pr->all.ptr[i]))
-            pr->all.ptr[i]->proc = n++;
+            pr->all.ptr[i]->proc = pr->all.ptr[i]->body = n++;
+    for (size_t i = 0; i < pr->all.len; i++)
+        if (has_entry(pr, pr->all.ptr[i]))
+            pr->all.ptr[i]->body = n++;
     em.nmain = n;
     for (size_t i = 0; i < pr->all.len && !pr->c->oom; i++)
         if (has_code(pr->all.ptr[i]))
-            ok = generate_one(pr, &em, pr->all.ptr[i]) && ok;
+            ok = generate_one(pr, &em, pr->all.ptr[i], has_own_proc(pr->all.ptr[i])) && ok;
+    for (size_t i = 0; i < pr->all.len && !pr->c->oom; i++)
+        if (!has_own_proc(pr->all.ptr[i]))
+            ok = generate_one(pr, &em, pr->all.ptr[i], true) && ok;
     for (size_t i = 0; i < em.deferred.len && ok && !pr->c->oom; i++)
-        ok = generate_one(pr, &em, em.deferred.ptr[i]);
+        ok = generate_one(pr, &em, em.deferred.ptr[i], true);
     const Const *tests = ok && pr->c->opt->tests ? gen_tests(pr, &em) : NULL;
     const Const *meta = meta_program(pr, pr->c->opt->program_name, tests);
     ok = ok && !pr->c->oom && pr->c->diags->errors == 0;

@@ -164,6 +164,11 @@ bool gen_construct(Prog *pr, Emit *em, const Construct *k, ProcImage *out);
 bool gen_expression(Prog *pr, Emit *em, Expr *e, ProcImage *out);
 
 void gen_native(Gen *g, Stmt *s);
+void gen_init(Gen *g, Prog *pr, Emit *em, const Construct *k);
+
+/* gen_entry.c */
+bool has_entry(Prog *pr, const Construct *k); /* something stands around its code */
+bool gen_entry(Prog *pr, Emit *em, const Construct *k, ProcImage *out);
 
 /* gen_test_block.c: with CompileOptions.tests. Around the code of a statement: its mocks come first
  * and jump behind it. */

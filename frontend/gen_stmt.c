@@ -1129,9 +1129,22 @@ static void clause_value(Gen *g, Stmt *s, uint32_t clause, bool structured, int 
 
 enum { SCOPE_ARGS = 3 };
 
+/* All inputs of a middleware are {type, vars}, whatever the request had. */
+static bool own_input(Gen *g, Stmt *s)
+{
+    if (g->k->kind != CK_MIDDLEWARE || !text_eq(s->keyword, TEXT("util.get_all_input")))
+        return false;
+    int t = gen_temp(g);
+    emit_abc(g, OP_GETINPUT, t, 0, 0);
+    result(g, s, t);
+    return true;
+}
+
 /* A native: operand, clauses in row order, values of the descriptor, the scope. */
 void gen_native(Gen *g, Stmt *s)
 {
+    if (own_input(g, s))
+        return;
     bool has_operand = s->info->operand == OPR_VAR || s->info->operand == OPR_EXPR;
     bool structured[STATEMENT_MAX_CLAUSES] = {0};
     Query q = {.g = g, .s = s, .first = has_operand + s->info->nclauses};
@@ -1332,7 +1345,7 @@ static void declare_all(Gen *g, const Block *b)
     }
 }
 
-static void gen_init(Gen *g, Prog *pr, Emit *em, const Construct *k)
+void gen_init(Gen *g, Prog *pr, Emit *em, const Construct *k)
 {
     *g = (Gen){.pr = pr,
                .c = pr->c,

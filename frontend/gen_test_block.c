@@ -26,7 +26,7 @@ static uint32_t mock_site(Gen *g, Text name)
     Const *desc = k_map(g->c);
     k_set_text(g->c, desc, "name", name);
     if (has_test(g->k, name))
-        k_set(g->c, desc, TEXT("of"), k_int(g->c, g->k->proc));
+        k_set(g->c, desc, TEXT("of"), k_int(g->c, g->k->body));
     return emit_site(g->em, TEXT("test.running"), desc);
 }
 
@@ -289,7 +289,7 @@ static void unit_test(Prog *pr, Emit *em, const Construct *k, const Test *t, Con
         k_set(c, m, TEXT("input"), k_int(c, proc));
     if (piece_proc(pr, em, checks, &proc))
         k_set(c, m, TEXT("proc"), k_int(c, proc));
-    k_set(c, m, TEXT("target"), k_int(c, k->proc));
+    k_set(c, m, TEXT("target"), k_int(c, k->body));
     k_set_bool(c, m, "throws", expects_error(t));
     copy_value(pr, m, "datasource", test_value(t, "datasource"));
     copy_value(pr, m, "clock", test_value(t, "clock"));

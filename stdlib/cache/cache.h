@@ -38,9 +38,11 @@ typedef struct Cache Cache;
 /** max_bytes: keys, values and their bookkeeping; the longest unused go first. */
 XS_MUST_CHECK Cache *cache_new(size_t max_bytes, xs_error *err);
 void cache_free(Cache *c); /* NULL is fine */
+/** The clock of every entry of a process; it never goes back. */
+int64_t cache_clock_ms(void);
 /**
  * Run a request; the result's JSON is appended to out.
- * @param now_ms  any clock that never goes back
+ * @param now_ms  cache_clock_ms, or a test's own
  * Errors: XS_E_STANDARD "Wrong key type.", XS_E_NOT_NUMERIC, XS_E_LIMIT (one value larger than the
  * store), XS_E_NOMEM.
  */

@@ -9,7 +9,7 @@
 #include "stdlib/filters/helpers.h"
 #include "stdlib/outside.h"
 
-static int64_t clock_ms(void)
+int64_t cache_clock_ms(void)
 {
     struct timespec ts;
     clock_gettime(CLOCK_BOOTTIME, &ts);
@@ -71,7 +71,7 @@ static NativeResult run(Call *c, Args *a, bool ok)
         result = redis_run(c, o->redis, &a->req);
     } else if (o) {
         Buf out = BUF_INIT;
-        if (cache_run(o->cache, &a->req, clock_ms(), &out, c->err) &&
+        if (cache_run(o->cache, &a->req, cache_clock_ms(), &out, c->err) &&
             call_return(c, val_parse_json(c->heap, buf_view(&out), c->err)) &&
             cache_admit(&a->req, c->ret, c->err))
             result = NATIVE_OK;

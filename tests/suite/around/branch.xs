@@ -1,0 +1,5 @@
+branch "v1" {
+  color = "#112233"
+  middleware = {function: {post: [{name: "trail"}]}}
+  history = {}
+}

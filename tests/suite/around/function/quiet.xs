@@ -1,0 +1,10 @@
+function "quiet" {
+  input {
+    text word?=a
+  }
+  stack {
+  }
+  response = $input.word
+
+  middleware = {pre: [{name: "quiet"}], post: [{name: "quiet"}]}
+}

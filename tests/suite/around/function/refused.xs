@@ -1,0 +1,11 @@
+function "refused" {
+  stack {
+    redis.incr {
+      key = "refused"
+      by = 1
+    }
+  }
+  response = 1
+
+  middleware = {pre: [{name: "refuse"}], post: [{name: "stamp"}]}
+}

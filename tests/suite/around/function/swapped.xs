@@ -1,0 +1,10 @@
+function "swapped" {
+  input {
+    int n
+  }
+  stack {
+  }
+  response = $input.n + 2
+
+  middleware = {pre: [{name: "swap"}], post: [{name: "swap"}]}
+}

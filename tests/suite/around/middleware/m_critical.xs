@@ -1,0 +1,9 @@
+middleware "critical" {
+  exception_policy = "critical"
+  stack {
+    throw {
+      name = "Critical"
+      value = "stop here"
+    }
+  }
+}

@@ -1,0 +1,9 @@
+middleware "quiet" {
+  exception_policy = "silent"
+  stack {
+    throw {
+      name = "Quiet"
+      value = "nobody hears"
+    }
+  }
+}

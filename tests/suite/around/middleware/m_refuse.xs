@@ -1,0 +1,9 @@
+middleware "refuse" {
+  stack {
+    precondition (false) {
+      error_type = "accessdenied"
+      error = "not you"
+      payload = {why: $input.type}
+    }
+  }
+}
