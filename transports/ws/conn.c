@@ -10,7 +10,7 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
-enum { RX_FIRST_BYTES = 1024, RX_KEEP_BYTES = 4096 };
+enum { RX_FIRST_BYTES = 1024, RX_KEEP_BYTES = 4096, CLOSE_REASON_MAX = 63 };
 
 bool ws_list_push(ConnList *list, Conn *c)
 {
@@ -60,6 +60,11 @@ void ws_conn_free(Conn *c)
     queue_deinit(&c->q, ws->host);
     c->tail = 0;
     count_queued(c);
+    for (int i = 0; i < ws->nready; i++)
+        if (ws->ready[i].data.ptr == c)
+            ws->ready[i].data.ptr = NULL;
+    ws_reader_deinit(&c->reader);
+    free(c->held.ptr);
     Conn *last = ws->conns.items[--ws->conns.count];
     ws->conns.items[c->index] = last;
     last->index = c->index;
@@ -72,24 +77,12 @@ void ws_conn_free(Conn *c)
     free(c);
 }
 
-/* Say goodbye past the library, which is about to drop the connection without a word. */
-static void say_close(Conn *c, int code)
-{
-    const unsigned char frame[] = {0x88, 2, (unsigned char)(code >> 8), (unsigned char)code};
-    char rest[256];
-    if (c->blocked || lws_partial_buffered(c->wsi) ||
-        send(c->fd, frame, sizeof frame, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-        return;
-    c->close_code = code;
-    shutdown(c->fd, SHUT_WR);
-    /* Unread bytes would turn the close into a reset that overtakes the frame. */
-    for (int i = 0; i < 64 && recv(c->fd, rest, sizeof rest, MSG_DONTWAIT) > 0; i++)
-        continue;
-}
-
 void ws_conn_gone(Conn *c)
 {
     xs_conn *conn = c->conn;
+    if (c->reading)
+        epoll_ctl(c->ws->input, EPOLL_CTL_DEL, c->fd, NULL);
+    c->reading = false;
     if (!conn)
         return;
     c->conn = NULL;
@@ -100,9 +93,8 @@ void ws_conn_gone(Conn *c)
     c->ws->host->gone(conn, code);
 }
 
-/* To be closed at the end of the turn. Returning -1 from a callback would do without the list, but
- * with the libuv loop the library closes such a connection twice and the close frame never goes
- * out. */
+/* To be cut at the end of the turn: with the libuv loop the library closes a connection twice when
+ * a callback returns -1. */
 static void list_leaving(Conn *c)
 {
     if (c->listed)
@@ -119,19 +111,31 @@ static void doom(Conn *c)
     list_leaving(c);
 }
 
+/* Unread bytes would turn the close into a reset that overtakes the close frame. */
+static void throw_away_input(Conn *c)
+{
+    for (int i = 0; i < 64; i++)
+        if (recv(c->fd, c->ws->bytes, sizeof c->ws->bytes, MSG_DONTWAIT) <= 0)
+            return;
+}
+
 void ws_conn_leave(Conn *c)
 {
     c->listed = false;
-    if (!c->wsi || (!c->broken && (c->ended || c->blocked || c->q.count)))
-        return; /* WRITEABLE lists it again */
-    if (c->broken) {
-        ws_conn_gone(c);
-        shutdown(c->fd, SHUT_RDWR); /* or the library waits for a tail to be written */
-    } else {
-        c->ended = true;
-        lws_close_reason(c->wsi, (enum lws_close_status)c->close_code,
-                         (unsigned char *)c->close_reason, strlen(c->close_reason));
+    if (!c->wsi)
+        return;
+    if (!c->broken) {
+        if (c->blocked || c->q.count)
+            return; /* WRITEABLE lists it again */
+        if (c->deaf)
+            shutdown(c->fd, SHUT_WR);
+        if (!c->parted)
+            return; /* its close frame, or its end, is awaited; not for long */
+        throw_away_input(c);
     }
+    c->broken = c->closing = true;
+    ws_conn_gone(c);
+    shutdown(c->fd, SHUT_RDWR); /* or the library waits for a tail to be written */
     lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
 }
 
@@ -193,7 +197,7 @@ static void after_write(Conn *c, QueueResult result, QueueCount *count)
 
 void ws_conn_write(Conn *c)
 {
-    if (!c->open || c->blocked || c->broken || c->ended || !c->q.count)
+    if (!c->open || c->blocked || c->broken || !c->q.count)
         return;
     Ws *ws = c->ws;
     QueueCount count = {0};
@@ -262,23 +266,37 @@ xs_deliver_result ws_conn_burst(Conn *c, const xs_burst *burst)
 
 /* --- closing --- */
 
+static xs_wire *close_wire(int code, const char *reason)
+{
+    size_t len = strlen(reason);
+    const unsigned char head[4] = {0x88, (unsigned char)(len + 2), (unsigned char)(code >> 8),
+                                   (unsigned char)code};
+    return wire_join((xs_str){(const char *)head, sizeof head}, (xs_str){reason, len}, (xs_str){0});
+}
+
 void ws_conn_close(Conn *c, int code, const char *reason)
 {
+    char text[CLOSE_REASON_MAX + 1];
     if (c->closing)
         return;
     c->closing = true;
     c->close_code = code;
     c->close_ms = c->ws->host->now_ms();
-    snprintf(c->close_reason, sizeof c->close_reason, "%s", reason ? reason : "");
+    snprintf(text, sizeof text, "%s", reason ? reason : "");
     if (c->blocked) /* what a slow client has not read is lost anyway: it comes back and catches up
                      */
         queue_drop(&c->q, c->ws->host);
+    if (!c->open || !queue_push_take(&c->q, close_wire(code, text))) {
+        doom(c);
+        return;
+    }
+    mark_dirty(c);
     list_leaving(c);
 }
 
 void ws_conn_writeable(Conn *c)
 {
-    if (c->broken || c->ended)
+    if (c->broken)
         return;
     if (lws_partial_buffered(c->wsi)) {
         lws_callback_on_writable(c->wsi);
@@ -289,7 +307,7 @@ void ws_conn_writeable(Conn *c)
     c->progress_ms = c->ws->host->now_ms();
     ws_conn_write(c);
     count_queued(c);
-    if (c->close_code && !c->blocked)
+    if (c->closing && !c->blocked)
         list_leaving(c);
 }
 
@@ -318,31 +336,6 @@ static void refuse(Conn *c, xs_request *req, const xs_refusal *why)
         ws_conn_write(c);
     free(json.ptr);
     ws_conn_close(c, why->close_code ? why->close_code : CLOSE_INTERNAL, why->message);
-}
-
-void ws_conn_established(Conn *c)
-{
-    Ws *ws = c->ws;
-    int on = 1;
-    c->open = true;
-    c->fd = lws_get_socket_fd(c->wsi);
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    xs_request *req = c->req;
-    c->req = NULL;
-    if (ws->draining) {
-        ws_conn_close(c, CLOSE_RESTART, "restart");
-    } else {
-        xs_refusal why = {0};
-        c->conn = ws->host->connect(ws->host->shard, c, req, &why);
-        if (c->conn) {
-            counter_add(&ws->opened, 1);
-            counter_add(&ws->connections, 1);
-        } else {
-            counter_add(&ws->handshake_failed, 1);
-            refuse(c, req, &why);
-        }
-    }
-    ws->host->request_unref(req);
 }
 
 enum { UTF8_BAD = -1 };
@@ -379,6 +372,15 @@ static int utf8_rest(const char *text, size_t len)
     return 0;
 }
 
+static void want_input(Conn *c, bool want)
+{
+    struct epoll_event e = {.events = want ? EPOLLIN : 0, .data.ptr = c};
+    if (epoll_ctl(c->ws->input, c->reading ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->fd, &e) == 0)
+        c->reading = true;
+    else
+        doom(c);
+}
+
 static void message(Conn *c, const char *data, size_t len)
 {
     Ws *ws = c->ws;
@@ -387,7 +389,7 @@ static void message(Conn *c, const char *data, size_t len)
         return;
     if (ws->host->frame(c->conn, data, len) == XS_FRAME_STOP && !c->paused) {
         c->paused = true;
-        lws_rx_flow_control(c->wsi, 0);
+        want_input(c, false);
     }
 }
 
@@ -409,7 +411,7 @@ static bool collect(Conn *c, const char *data, size_t len)
     return true;
 }
 
-void ws_conn_heard(Conn *c)
+static void heard(Conn *c)
 {
     c->heard_ms = c->ws->host->now_ms();
     c->pinged_ms = 0;
@@ -427,21 +429,19 @@ static bool check_text(Conn *c, const char *data, size_t len, bool last)
     return false;
 }
 
-void ws_conn_receive(Conn *c, const char *data, size_t len, const WsPiece *piece)
+static void receive(Conn *c, const WsPiece *piece)
 {
     const xs_limits *limits = c->ws->host->limits;
-    ws_conn_heard(c);
-    counter_add(&c->ws->bytes_in, len);
+    const char *data = piece->data;
+    size_t len = piece->len;
     if (c->closing)
         return;
-    if (piece->first) {
+    if (piece->first)
         c->rx_len = c->rx_frames = c->rx_unchecked = 0;
-        c->rx_binary = piece->binary;
-    }
     c->rx_frames += piece->frame_end;
-    if (c->rx_binary) {
+    if (piece->binary) {
         ws_conn_close(c, CLOSE_BINARY, "text only");
-    } else if (c->rx_len + len > limits->max_message) {
+    } else if (c->rx_len + len + piece->rest > limits->max_message) {
         ws_conn_close(c, CLOSE_TOO_BIG, "message too large");
     } else if (limits->max_fragments && c->rx_frames > limits->max_fragments) {
         ws_conn_close(c, CLOSE_TOO_BIG, "too many fragments");
@@ -465,18 +465,109 @@ void ws_conn_receive(Conn *c, const char *data, size_t len, const WsPiece *piece
     }
 }
 
-/* false: the close frame is malformed; it was answered by its error. */
-bool ws_conn_peer_close(Conn *c, const unsigned char *payload, size_t len)
+/* The client's close frame: an answer to ours, or to be answered. */
+static void peer_close(Conn *c, const WsPiece *piece)
 {
-    int code = len >= 2 ? payload[0] << 8 | payload[1] : CLOSE_NORMAL;
-    bool known = len != 1 && code >= CLOSE_NORMAL && code < CLOSE_LIMIT;
-    bool text = len <= 2 || utf8_rest((const char *)payload + 2, len - 2) == 0;
-    c->peer_code = code;
-    c->closing = true;
-    if (known && text)
+    const unsigned char *p = (const unsigned char *)piece->data;
+    int code = piece->len >= 2 ? p[0] << 8 | p[1] : CLOSE_NORMAL;
+    bool known = piece->len != 1 && code >= CLOSE_NORMAL && code < CLOSE_LIMIT &&
+                 (code < 1016 || code >= 3000) && code != 1004 && code != 1005 &&
+                 code != CLOSE_ABNORMAL && code != 1015;
+    bool text = piece->len <= 2 || utf8_rest(piece->data + 2, piece->len - 2) == 0;
+    c->deaf = c->parted = true;
+    if (c->closing)
+        list_leaving(c);
+    else
+        ws_conn_close(c, !known ? CLOSE_PROTOCOL : text ? code : CLOSE_BAD_UTF8, "");
+}
+
+static bool within_rate(Conn *c)
+{
+    int64_t now = c->heard_ms, tokens = c->control_tokens + (now - c->control_ms) * CONTROL_PER_S;
+    c->control_ms = now;
+    c->control_tokens = (int32_t)(tokens > CONTROL_BURST * 1000 ? CONTROL_BURST * 1000 : tokens);
+    if (c->control_tokens >= 1000) {
+        c->control_tokens -= 1000;
         return true;
-    say_close(c, known ? CLOSE_BAD_UTF8 : CLOSE_PROTOCOL);
+    }
+    ws_conn_close(c, CLOSE_TOO_MANY, "too many pings");
     return false;
+}
+
+static void pong(Conn *c, const WsPiece *piece)
+{
+    const char head[2] = {(char)0x8A, (char)piece->len};
+    if (c->closing || !within_rate(c) || c->q.count >= c->ws->host->limits->queue_hard_frames)
+        return;
+    if (queue_push_take(&c->q, wire_join((xs_str){head, sizeof head},
+                                         (xs_str){piece->data, piece->len}, (xs_str){0})))
+        mark_dirty(c);
+}
+
+/* Until everything is taken, or the client has to wait. @return what was not taken */
+static WsBytes feed(Conn *c, WsBytes in)
+{
+    WsPiece piece;
+    while (!c->deaf && !c->paused) {
+        switch (ws_read(&c->reader, &in, &piece)) {
+        case WS_MORE: return in;
+        case WS_DATA: receive(c, &piece); break;
+        case WS_PING: pong(c, &piece); break;
+        case WS_PONG: (void)within_rate(c); break;
+        case WS_CLOSE: peer_close(c, &piece); break;
+        case WS_WRONG:
+            c->deaf = true;
+            ws_conn_close(c, CLOSE_PROTOCOL, "protocol error");
+            break;
+        case WS_NOMEM: doom(c); return in;
+        }
+    }
+    return c->deaf ? (WsBytes){0} : in;
+}
+
+bool ws_conn_hold(Conn *c, const char *data, size_t len)
+{
+    char *copy = len ? (char *)malloc(len) : NULL;
+    if (!copy)
+        return !len;
+    memcpy(copy, data, len);
+    c->held = c->held_at = (WsBytes){copy, len};
+    return true;
+}
+
+static void read_held(Conn *c)
+{
+    if (!c->held.ptr)
+        return;
+    c->held_at = feed(c, c->held_at);
+    if (c->held_at.len)
+        return;
+    free(c->held.ptr);
+    c->held = c->held_at = (WsBytes){0};
+}
+
+void ws_conn_readable(Conn *c, uint32_t events)
+{
+    Ws *ws = c->ws;
+    if (c->broken)
+        return;
+    if (c->paused) { /* asked for nothing: the connection has died */
+        if (events & (EPOLLHUP | EPOLLERR))
+            doom(c);
+        return;
+    }
+    ssize_t n = recv(c->fd, ws->bytes, sizeof ws->bytes, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {
+        doom(c);
+        return;
+    }
+    heard(c);
+    counter_add(&ws->bytes_in, (uint64_t)n);
+    WsBytes rest = feed(c, (WsBytes){ws->bytes, (size_t)n});
+    if (c->paused && !c->broken && !ws_conn_hold(c, rest.ptr, rest.len))
+        doom(c);
 }
 
 void ws_conn_resume(Conn *c)
@@ -484,14 +575,45 @@ void ws_conn_resume(Conn *c)
     if (!c->paused || c->broken)
         return;
     c->paused = false;
-    ws_conn_heard(c);
-    lws_rx_flow_control(c->wsi, 1);
+    heard(c);
+    read_held(c);
+    if (!c->paused)
+        want_input(c, true);
+}
+
+void ws_conn_established(Conn *c)
+{
+    Ws *ws = c->ws;
+    int on = 1;
+    c->open = true;
+    c->fd = lws_get_socket_fd(c->wsi);
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    lws_rx_flow_control(c->wsi, 0);
+    c->control_tokens = CONTROL_BURST * 1000;
+    c->control_ms = c->heard_ms;
+    want_input(c, true);
+    xs_request *req = c->req;
+    c->req = NULL;
+    if (ws->draining) {
+        ws_conn_close(c, CLOSE_RESTART, "restart");
+    } else {
+        xs_refusal why = {0};
+        c->conn = ws->host->connect(ws->host->shard, c, req, &why);
+        if (c->conn) {
+            counter_add(&ws->opened, 1);
+            counter_add(&ws->connections, 1);
+        } else {
+            counter_add(&ws->handshake_failed, 1);
+            refuse(c, req, &why);
+        }
+    }
+    ws->host->request_unref(req);
+    read_held(c);
 }
 
 static void ping(Conn *c, int64_t now)
 {
-    /* Never empty: the library keeps an empty PONG to itself. */
-    static const char frame[4] = {(char)0x89, 2, 'x', 's'};
+    static const char frame[2] = {(char)0x89, 0};
     if (!queue_push_take(&c->q, wire_join((xs_str){frame, sizeof frame}, (xs_str){0}, (xs_str){0})))
         return;
     c->pinged_ms = now;

@@ -4,10 +4,12 @@
 #define TRANSPORTS_WS_CONN_H
 
 #include <libwebsockets.h>
+#include <sys/epoll.h>
 #include <uv.h>
 
 #include "transports/common/queue.h"
 #include "transports/common/wire.h"
+#include "transports/ws/reader.h"
 
 /* Normal close codes of RFC 6455 and of realtime.md §3.5. */
 enum {
@@ -19,7 +21,8 @@ enum {
     CLOSE_BAD_UTF8 = 1007,
     CLOSE_TOO_BIG = 1009,
     CLOSE_INTERNAL = 1011,
-    CLOSE_RESTART = 1012
+    CLOSE_RESTART = 1012,
+    CLOSE_TOO_MANY = 4429
 };
 
 enum {
@@ -27,7 +30,11 @@ enum {
     HANDSHAKE_MAX_MS = 10000, /* from adoption to the end of the upgrade */
     FLUSH_EARLY_FRAMES =
         64, /* a burst is written in pieces, so that it never looks like a slow client */
-    FLUSH_EARLY_BYTES = 131072
+    FLUSH_EARLY_BYTES = 131072,
+    INPUT_BYTES = 16384, /* of one read */
+    INPUT_BATCH = 256,   /* connections of one look at the readable ones */
+    CONTROL_PER_S = 20,  /* pings and pongs of a client; realtime.md §14 */
+    CONTROL_BURST = 40
 };
 
 typedef struct Conn Conn;
@@ -45,7 +52,11 @@ typedef struct Ws {
     ConnList conns;   /* dense */
     ConnList dirty;   /* have frames to write at the end of this turn; gone ones are NULL */
     ConnList leaving; /* to be closed or cut when no callback of theirs is running */
-    Conn *adopting;   /* connection whose socket is being handed to the library */
+    int input;        /* epoll of the connections' sockets: the library does not read them */
+    struct epoll_event ready[INPUT_BATCH];
+    int nready;
+    char bytes[INPUT_BYTES];
+    Conn *adopting; /* connection whose socket is being handed to the library */
     bool draining;
     int64_t drain_start_ms;
     uint32_t drain_ms, drain_total, drain_closed;
@@ -65,8 +76,10 @@ struct Conn {
     bool closing; /* nothing is delivered any more */
     bool broken;  /* to be cut */
     bool listed;  /* in ws->leaving */
-    bool ended;   /* the library is doing the close handshake */
-    bool paused, rx_binary;
+    bool deaf;    /* what the client sends from here on is thrown away */
+    bool parted;  /* closing, and its close frame has come */
+    bool reading; /* in ws->input */
+    bool paused;
     int close_code;                                     /* ours, with closing */
     int peer_code;                                      /* theirs */
     uint32_t index;                                     /* in ws->conns */
@@ -74,7 +87,11 @@ struct Conn {
     size_t tail;                                        /* bytes handed to the library */
     size_t counted;                                     /* share of ws->queued_bytes */
     int64_t heard_ms, pinged_ms, progress_ms, close_ms; /* pinged_ms 0: no ping is open */
-    char *rx;                                           /* fragments of a message so far */
+    int32_t control_tokens;                             /* thousandths */
+    int64_t control_ms;
+    WsReader reader;
+    WsBytes held, held_at; /* read while paused; owned, and what of it is left */
+    char *rx;              /* fragments of a message so far */
     size_t rx_len, rx_cap;
     uint32_t rx_frames, rx_unchecked; /* its frames; bytes of a character that is not complete */
     xs_request *req;                  /* until established */
@@ -87,16 +104,11 @@ void ws_conn_free(Conn *c);
 
 void ws_conn_established(Conn *c);
 
-/* Where received bytes stand in their message. */
-typedef struct WsPiece {
-    bool first, last; /* of the message */
-    bool frame_end;
-    bool binary;
-} WsPiece;
-void ws_conn_receive(Conn *c, const char *data, size_t len, const WsPiece *piece);
-bool ws_conn_peer_close(Conn *c, const unsigned char *payload, size_t len);
+/** Bytes have come, or the end of them; events of epoll. */
+void ws_conn_readable(Conn *c, uint32_t events);
+/** Bytes that came with the request head; before it is established. false: out of memory. */
+bool ws_conn_hold(Conn *c, const char *data, size_t len);
 void ws_conn_writeable(Conn *c);
-void ws_conn_heard(Conn *c);
 void ws_conn_gone(Conn *c);
 
 xs_deliver_result ws_conn_deliver(Conn *c, xs_frame *frame);

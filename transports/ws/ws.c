@@ -2,8 +2,10 @@
  *
  * The host accepts sockets, reads the request head, removes Sec-WebSocket-Protocol (the library
  * refuses long ones) and hands both over; the offered token is echoed in ADD_HEADERS. The context
- * never listens. Threads: adopt, stop and stats any; everything else the one that calls run.
- * Specification: realtime.md §3.1, §10, §12. */
+ * never listens. The library does the handshake and keeps what a full socket did not take; frames
+ * are read here, since it answers one of several pings and takes frames without a mask. Threads:
+ * adopt, stop and stats any; everything else the one that calls run. Specification: realtime.md
+ * §3.1, §10, §12. */
 #include <pthread.h>
 #include <unistd.h>
 
@@ -11,7 +13,7 @@
 
 enum {
     HEAD_BYTES = 16384, /* largest request head, also the service buffer */
-    RX_BYTES = 256,     /* per idle connection */
+    RX_BYTES = 16,      /* per connection, not used: conn.c reads */
     TX_PACKET = 65536,  /* without it a write is cut into pieces of RX_BYTES */
     HEAD_POOL = 64,     /* handshakes at once */
     SWEEP_MAX_MS = 1000,
@@ -29,7 +31,7 @@ typedef struct Adopted {
 typedef struct WsState {
     Ws ws;
     uv_async_t wake; /* sockets to adopt, or stop */
-    uv_poll_t mailbox;
+    uv_poll_t mailbox, input;
     uv_timer_t sweep;
     uv_prepare_t turn;
     pthread_mutex_t lock; /* adopted, stopped */
@@ -73,6 +75,7 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
                     size_t len)
 {
     (void)user;
+    (void)len;
     if (reason == LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED) {
         Ws *ws = (Ws *)lws_context_user(lws_get_context(wsi));
         if (!ws->adopting)
@@ -89,19 +92,7 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
     case LWS_CALLBACK_ADD_HEADERS: return add_headers(c, wsi, (struct lws_process_html_args *)in);
     case LWS_CALLBACK_HTTP: return -1; /* not an upgrade */
     case LWS_CALLBACK_ESTABLISHED: ws_conn_established(c); return 0;
-    case LWS_CALLBACK_RECEIVE: {
-        bool whole = !lws_remaining_packet_payload(wsi);
-        WsPiece piece = {.first = lws_is_first_fragment(wsi),
-                         .last = lws_is_final_fragment(wsi) && whole,
-                         .frame_end = whole,
-                         .binary = lws_frame_is_binary(wsi)};
-        ws_conn_receive(c, (const char *)in, len, &piece);
-        return 0;
-    }
-    case LWS_CALLBACK_RECEIVE_PONG: ws_conn_heard(c); return 0;
     case LWS_CALLBACK_SERVER_WRITEABLE: ws_conn_writeable(c); return 0;
-    case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
-        return ws_conn_peer_close(c, (const unsigned char *)in, len) ? 0 : -1;
     case LWS_CALLBACK_CLOSED: ws_conn_gone(c); return 0;
     case LWS_CALLBACK_WSI_DESTROY:
         lws_set_opaque_user_data(wsi, NULL);
@@ -130,8 +121,15 @@ static void hand_over(Ws *ws, Adopted *a)
         close(a->fd);
         return;
     }
+    const char *end = (const char *)memmem(a->head, a->len, "\r\n\r\n", 4);
+    size_t head = end ? (size_t)(end + 4 - a->head) : a->len;
+    if (!ws_conn_hold(c, a->head + head, a->len - head)) {
+        ws_conn_free(c);
+        close(a->fd);
+        return;
+    }
     ws->adopting = c;
-    lws_adopt_socket_vhost_readbuf(ws->vhost, a->fd, a->head, a->len);
+    lws_adopt_socket_vhost_readbuf(ws->vhost, a->fd, a->head, head);
     if (ws->adopting) { /* refused before there was anything to close later */
         ws->adopting = NULL;
         ws_conn_free(c);
@@ -149,6 +147,19 @@ static void on_mailbox(uv_poll_t *handle, int status, int events)
     (void)events;
     const xs_host *host = ((WsState *)handle->data)->ws.host;
     host->drain(host->shard);
+}
+
+static void on_input(uv_poll_t *handle, int status, int events)
+{
+    (void)status;
+    (void)events;
+    Ws *ws = &((WsState *)handle->data)->ws;
+    int n = epoll_wait(ws->input, ws->ready, INPUT_BATCH, 0);
+    ws->nready = n > 0 ? n : 0;
+    for (int i = 0; i < ws->nready; i++)
+        if (ws->ready[i].data.ptr)
+            ws_conn_readable((Conn *)ws->ready[i].data.ptr, ws->ready[i].events);
+    ws->nready = 0;
 }
 
 static void drain_step(Ws *ws, int64_t now)
@@ -189,6 +200,7 @@ static void close_handles(WsState *s)
         return;
     s->running = false;
     uv_close((uv_handle_t *)&s->mailbox, NULL);
+    uv_close((uv_handle_t *)&s->input, NULL);
     uv_close((uv_handle_t *)&s->sweep, NULL);
     uv_close((uv_handle_t *)&s->turn, NULL);
     uv_close((uv_handle_t *)&s->wake, NULL);
@@ -232,6 +244,18 @@ static void on_wake(uv_async_t *handle)
     }
 }
 
+static bool start_polls(WsState *s)
+{
+    Ws *ws = &s->ws;
+    ws->input = epoll_create1(EPOLL_CLOEXEC);
+    if (ws->input < 0 || uv_poll_init(&ws->loop, &s->input, ws->input) != 0)
+        return false;
+    if (uv_poll_init(&ws->loop, &s->mailbox, ws->host->wake_fd(ws->host->shard)) == 0)
+        return true;
+    uv_close((uv_handle_t *)&s->input, NULL);
+    return false;
+}
+
 static bool start_handles(WsState *s)
 {
     Ws *ws = &s->ws;
@@ -240,15 +264,16 @@ static bool start_handles(WsState *s)
         return false;
     uv_timer_init(&ws->loop, &s->sweep);
     uv_prepare_init(&ws->loop, &s->turn);
-    if (uv_poll_init(&ws->loop, &s->mailbox, ws->host->wake_fd(ws->host->shard)) != 0) {
+    if (!start_polls(s)) {
         uv_close((uv_handle_t *)&s->sweep, NULL);
         uv_close((uv_handle_t *)&s->turn, NULL);
         uv_close((uv_handle_t *)&s->wake, NULL);
         return false;
     }
     s->running = true;
-    s->wake.data = s->mailbox.data = s->sweep.data = s->turn.data = s;
+    s->wake.data = s->mailbox.data = s->input.data = s->sweep.data = s->turn.data = s;
     uv_poll_start(&s->mailbox, UV_READABLE, on_mailbox);
+    uv_poll_start(&s->input, UV_READABLE, on_input);
     uv_timer_start(&s->sweep, on_sweep, ms, ms);
     uv_prepare_start(&s->turn, on_prepare);
     return true;
@@ -273,6 +298,8 @@ static void ws_destroy(void *state)
         lws_context_destroy(ws->context);
     uv_run(&ws->loop, UV_RUN_NOWAIT);
     uv_loop_close(&ws->loop);
+    if (ws->input >= 0)
+        close(ws->input);
     free(ws->conns.items);
     free(ws->dirty.items);
     free(ws->leaving.items);
@@ -289,6 +316,7 @@ static void *ws_create(const xs_host *host, xs_error *err)
     }
     Ws *ws = &s->ws;
     ws->host = host;
+    ws->input = -1;
     s->adopted_end = &s->adopted;
     if (uv_loop_init(&ws->loop) != 0) {
         free(s);

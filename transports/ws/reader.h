@@ -1,0 +1,53 @@
+/* reader.h - frames of a client out of a stream of bytes, strictly by RFC 6455 §5: no I/O, no
+ * connection. Owner: the connection. */
+#ifndef TRANSPORTS_WS_READER_H
+#define TRANSPORTS_WS_READER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { WS_CONTROL_MAX = 125, WS_HEAD_MAX = 14 };
+
+typedef struct WsReader {
+    unsigned char head[WS_HEAD_MAX]; /* of the frame, as far as it has come */
+    unsigned char have, mask_at, control_len;
+    bool inside;         /* the head is complete, its payload is not */
+    bool first;          /* nothing of the message was given out */
+    bool open, binary;   /* a message is not complete */
+    unsigned char *mask; /* in head */
+    uint64_t left;       /* of the payload */
+    char *control;       /* payload of a control frame that comes in pieces; owned */
+} WsReader;
+
+/* Part of a message, or the whole payload of a control frame: valid until the next call. */
+typedef struct WsPiece {
+    char *data;
+    size_t len;
+    uint64_t rest;    /* of its frame still to come */
+    bool first, last; /* of the message */
+    bool frame_end;
+    bool binary;
+} WsPiece;
+
+typedef enum WsEvent {
+    WS_MORE, /* everything is taken; nothing is complete */
+    WS_DATA,
+    WS_PING,
+    WS_PONG,
+    WS_CLOSE,
+    WS_WRONG, /* 1002: the rest of the stream means nothing */
+    WS_NOMEM
+} WsEvent;
+
+typedef struct WsBytes {
+    char *ptr;
+    size_t len;
+} WsBytes;
+
+/** The next event; takes what it needs from the front of *in, whose payloads are unmasked in place.
+ */
+WsEvent ws_read(WsReader *r, WsBytes *in, WsPiece *out);
+void ws_reader_deinit(WsReader *r);
+
+#endif
