@@ -292,6 +292,7 @@ static bool open_hub(Server *s, const Const *meta, xs_error *err)
                       .expiry_warning_ms = c->rt_expiry_warning_ms,
                       .presence_extras = c->rt_presence_extras,
                       .presence_extras_max = (size_t)c->rt_presence_extras_max,
+                      .slow_policy = c->rt_slow_policy,
                       .auth = {s->auth, realtime_check_token}};
     if (c->db.len && !text_eq(c->db, TEXT(":memory:")))
         opt.record = arena_printf(&s->arena, TEXT_FMT ".rt", TEXT_ARG(c->db));

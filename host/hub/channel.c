@@ -7,6 +7,7 @@
 #include "core/text.h"
 #include "host/hub/event.h"
 #include "host/hub/l2.h"
+#include "host/hub/shard.h"
 
 enum {
     MAX_REPLAY_EVENTS = 1000, /* realtime.md §1.5 */
@@ -219,6 +220,9 @@ Channel *space_channel(Space *s, Text name, const ChannelConfig *config)
     memcpy(ch + 1, name.ptr, name.len);
     ch->space = s;
     ch->name = (Text){(const char *)(ch + 1), name.len};
+    ch->number = ++s->numbered;
+    if (s->hub && !s->server)
+        ch->slow = slow_rules_flag(&s->hub->slow, ch->name);
     channel_configure(ch, config);
     ch->ring.evicted_seq = s->reaped_seq;
     if (!map_put(&s->channels, ch->name, ch)) {
@@ -331,6 +335,10 @@ uint64_t channel_post(Channel *ch, Event *ev)
     uint64_t subscribers = 0;
     ev->order = ++ch->space->order;
     ev->posted_us = clock_mono_us();
+    if (ch->slow && ev->frame.flags & XS_FRAME_STORED) {
+        ev->frame.flags |= ch->slow;
+        ev->frame.channel = ch->number;
+    }
     for (size_t i = 0; i < ch->ninterest; i++) {
         Interest *in = &ch->interest[i];
         subscribers += in->count;

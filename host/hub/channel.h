@@ -55,6 +55,8 @@ struct Channel {
     Space *space;
     Text name;
     _Atomic(const ChannelConfig *) config; /* replaced by hub_set_channels */
+    uint32_t slow;   /* XS_FRAME_ flag of its policy for slow clients; 0 = they are closed */
+    uint64_t number; /* of all channels of the space, ever */
     RingLimits limits;
     Ring ring;
     uint64_t off, last_seq;
@@ -82,6 +84,7 @@ struct Space {
     uint64_t seq;   /* of the newest numbered event */
     uint64_t order; /* of the newest post */
     uint64_t reaped_seq;
+    uint64_t numbered; /* channels, ever */
     Map channels;
     size_t bytes, max_bytes; /* rings and channels */
     RingLimits limits;

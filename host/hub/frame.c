@@ -119,10 +119,16 @@ static size_t sse_head(const xs_frame *f, size_t tail, char *head, size_t size)
 
 static xs_wire *build(const xs_frame *f, xs_wire_format format)
 {
+    static const char resync[] = "{\"action\":\"resync\",\"payload\":";
     char head[128];
     size_t head_len = 0;
     Text tail = {0};
-    if (format == XS_WIRE_WS_TEXT) {
+    if (format == XS_WIRE_WS_TEXT && f->flags & XS_FRAME_RESYNC) {
+        tail = TEXT("}");
+        head_len = ws_head(sizeof resync - 1 + f->json.len + tail.len, head);
+        memcpy(head + head_len, resync, sizeof resync - 1);
+        head_len += sizeof resync - 1;
+    } else if (format == XS_WIRE_WS_TEXT) {
         head_len = ws_head(f->json.len, head);
     } else if (format == XS_WIRE_SSE_CHUNK) {
         tail = TEXT("\n\n\r\n");

@@ -106,7 +106,7 @@ Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *e
         mem_free(h);
         return NULL;
     }
-    if (open_servers(h, err))
+    if (slow_rules_init(&h->slow, opt->slow_policy, err) && open_servers(h, err))
         return h;
     hub_free(h);
     return NULL;
@@ -129,6 +129,7 @@ void hub_free(Hub *h)
     expiring_free(h->ghosts);
     patterns_free(h->patterns);
     l2_defs_deinit(&h->servers);
+    slow_rules_deinit(&h->slow);
     pthread_mutex_destroy(&h->lock);
     mem_free(h);
 }
@@ -272,6 +273,8 @@ static bool publish_one(Hub *h, Space *s, Text channel, const HubPublish *p, Hub
         config = now ? now : config;
     }
     ch = space_channel(s, channel, config);
+    if (ch && ch->slow)
+        ev->frame.topic = text_hash(p->event);
     bool ok = ch && channel_store(ch, ev);
     if (ok) {
         out->epoch = s->epoch;

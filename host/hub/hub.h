@@ -152,6 +152,7 @@ typedef struct HubOptions {
     int64_t expiry_warning_ms;  /* before the end of a token; 0 = none */
     Text presence_extras;       /* comma separated keys shown to others; len 0 = all */
     size_t presence_extras_max; /* 0 = 2 KiB; larger extras are not shown */
+    Text slow_policy;           /* "CHANNEL=POLICY,...", see slow.h */
     HubAuth auth;               /* check NULL: tokens cannot be renewed */
     const Const *meta;          /* of the bundle, for its realtime servers */
     Text tenant;                /* whose spaces these servers have */

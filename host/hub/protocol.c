@@ -614,35 +614,91 @@ static void recover(Sub *sub, EventVec *missed)
         atomic_fetch_add_explicit(reason ? &h->gaps : &h->resumed, 1, memory_order_relaxed);
 }
 
-/* One listed channel is joined or refused. After the last: what was missed in all of them up to one
- * moment, in one ascending line; a position within it is good for every channel. Numbered events
- * that were posted before that moment and are still under way come too late. */
-void protocol_listed_done(xs_conn *c)
+/* Numbered events wait from here on, in the rings; seq is the last one that was offered. */
+static void hold(xs_conn *c, uint64_t seq)
 {
-    EventVec missed = {0};
-    if (--c->listed_pending > 0 || !c->holding)
-        return;
-    c->holding = false;
-    space_lock(c->space);
+    c->holding = true;
+    c->hold_seq = seq;
     for (size_t i = 0; i < c->subs.len; i++) {
         Sub *sub = c->subs.ptr[i];
         if (!sub->local)
             continue;
-        recover(sub, &missed);
-        sub->from_seq = c->space->seq;
+        if (sub->replays || sub->from_seq < seq) /* else it joined later than that was posted */
+            sub->from_seq = seq;
+        sub->local->slots[sub->index].flags |= SLOT_HOLD;
+    }
+}
+
+void protocol_pause(xs_conn *c, uint64_t seq)
+{
+    if (c->holding || c->closing || c->gone)
+        return;
+    hold(c, seq);
+    c->paused = true;
+    atomic_fetch_add_explicit(&c->shard->hub->slow_paused, 1, memory_order_relaxed);
+}
+
+xs_frame *protocol_hole(xs_conn *c, uint64_t channel)
+{
+    for (size_t i = 0; i < c->subs.len; i++) {
+        const Sub *sub = c->subs.ptr[i];
+        if (!sub->local || sub->ch->number != channel)
+            continue;
+        Buf name = BUF_INIT;
+        json_write_text(&name, sub->name);
+        Event *ev = name.failed ? NULL : d1_resync(buf_view(&name), TEXT("slow"));
+        buf_deinit(&name);
+        if (!ev) {
+            conn_close(c, 1011, "out of memory");
+            return NULL;
+        }
+        ev->frame.channel = channel;
+        return &ev->frame;
+    }
+    return NULL; /* it has left: what it does not hear there is no loss */
+}
+
+/* What was missed in all joined channels up to one moment, in one ascending line; a position within
+ * it is good for every channel. Numbered events that were posted before that moment and are still
+ * under way come too late. A client that gets slow again meanwhile waits where it is. */
+static void catch_up(xs_conn *c)
+{
+    EventVec missed = {0};
+    c->holding = c->paused = false;
+    space_lock(c->space);
+    for (size_t i = 0; i < c->subs.len; i++) {
+        Sub *sub = c->subs.ptr[i];
+        if (sub->local)
+            recover(sub, &missed);
     }
     c->caught_up_seq = c->space->seq;
     space_unlock(c->space);
     announce_gaps(c);
     if (missed.len)
         qsort(missed.ptr, missed.len, sizeof *missed.ptr, by_seq);
-    for (size_t i = 0; i < missed.len; i++) {
+    for (size_t i = 0; i < missed.len && !c->paused; i++) {
         frame_ref(&missed.ptr[i]->frame);
         conn_deliver(c, missed.ptr[i]);
     }
     event_vec_deinit(&missed);
+    for (size_t i = 0; i < c->subs.len && !c->paused; i++)
+        c->subs.ptr[i]->from_seq = c->caught_up_seq;
     if (c->l2)
         l2_go_on(c);
+}
+
+void protocol_unpause(xs_conn *c)
+{
+    for (size_t i = 0; i < c->subs.len; i++)
+        c->subs.ptr[i]->replays = false; /* from where it was held, not from where it resumed */
+    catch_up(c);
+}
+
+/* One listed channel is joined or refused. After the last it gets what it has missed. */
+void protocol_listed_done(xs_conn *c)
+{
+    if (--c->listed_pending == 0 && c->holding)
+        catch_up(c);
 }
 
 static void join_ended(Sub *sub)

@@ -21,6 +21,13 @@ XS_MUST_CHECK bool protocol_compact(Text json, Buf *out);
 void protocol_begin_listed(xs_conn *c, const xs_request *req);
 /** One listed channel is joined or refused. */
 void protocol_listed_done(xs_conn *c);
+/** The client is slow and was offered everything up to seq: what follows it gets from the rings, as
+ * if it had come back, once it reads again (unpause). */
+void protocol_pause(xs_conn *c, uint64_t seq);
+void protocol_unpause(xs_conn *c);
+/** What tells the client that events of the channel with that number were left out; one reference.
+ * NULL = it is not there any more, or is being closed. */
+xs_frame *protocol_hole(xs_conn *c, uint64_t channel);
 /** Token buckets; false: too fast, protocol_punish tells the client. */
 bool protocol_take_frame(xs_conn *c);
 bool protocol_take_join(xs_conn *c);

@@ -343,7 +343,7 @@ static void joins_amid_speech(void **state)
     }
     Joiner *joiners = calloc(AT_ONCE, sizeof *joiners);
     assert_non_null(joiners);
-    size_t resumed = 0, frames = 0;
+    size_t resumed = 0, late = 0, frames = 0;
     for (int batch = 0; batch < JOINS / AT_ONCE; batch++) {
         for (int i = 0; i < AT_ONCE; i++) {
             Joiner *j = &joiners[i];
@@ -365,9 +365,11 @@ static void joins_amid_speech(void **state)
             host->join_listed(j->peer->conn, r);
             resumed += promised;
             if (promised) {
-                /* Both channels together have no hole behind the position. */
-                assert_true(j->resumed[0] && j->resumed[1]);
-                assert_true(j->last >= seq && j->got == j->last - j->from);
+                /* Both channels together have no hole behind the position. While this thread waited
+                 * the ring may have moved on: then it was told. */
+                bool kept = j->resumed[0] && j->resumed[1];
+                assert_true(!kept || (j->last >= seq && j->got == j->last - j->from));
+                late += !kept;
             }
             request_unref(r);
         }
@@ -384,7 +386,7 @@ static void joins_amid_speech(void **state)
         speakers[i].stop = true;
         pthread_join(speakers[i].thread, NULL);
     }
-    assert_true(resumed > JOINS / 2);
+    assert_true(resumed > JOINS / 2 && late < JOINS / 10);
     assert_true(frames > JOINS);
     free(joiners);
     close_world(&w);

@@ -208,15 +208,24 @@ static void close_slow(xs_conn *c)
     conn_close(c, 1013, "slow consumer");
 }
 
+/* The answer of a deliver that was not XS_SENT. */
+static void not_sent(xs_conn *c, const xs_frame *f, xs_deliver_result result)
+{
+    if (result == XS_FULL)
+        close_slow(c);
+    else if (f->flags & XS_FRAME_PAUSE)
+        protocol_pause(c, f->seq);
+}
+
 static void offer(xs_conn *c, xs_frame *f)
 {
     xs_shard *s = c->shard;
     s->touched = true;
     atomic_fetch_add_explicit(&s->hub->delivered, 1, memory_order_relaxed);
     xs_deliver_result result = s->ops->deliver(s->state, c->peer, f);
-    if (result == XS_FULL)
-        close_slow(c);
-    else if (result == XS_QUEUED && c->l2)
+    if (result != XS_SENT)
+        not_sent(c, f, result);
+    if (result == XS_QUEUED && c->l2)
         l2_queued(c);
 }
 
@@ -274,8 +283,9 @@ static unsigned offer_slot(xs_shard *s, Slot *slot, Event *ev)
         return 0;
     if (UNLIKELY(slot->flags & SLOT_TAP) && l2_tap(slot->sub, ev))
         return 0;
-    if (UNLIKELY(s->ops->deliver(s->state, slot->peer, f) == XS_FULL))
-        close_slow(slot->sub->conn);
+    xs_deliver_result result = s->ops->deliver(s->state, slot->peer, f);
+    if (UNLIKELY(result != XS_SENT))
+        not_sent(slot->sub->conn, f, result);
     return 1;
 }
 
@@ -333,7 +343,8 @@ static void walk_burst(xs_shard *s, ShardChannel *local, const Mail *mail, uint3
     count_delivered(s, event_of(frames[0]), delivered);
 }
 
-/* Is the whole batch for one channel, and for everybody in it? */
+/* Is the whole batch for one channel, and for everybody in it who is not to be paused between two
+ * events? */
 static bool is_burst(const xs_shard *s, const MailBatch *batch)
 {
     if (!XS_HAS(s->ops, burst) || !batch->count || batch->links)
@@ -341,7 +352,7 @@ static bool is_burst(const xs_shard *s, const MailBatch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         const Mail *m = &batch->items[i];
         if (m->kind != MAIL_EVENT || m->local != batch->items[0].local || m->local->dead ||
-            m->frame->flags & FILTERS)
+            m->frame->flags & (FILTERS | XS_FRAME_PAUSE))
             return false;
     }
     return true;
@@ -733,11 +744,23 @@ static void up_gone(xs_conn *c, int close_code)
 static void up_writable(xs_conn *c)
 {
     xs_shard *s = c->shard;
-    if (!c->l2 || c->gone || c->closing)
+    if ((!c->l2 && !c->paused) || c->gone || c->closing)
         return; /* nothing is held back: the transport's queue is the only one */
     enter(s);
-    l2_writable(c);
+    if (c->paused)
+        protocol_unpause(c);
+    if (c->l2)
+        l2_writable(c);
     leave(s, false);
+}
+
+static xs_frame *up_skipped(xs_conn *c, xs_frame *f, bool told)
+{
+    Hub *h = c->shard->hub;
+    bool conflated = f->flags & XS_FRAME_CONFLATE;
+    atomic_fetch_add_explicit(conflated ? &h->slow_conflated : &h->slow_dropped, 1,
+                              memory_order_relaxed);
+    return conflated || told ? NULL : protocol_hole(c, f->channel);
 }
 
 static int up_wake_fd(xs_shard *s)
@@ -886,6 +909,7 @@ xs_shard *hub_shard_new(Hub *h, const xs_transport_ops *ops, const xs_limits *li
         .same_client = up_same_client,
         .resume_state = protocol_resume_state,
         .away = up_away,
+        .skipped = up_skipped,
     };
     return s;
 }

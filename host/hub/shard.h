@@ -6,11 +6,13 @@
 
 #include "host/hub/channel.h"
 #include "host/hub/l2_def.h"
+#include "host/hub/slow.h"
 
 enum { SID_LEN = 3 + SOCKET_ID_LEN, SEEN_REFS = 64 };
 
 struct Hub {
     HubOptions opt; /* defaults filled in */
+    SlowRules slow;
     HubDispatcher dispatcher;
     bool has_dispatcher;
     _Atomic(Patterns *) patterns; /* older ones stay until the end: a few hundred bytes each */
@@ -97,6 +99,7 @@ struct xs_conn {
      * the rings */
     uint32_t listed_pending;
     bool holding;
+    bool paused; /* holding because it is slow, see SLOW_PAUSE */
     Position resume;
     uint64_t hold_seq;      /* its position meanwhile */
     uint64_t caught_up_seq; /* its position afterwards, until the shard has come so far */

@@ -33,6 +33,10 @@ typedef struct Peer {
     size_t count, seen, cap;
     int closed;
     bool full, resumed;
+    bool queued; /* slow: keeps frames and says XS_QUEUED */
+    bool keep;   /* references of numbered frames */
+    xs_frame *kept[8];
+    size_t nkept;
     const char *reply; /* sent from within the next deliver */
 } Peer;
 
@@ -73,12 +77,14 @@ static inline xs_deliver_result t_deliver(void *state, void *peer, xs_frame *fra
     p->off[p->count] = frame->off;
     p->flags[p->count] = frame->flags;
     p->got[p->count++] = copy;
+    if (p->keep && frame->seq && p->nkept < COUNT_OF(p->kept))
+        p->kept[p->nkept++] = s->host.frame_ref(frame);
     if (p->reply) {
         const char *text = p->reply;
         p->reply = NULL;
         s->host.frame(p->conn, text, strlen(text));
     }
-    return XS_SENT;
+    return p->queued ? XS_QUEUED : XS_SENT;
 }
 
 static inline void t_flush(void *state)

@@ -33,18 +33,23 @@ enum {
     XS_FRAME_TARGET_SOCK = 8,
     XS_FRAME_EXCLUDE = 16,
     /* Not a protocol frame: json is {"channels":[...],"reason":...}, channels that could not be
-     * resumed. Its SSE wire carries "event: resync"; long-poll puts the channels into "resync";
-     * never sent on WebSocket. */
-    XS_FRAME_RESYNC = 32
+     * resumed. Its SSE wire carries "event: resync"; long-poll puts the channels into "resync"; on
+     * a WebSocket it is the payload of an action "resync". */
+    XS_FRAME_RESYNC = 32,
+    /* What the channel does with a client whose queue is full; none of them: it is closed. */
+    XS_FRAME_DROP_OLDEST = 64, /* its oldest events go, a RESYNC frame takes their place */
+    XS_FRAME_CONFLATE = 128,   /* of events of one topic only the newest stays queued */
+    XS_FRAME_PAUSE = 256       /* above the soft level the hub holds events back until writable */
 };
 
 typedef struct xs_frame {
     _Atomic uint32_t refs;
     uint32_t flags;
-    uint64_t seq, off; /* 0 when not numbered */
-    uint64_t epoch;    /* of the space */
-    int64_t ts;        /* epoch milliseconds */
-    xs_str json;       /* the one rendering of its layer; stored behind the struct */
+    uint64_t seq, off;       /* 0 when not numbered */
+    uint64_t epoch;          /* of the space */
+    int64_t ts;              /* epoch milliseconds */
+    uint64_t channel, topic; /* with one of the three flags above: numbers to compare; else 0 */
+    xs_str json;             /* the one rendering of its layer; stored behind the struct */
     _Atomic(xs_wire *) wire[XS_WIRE_COUNT];
 } xs_frame;
 

@@ -72,7 +72,7 @@ typedef struct xs_host {
     xs_frame_result (*frame)(xs_conn *conn, const char *data, size_t len);
     /** Exactly once per connected client, after the last deliver; conn is dead. */
     void (*gone)(xs_conn *conn, int close_code);
-    /** The queue of a connection that returned XS_QUEUED drained below the soft level. */
+    /** The queue of a connection that returned XS_QUEUED drained to the soft level. */
     void (*writable)(xs_conn *conn);
     /** Eventfd of the mailbox: readable = call drain. */
     int (*wake_fd)(xs_shard *shard);
@@ -116,6 +116,12 @@ typedef struct xs_host {
     /** The client was not heard of for presence_grace_ms but may come back (away), or it did. May
      * be missing (XS_HAS). */
     void (*away)(xs_conn *conn, bool away);
+    /**
+     * A queued frame (DROP_OLDEST or CONFLATE) was taken out because the client is slow. told: a
+     * RESYNC frame of its channel is in front of it. @return one reference of what to queue in its
+     * place; NULL = nothing. May be missing (XS_HAS): then nothing may be taken out.
+     */
+    xs_frame *(*skipped)(xs_conn *conn, xs_frame *frame, bool told);
 } xs_host;
 
 typedef struct xs_transport_stats {

@@ -125,6 +125,19 @@ static inline bool send_all(int fd, const char *p, size_t n)
     return true;
 }
 
+/* A port of 127.0.0.1 that is free now; 0 = none. */
+static inline int http_free_port(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t len = sizeof at;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    bool ok = bind(fd, (struct sockaddr *)&at, sizeof at) == 0 &&
+              getsockname(fd, (struct sockaddr *)&at, &len) == 0;
+    close(fd);
+    return ok ? ntohs(at.sin_port) : 0;
+}
+
 /**
  * One request on its own connection.
  * @param token  bearer token, NULL = none   @param body  JSON, NULL = none

@@ -468,24 +468,12 @@ static bool mint(const char *xs, const char *app, const char *id, char *out, siz
     return f && pclose(f) == 0 && ok;
 }
 
-static int free_port(void)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in at = {.sin_family = AF_INET};
-    socklen_t len = sizeof at;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    bool ok = bind(fd, (struct sockaddr *)&at, sizeof at) == 0 &&
-              getsockname(fd, (struct sockaddr *)&at, &len) == 0;
-    close(fd);
-    return ok ? ntohs(at.sin_port) : 0;
-}
-
 int main(int argc, char **argv)
 {
     char admin[32], token[1024], other[1024];
     if (argc != 3)
         return 2;
-    admin_port = free_port();
+    admin_port = http_free_port();
     snprintf(admin, sizeof admin, "127.0.0.1:%d", admin_port);
     const char *const args[] = {argv[1],       "serve",
                                 argv[2],       "--listen",

@@ -18,6 +18,7 @@
 enum {
     QUEUE_GATHER = 64, /* wires per system call */
     QUEUE_FIRST_SLOTS = 8,
+    QUEUE_SLOW_SHARE = 4, /* part of the hard frames from which on a client is slow */
     QUEUE_KEEP_SLOTS = 64 /* a longer ring is given back when it runs empty */
 };
 
@@ -134,6 +135,91 @@ static inline uint32_t queue_drop(Queue *q, const xs_host *host)
         queue_release(host, slot);
     }
     return dropped;
+}
+
+/* Slot i leaves; the shorter side moves up. */
+static inline void queue_take_out(Queue *q, const xs_host *host, uint32_t i)
+{
+    QueueSlot slot = *queue_at(q, i);
+    q->bytes -= queue_view(q, slot.wire).len;
+    if (i < q->count / 2) {
+        for (uint32_t k = i; k > 0; k--)
+            *queue_at(q, k) = *queue_at(q, k - 1);
+        q->head = (q->head + 1) & (q->cap - 1);
+    } else {
+        for (uint32_t k = i; k + 1 < q->count; k++)
+            *queue_at(q, k) = *queue_at(q, k + 1);
+    }
+    q->count--;
+    queue_release(host, slot);
+}
+
+/** The client does not keep up: above the soft level. */
+static inline bool queue_is_slow(const Queue *q, size_t more, const xs_limits *limits)
+{
+    return q->bytes + more > limits->queue_soft_bytes ||
+           q->count > limits->queue_hard_frames / QUEUE_SLOW_SHARE;
+}
+
+/** frame is of a channel that wants only the newest of a topic kept: take out the one it replaces.
+ */
+static inline void queue_conflate(Queue *q, const xs_host *host, xs_conn *conn,
+                                  const xs_frame *frame)
+{
+    for (uint32_t i = q->count; i-- > (q->sent ? 1 : 0);) {
+        xs_frame *old = queue_at(q, i)->frame;
+        if (!old || !(old->flags & XS_FRAME_CONFLATE) || old->channel != frame->channel ||
+            old->topic != frame->topic)
+            continue;
+        host->skipped(conn, old, false);
+        queue_take_out(q, host, i);
+        return; /* there was one at most */
+    }
+}
+
+/* The oldest frame that may be dropped leaves, or the hub's note takes its place. */
+static inline bool queue_drop_oldest(Queue *q, const xs_host *host, xs_conn *conn,
+                                     xs_wire_format format)
+{
+    uint32_t first = q->sent ? 1 : 0, i = first;
+    while (i < q->count &&
+           !(queue_at(q, i)->frame && queue_at(q, i)->frame->flags & XS_FRAME_DROP_OLDEST))
+        i++;
+    if (i == q->count)
+        return false;
+    xs_frame *old = queue_at(q, i)->frame;
+    bool told = false;
+    for (uint32_t k = first; k < i && !told; k++) {
+        const xs_frame *f = queue_at(q, k)->frame;
+        told = f && f->flags & XS_FRAME_RESYNC && f->channel == old->channel;
+    }
+    xs_frame *note = host->skipped(conn, old, told);
+    const xs_wire *wire = note ? host->wire(note, format) : NULL;
+    if (!note) {
+        queue_take_out(q, host, i);
+        return true;
+    }
+    if (!wire) { /* out of memory: there must be no silent hole */
+        host->frame_unref(note);
+        return false;
+    }
+    q->bytes += queue_view(q, wire).len - queue_view(q, queue_at(q, i)->wire).len;
+    *queue_at(q, i) = (QueueSlot){note, wire};
+    host->frame_unref(old);
+    return true;
+}
+
+/** Room for len more bytes behind `more` outside of the queue, below the hard level. Frames that
+ * may be dropped make way. false: there is none, the client is to be closed. */
+static inline bool queue_fits(Queue *q, const xs_host *host, xs_conn *conn, xs_wire_format format,
+                              size_t more, size_t len)
+{
+    const xs_limits *limits = host->limits;
+    while (q->bytes + more + len > limits->queue_hard_bytes ||
+           q->count >= limits->queue_hard_frames)
+        if (!XS_HAS(host, skipped) || !queue_drop_oldest(q, host, conn, format))
+            return false;
+    return true;
 }
 
 static inline void queue_deinit(Queue *q, const xs_host *host)

@@ -119,7 +119,7 @@ static void write_stream(Sse *sse, Stream *s)
     if (count.bytes)
         s->wrote_ms = s->progress_ms = host->now_ms();
     after_write(sse, s, result, &count);
-    if (s->slow && s->conn && s->x && s->q.bytes < host->limits->queue_soft_bytes) {
+    if (s->slow && s->conn && s->x && !queue_is_slow(&s->q, 0, host->limits)) {
         s->slow = false;
         host->writable(s->conn);
     }
@@ -376,7 +376,6 @@ static xs_deliver_result sse_deliver(void *state, void *peer, xs_frame *frame)
 {
     Sse *sse = (Sse *)state;
     Stream *s = (Stream *)peer;
-    const xs_limits *limits = sse->host->limits;
     if (s->closing)
         return XS_SENT;
     const xs_wire *wire = sse->host->wire(frame, XS_WIRE_SSE_CHUNK);
@@ -384,9 +383,10 @@ static xs_deliver_result sse_deliver(void *state, void *peer, xs_frame *frame)
         return XS_FULL;
     bool stuck = s->blocked || s->fd < 0;
     /* The replay of the listed joins is bounded by the hub and comes before the socket is ours. */
+    if (stuck && frame->flags & XS_FRAME_CONFLATE && XS_HAS(sse->host, skipped))
+        queue_conflate(&s->q, sse->host, s->conn, frame);
     if (stuck && !s->joining &&
-        (s->q.bytes + wire->len > limits->queue_hard_bytes ||
-         s->q.count >= limits->queue_hard_frames)) {
+        !queue_fits(&s->q, sse->host, s->conn, XS_WIRE_SSE_CHUNK, 0, wire->len)) {
         counter_add(&sse->slow_closed, 1);
         return XS_FULL;
     }
@@ -398,7 +398,7 @@ static xs_deliver_result sse_deliver(void *state, void *peer, xs_frame *frame)
         write_stream(sse, s);
     else
         mark_dirty(sse, s);
-    if (s->blocked && s->q.bytes > limits->queue_soft_bytes) {
+    if (s->blocked && queue_is_slow(&s->q, 0, sse->host->limits)) {
         s->slow = true;
         return XS_QUEUED;
     }

@@ -207,7 +207,7 @@ void ws_conn_write(Conn *c)
     after_write(c, result, &count);
     if (c->counted || c->q.bytes || c->tail)
         count_queued(c);
-    if (c->slow && c->conn && c->q.bytes + c->tail < ws->host->limits->queue_soft_bytes) {
+    if (c->slow && c->conn && !queue_is_slow(&c->q, c->tail, ws->host->limits)) {
         c->slow = false;
         ws->host->writable(c->conn);
     }
@@ -216,14 +216,14 @@ void ws_conn_write(Conn *c)
 xs_deliver_result ws_conn_deliver(Conn *c, xs_frame *frame)
 {
     Ws *ws = c->ws;
-    const xs_limits *limits = ws->host->limits;
     if (c->closing)
         return XS_SENT; /* nobody reads it any more */
     const xs_wire *wire = ws->host->wire(frame, XS_WIRE_WS_TEXT);
     if (!wire)
         return XS_FULL;
-    if (c->blocked && (c->q.bytes + c->tail + wire->len > limits->queue_hard_bytes ||
-                       c->q.count >= limits->queue_hard_frames)) {
+    if (c->blocked && frame->flags & XS_FRAME_CONFLATE && XS_HAS(ws->host, skipped))
+        queue_conflate(&c->q, ws->host, c->conn, frame);
+    if (c->blocked && !queue_fits(&c->q, ws->host, c->conn, XS_WIRE_WS_TEXT, c->tail, wire->len)) {
         counter_add(&ws->slow_closed, 1);
         return XS_FULL;
     }
@@ -231,13 +231,15 @@ xs_deliver_result ws_conn_deliver(Conn *c, xs_frame *frame)
         c->progress_ms = ws->host->now_ms();
     if (!queue_push(&c->q, ws->host, frame, wire))
         return XS_FULL;
-    if (!c->blocked) {
+    if (c->blocked) {
+        count_queued(c);
+    } else {
         if (c->q.count >= FLUSH_EARLY_FRAMES || c->q.bytes >= FLUSH_EARLY_BYTES)
             ws_conn_write(c);
         else
             mark_dirty(c);
     }
-    if (c->blocked && c->q.bytes + c->tail > limits->queue_soft_bytes) {
+    if (c->blocked && queue_is_slow(&c->q, c->tail, ws->host->limits)) {
         c->slow = true;
         return XS_QUEUED;
     }
