@@ -46,11 +46,17 @@ Realtime *realtime_new(const RealtimeOptions *opt, xs_error *err)
         realtime_free(r);
         return NULL;
     }
-    r->publisher = publisher_new(opt->config, opt->hub, opt->metrics, err);
+    r->publisher = publisher_new(opt->config, opt->hub, opt->metrics, opt->base, err);
     if (r->publisher)
         return r;
     realtime_free(r);
     return NULL;
+}
+
+void realtime_stop(Realtime *r)
+{
+    if (r)
+        publisher_stop(r->publisher);
 }
 
 void realtime_free(Realtime *r)

@@ -21,11 +21,14 @@ typedef struct RealtimeOptions {
     Carriers *carriers;
     void (*handshake)(void *ctx); /* a client comes in, by any transport */
     void *ctx;
+    struct event_base *base;
 } RealtimeOptions;
 
 /** HubAuth.check over an Auth: tokens open the spaces of their own tenant. */
 Identity *realtime_check_token(void *auth, const Space *space, Text token, int64_t *expires_ms);
 XS_MUST_CHECK Realtime *realtime_new(const RealtimeOptions *opt, xs_error *err);
+/** Nothing comes in any more: answer what still waits. NULL is fine. */
+void realtime_stop(Realtime *r);
 void realtime_free(Realtime *r);
 /** Answer x when its path is under /rt/ or /ws/, now or later; false = another path. */
 bool realtime_handle(Realtime *r, xs_http *x);

@@ -561,8 +561,15 @@ static bool start_front(Server *s, xs_error *err)
     s->carriers = carriers_new(c, s->opt->static_plugins, s->hub, s->base, &s->log, err);
     if (!s->carriers)
         return false;
-    RealtimeOptions realtime = {c,      &s->log,     s->auth,      &s->metrics,
-                                s->hub, s->carriers, on_handshake, s};
+    RealtimeOptions realtime = {.config = c,
+                                .log = &s->log,
+                                .auth = s->auth,
+                                .metrics = &s->metrics,
+                                .hub = s->hub,
+                                .carriers = s->carriers,
+                                .handshake = on_handshake,
+                                .ctx = s,
+                                .base = s->base};
     s->realtime = realtime_new(&realtime, err);
     door.handshakes_per_s = (uint32_t)c->rt_handshake_per_s;
     if (!s->realtime || !(s->door = door_new(s->base, &door, on_visitor, s, err)))
@@ -646,6 +653,7 @@ static void server_end(Server *s)
     if (s->triggers)
         trigger_switch_set(s->triggers, NULL, NULL);
     carriers_stop(s->carriers);
+    realtime_stop(s->realtime);
     http_free(s->http);
     http_free(s->admin_http);
     carriers_free(s->carriers);

@@ -233,7 +233,10 @@ static void log_event(const ServiceCtx *c, const PublishReq *req)
 static bool publish(void *ctx, const PublishReq *req, xs_error *err)
 {
     const ServiceCtx *c = (const ServiceCtx *)ctx;
-    HubPublish p = {.channel = req->channel, .event = req->event, .data = req->data_json};
+    HubPublish p = {.channel = req->channel,
+                    .event = req->event,
+                    .data = req->data_json,
+                    .receipt = req->receipt};
     if (req->auth_table.len) {
         p.dbo_id = auth_table_id(c->env->auth, req->auth_table);
         p.row_id = auth_normal_id(req->auth_id_json);

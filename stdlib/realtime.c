@@ -1,9 +1,14 @@
 /* realtime.c - api.realtime_event and realtime.publish: a statement's clauses -> one publish of the
- * host. Inside a transaction the event waits for the commit. And realtime.get_session.
+ * host. Inside a transaction the event waits for the commit; what is recorded is on disk when the
+ * statement is over. And realtime.get_session.
  * Specification: realtime.md §1.4, §4.7. Thread: the fiber's. */
+#include <pthread.h>
+
+#include "core/mem.h"
 #include "core/tables.h"
 #include "stdlib/db/db.h"
 #include "stdlib/natives.h"
+#include "stdlib/outside.h"
 
 static Value clause(const Call *c, const char *name)
 {
@@ -26,14 +31,137 @@ static bool text_clause(Call *c, const char *name, Buf *out)
     return !out->failed || call_fail(c, XS_E_NOMEM, NULL);
 }
 
-static bool publish(Call *c, const PublishReq *req)
+/* ---- recorded events: the statement waits for the disk ---- */
+
+/* The statement and the store own it together. */
+typedef struct Recorded {
+    Wait wait;
+    Receipt receipt;
+    pthread_mutex_t lock; /* everything below */
+    unsigned refs;
+    bool told, ok;
+    bool waiting; /* wait_signal may be called */
+} Recorded;
+
+static Recorded *recorded_of(Receipt *r)
+{
+    return (Recorded *)((char *)r - offsetof(Recorded, receipt));
+}
+
+static void recorded_unref(Recorded *r)
+{
+    pthread_mutex_lock(&r->lock);
+    bool last = --r->refs == 0;
+    pthread_mutex_unlock(&r->lock);
+    if (!last)
+        return;
+    pthread_mutex_destroy(&r->lock);
+    mem_free(r);
+}
+
+static void recorded_ready(Receipt *receipt, bool ok)
+{
+    Recorded *r = recorded_of(receipt);
+    pthread_mutex_lock(&r->lock);
+    r->told = true;
+    r->ok = ok;
+    if (r->waiting)
+        wait_signal(&r->wait);
+    pthread_mutex_unlock(&r->lock);
+    recorded_unref(r);
+}
+
+static void recorded_start(Wait *w)
+{
+    Recorded *r = (Recorded *)w;
+    pthread_mutex_lock(&r->lock);
+    bool told = r->told;
+    r->waiting = !told;
+    pthread_mutex_unlock(&r->lock);
+    if (told)
+        wait_done(w);
+}
+
+static void recorded_cancel(Wait *w)
+{
+    Recorded *r = (Recorded *)w;
+    pthread_mutex_lock(&r->lock);
+    r->waiting = false;
+    pthread_mutex_unlock(&r->lock);
+}
+
+static bool recorded_result(Wait *w, Heap *h, Value *out, xs_error *err, Value *thrown)
+{
+    (void)h;
+    (void)out;
+    (void)thrown;
+    Recorded *r = (Recorded *)w;
+    pthread_mutex_lock(&r->lock);
+    bool told = r->told, ok = r->ok;
+    pthread_mutex_unlock(&r->lock);
+    if (!told)
+        return xs_fail(err, XS_E_DEADLINE, XS_NO_POS, "%s", xs_code_get(XS_E_DEADLINE)->text);
+    return ok || xs_fail(err, XS_E_DATABASE, XS_NO_POS,
+                         "realtime.publish: the event could not be recorded");
+}
+
+static void recorded_free(Wait *w)
+{
+    recorded_unref((Recorded *)w);
+}
+
+static const WaitOps recorded_ops = {recorded_start, recorded_cancel, recorded_result,
+                                     recorded_free};
+
+static Recorded *recorded_new(void)
+{
+    Recorded *r = mem_zalloc(1, sizeof *r);
+    if (!r)
+        return NULL;
+    if (pthread_mutex_init(&r->lock, NULL) != 0) {
+        mem_free(r);
+        return NULL;
+    }
+    r->wait.ops = &recorded_ops;
+    r->wait.timeout_ms = INT64_MAX;
+    r->receipt.ready = recorded_ready;
+    r->refs = 1;
+    return r;
+}
+
+static NativeResult publish_recorded(Call *c, PublishReq *req)
 {
     const Services *s = c->services;
+    Outside *o = s->outside;
+    Recorded *r = recorded_new();
+    if (!r) {
+        call_fail(c, XS_E_NOMEM, NULL);
+        return NATIVE_ERROR;
+    }
+    r->refs = 2;
+    req->receipt = &r->receipt;
+    bool ok = s->publish(s->ctx, req, c->err), pending = r->receipt.pending;
+    if (!ok || !pending)
+        recorded_unref(r); /* nobody will tell */
+    if (ok && pending)
+        return wait_for(c, o->io, &r->wait);
+    recorded_unref(r);
+    return ok ? NATIVE_OK : NATIVE_ERROR;
+}
+
+static NativeResult publish(Call *c, PublishReq *req)
+{
+    const Services *s = c->services;
+    bool ok;
     if (!s || !s->publish)
-        return call_fail(c, XS_E_UNSUPPORTED, "%s: there is no realtime server", c->name);
-    if (db_in_transaction(c->fiber))
-        return db_hold_event(c->fiber, req, c->err);
-    return s->publish(s->ctx, req, c->err);
+        ok = call_fail(c, XS_E_UNSUPPORTED, "%s: there is no realtime server", c->name);
+    else if (db_in_transaction(c->fiber))
+        ok = db_hold_event(c->fiber, req, c->err);
+    else if (req->server.len && s->outside)
+        return publish_recorded(c, req);
+    else
+        ok = s->publish(s->ctx, req, c->err);
+    return ok ? NATIVE_OK : NATIVE_ERROR;
 }
 
 /* Both auth clauses or neither: an empty one means everybody who listens. */
@@ -52,6 +180,7 @@ static NativeResult send_event(Call *c, const char *event_clause, bool to_server
 {
     Buf channel = BUF_INIT, event = BUF_INIT, table = BUF_INIT, id = BUF_INIT, data = BUF_INIT;
     Buf server = BUF_INIT;
+    NativeResult result = NATIVE_ERROR;
     Value body = clause(c, "data");
     bool ok = text_clause(c, "channel", &channel) && text_clause(c, event_clause, &event) &&
               text_clause(c, "auth_table", &table) && write_id(c, &id) &&
@@ -71,7 +200,7 @@ static NativeResult send_event(Call *c, const char *event_clause, bool to_server
             req.auth_table = buf_view(&table);
             req.auth_id_json = buf_view(&id);
         }
-        ok = publish(c, &req);
+        result = publish(c, &req);
     }
     buf_deinit(&channel);
     buf_deinit(&event);
@@ -79,7 +208,7 @@ static NativeResult send_event(Call *c, const char *event_clause, bool to_server
     buf_deinit(&id);
     buf_deinit(&data);
     buf_deinit(&server);
-    return ok ? NATIVE_OK : NATIVE_ERROR;
+    return result;
 }
 
 NativeResult op_api_realtime_event(Call *c)

@@ -5,6 +5,7 @@
 
 #include "core/buf.h"
 #include "core/const.h"
+#include "core/receipt.h"
 #include "vm/value.h"
 
 typedef struct Fiber Fiber;
@@ -18,6 +19,7 @@ typedef struct PublishReq {
     Text auth_id_json;   /* id as JSON: 7 or "uuid" */
     Text server; /* realtime.publish: name of the realtime_server; the event is the message's
                     type and the identity whose it is said to be. len 0 = api.realtime_event */
+    Receipt *receipt; /* told when it is on disk; NULL = nobody waits */
 } PublishReq;
 
 /* What only a test may ask. All borrowed; ctx is that of the Services. */

@@ -8,6 +8,7 @@
 
 #include "core/buckets.h"
 #include "core/const.h"
+#include "core/receipt.h"
 #include "host/hub/l2_def.h"
 #include "include/xs/transport.h"
 
@@ -188,10 +189,11 @@ typedef struct HubPublish {
     int64_t dbo_id; /* 0 = everyone; else with row_id (JSON) the only identity to receive it; L2:
                        whose message it is said to be */
     Text row_id;
-    Text exclude; /* socket id not to deliver to; ptr NULL = none */
+    Text exclude;     /* socket id not to deliver to; ptr NULL = none */
+    Receipt *receipt; /* recorded L2 channels: told when it is on disk; NULL = nobody waits */
 } HubPublish;
 typedef struct HubPublished {
-    uint64_t epoch, seq, off; /* 0 when nothing was numbered, or not yet: recorded L2 channels */
+    uint64_t epoch, seq, off; /* 0 when nothing was numbered, or not yet: see receipt */
     uint64_t delivered_local; /* subscribers at that moment */
 } HubPublished;
 

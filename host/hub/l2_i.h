@@ -58,6 +58,7 @@ typedef struct L2Op {
     size_t text_len;
     bool failed;
     uint64_t delivered;
+    Receipt *receipt; /* of whoever published */
 } L2Op;
 
 /* One identity on a channel, however many sockets it has. */

@@ -79,6 +79,14 @@ static void appended(StoreOp *store)
         (void)post_said(op->pub.space, ch, &said, op->exclude, true, &posted);
     }
     op->delivered = posted.delivered;
+    Receipt *r = op->receipt;
+    if (r) {
+        r->epoch = posted.epoch;
+        r->seq = posted.seq;
+        r->off = posted.off;
+        r->delivered = posted.delivered;
+        r->ready(r, store->ok);
+    }
     l2_op_return(op);
 }
 
@@ -355,6 +363,9 @@ static bool publish_recorded(Hub *h, Space *s, const L2Channel *ch, const HubPub
     op->pub.name = arena_text(a, p->channel);
     op->type = p->event.ptr ? arena_text(a, p->event) : (Text){0};
     op->exclude = arena_text(a, p->exclude);
+    op->receipt = p->receipt;
+    if (p->receipt)
+        p->receipt->pending = true; /* before it can be told */
     op->store.row = (StoreRow){.ts = clock_wall_ms(),
                                .type = op->type,
                                .payload = arena_text(a, p->data),
@@ -369,6 +380,8 @@ static bool publish_recorded(Hub *h, Space *s, const L2Channel *ch, const HubPub
         return true;
     }
     l2_op_free(op);
+    if (p->receipt)
+        p->receipt->pending = false;
     return memory ? xs_fail(err, XS_E_OVERLOAD, XS_NO_POS, "the realtime record is busy")
                   : xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
 }

@@ -308,6 +308,8 @@ void changes_tell(DbPool *p, Job *j);
 typedef struct HeldEvent {
     struct HeldEvent *next;
     PublishReq req; /* texts behind the struct */
+    Receipt receipt;
+    struct EventCount *count; /* while the receipt is pending */
 } HeldEvent;
 
 /* An addon's query for many parents at once. */

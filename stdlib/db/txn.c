@@ -1,6 +1,8 @@
 /* txn.c - what a fiber has open: its transaction, the events it holds back until the commit, the
  * jobs it waits for. Lives in the fiber's slot, so that a fiber that ends any way leaves nothing
  * behind. Thread: the fiber's. */
+#include <pthread.h>
+
 #include "core/mem.h"
 #include "stdlib/db/ops.h"
 #include "stdlib/db/pool.h"
@@ -154,9 +156,12 @@ bool db_hold_event(Fiber *fiber, const PublishReq *req, xs_error *err)
         return fail_code(err, XS_E_NOMEM);
     char *at = (char *)(e + 1);
     e->next = NULL;
-    e->req = (PublishReq){copy_text(&at, req->channel),      copy_text(&at, req->event),
-                          copy_text(&at, req->data_json),    copy_text(&at, req->auth_table),
-                          copy_text(&at, req->auth_id_json), copy_text(&at, req->server)};
+    e->req = (PublishReq){.channel = copy_text(&at, req->channel),
+                          .event = copy_text(&at, req->event),
+                          .data_json = copy_text(&at, req->data_json),
+                          .auth_table = copy_text(&at, req->auth_table),
+                          .auth_id_json = copy_text(&at, req->auth_id_json),
+                          .server = copy_text(&at, req->server)};
     if (fd->held_last)
         fd->held_last->next = e;
     else
@@ -164,6 +169,47 @@ bool db_hold_event(Fiber *fiber, const PublishReq *req, xs_error *err)
     fd->held_last = e;
     fd->nheld++;
     return true;
+}
+
+typedef struct EventCount {
+    pthread_mutex_t lock;
+    pthread_cond_t none;
+    size_t pending;
+} EventCount;
+
+static void held_ready(Receipt *r, bool ok)
+{
+    (void)ok; /* the transaction has committed */
+    EventCount *n = ((HeldEvent *)(void *)((char *)r - offsetof(HeldEvent, receipt)))->count;
+    pthread_mutex_lock(&n->lock);
+    if (--n->pending == 0)
+        pthread_cond_signal(&n->none);
+    pthread_mutex_unlock(&n->lock);
+}
+
+/* What is recorded is on disk when the commit is over. The thread waits in place: all these events
+ * share one write, and the fiber cannot park once more. */
+static void publish_held(FiberDb *fd, const Services *s)
+{
+    EventCount n = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
+    for (HeldEvent *e = fd->held; e; e = e->next) {
+        xs_error ignored = {0}; /* a bad event never undoes a commit */
+        e->count = &n;
+        e->receipt = (Receipt){.ready = held_ready};
+        e->req.receipt = &e->receipt;
+        pthread_mutex_lock(&n.lock);
+        n.pending++;
+        pthread_mutex_unlock(&n.lock);
+        (void)s->publish(s->ctx, &e->req, &ignored);
+        if (!e->receipt.pending)
+            held_ready(&e->receipt, true);
+    }
+    pthread_mutex_lock(&n.lock);
+    while (n.pending)
+        pthread_cond_wait(&n.none, &n.lock);
+    pthread_mutex_unlock(&n.lock);
+    pthread_cond_destroy(&n.none);
+    pthread_mutex_destroy(&n.lock);
 }
 
 void txn_finished(Job *j, Fiber *fiber, xs_error *err)
@@ -180,11 +226,8 @@ void txn_finished(Job *j, Fiber *fiber, xs_error *err)
         return;
     }
     const Services *s = fiber_services(fiber);
-    for (HeldEvent *e = fd->held; e && err->code == XS_OK; e = e->next) {
-        xs_error ignored = {0}; /* a bad event never undoes a commit */
-        if (s && s->publish)
-            (void)s->publish(s->ctx, &e->req, &ignored);
-    }
+    if (s && s->publish && fd->held && err->code == XS_OK)
+        publish_held(fd, s);
     drop_held(fd, 0);
 }
 

@@ -1,7 +1,10 @@
 /* durability.c - kill -9 under writes: every message that the server acknowledged must be in the
  * database file afterwards, under the id it was acknowledged with. Several rounds on one file, so
  * that each round also starts from what a killed process left behind. The file must be whole and
- * the server back soon. usage: durability XS APP [--rounds N] [--restart-ms N] */
+ * the server back soon. usage: durability XS APP [--rounds N] [--restart-ms N]
+ * [--record 1]: APP is tests/scenario/piers, and what is written are messages of a recorded
+ * channel.
+ */
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdint.h>
@@ -17,6 +20,7 @@ typedef struct Acked {
 
 static Acked acked[MAX_ACKED];
 static size_t nacked;
+static bool record;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 typedef struct Writer {
@@ -30,11 +34,13 @@ static void *write_until_killed(void *arg)
     const Writer *w = (const Writer *)arg;
     int64_t deadline = clock_ms() + 60000;
     for (int number = 0; clock_ms() < deadline; number++) {
-        char body[64];
-        snprintf(body, sizeof body, "{\"content\":\"%d/%d/%d\"}", w->round, w->index, number);
+        char body[96];
+        snprintf(body, sizeof body, "{\"content\":\"%d/%d/%d\"%s}", w->round, w->index, number,
+                 record && number % 2 ? ",\"whole\":true" : "");
         char *reply;
-        int status =
-            http_request(w->port, "POST", "/api:chat/rooms/1/messages", w->token, body, &reply);
+        int status = http_request(w->port, "POST",
+                                  record ? "/api:piers/record" : "/api:chat/rooms/1/messages",
+                                  w->token, body, &reply);
         const char *id = reply ? strstr(reply, "\"id\":") : NULL;
         if (status == 200 && id) {
             pthread_mutex_lock(&lock);
@@ -71,11 +77,11 @@ static bool run_round(char **argv, int round)
     if (round > 0 && clock_ms() - start > slowest_ms)
         slowest_ms = clock_ms() - start;
     char *reply;
-    int status =
-        http_request(server.port, "POST", "/api:chat/login", NULL, "{\"name\":\"ann\"}", &reply);
-    char *token = member_text(reply, "\"authToken\"");
+    int status = http_request(server.port, "POST", record ? "/api:piers/login" : "/api:chat/login",
+                              NULL, "{\"name\":\"ann\"}", &reply);
+    char *token = member_text(reply, record ? "\"token\"" : "\"authToken\"");
     free(reply);
-    if (status == 200 && token) {
+    if (status == 200 && token && !record) {
         status = http_request(server.port, "POST", "/api:chat/rooms", token, "{\"name\":\"lobby\"}",
                               &reply);
         free(reply);
@@ -101,8 +107,16 @@ static size_t count_lost(const char *file)
     sqlite3 *db;
     sqlite3_stmt *find;
     if (sqlite3_open_v2(file, &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK ||
-        sqlite3_prepare_v2(db, "SELECT content FROM message WHERE id = ?", -1, &find, NULL) !=
-            SQLITE_OK) {
+        (record && sqlite3_exec(db,
+                                "CREATE TEMP TABLE said AS SELECT payload FROM rt_message;"
+                                "CREATE INDEX temp.by_payload ON said (payload)",
+                                NULL, NULL, NULL) != SQLITE_OK) ||
+        sqlite3_prepare_v2(db,
+                           record
+                               ? "SELECT ?1 FROM said WHERE payload = '{\"content\":\"' || ?1 || "
+                                 "'\"}'"
+                               : "SELECT content FROM message WHERE id = ?",
+                           -1, &find, NULL) != SQLITE_OK) {
         fprintf(stderr, "%s: %s\n", file, sqlite3_errmsg(db));
         return SIZE_MAX;
     }
@@ -119,7 +133,10 @@ static size_t count_lost(const char *file)
     for (size_t i = 0; i < nacked; i++) {
         char want[64];
         snprintf(want, sizeof want, "%d/%d/%d", acked[i].round, acked[i].writer, acked[i].number);
-        sqlite3_bind_int64(find, 1, acked[i].id);
+        if (record)
+            sqlite3_bind_text(find, 1, want, -1, SQLITE_TRANSIENT);
+        else
+            sqlite3_bind_int64(find, 1, acked[i].id);
         const char *found =
             sqlite3_step(find) == SQLITE_ROW ? (const char *)sqlite3_column_text(find, 0) : NULL;
         if (!found || strcmp(found, want) != 0) {
@@ -143,6 +160,8 @@ int main(int argc, char **argv)
             rounds = (int)strtol(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--restart-ms") == 0)
             restart_ms = strtol(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--record") == 0)
+            record = strcmp(argv[i + 1], "1") == 0;
     }
     if (argc < 3 || rounds < 1) {
         fputs("usage: durability XS APP [--rounds N] [--restart-ms N]\n", stderr);
@@ -151,28 +170,30 @@ int main(int argc, char **argv)
     char dir[] = "/tmp/xs-durability-XXXXXX";
     if (!mkdtemp(dir))
         return 1;
-    char file[64], wal[80], shm[80], key[80];
+    char file[64];
     snprintf(file, sizeof file, "%s/chat.db", dir);
-    snprintf(wal, sizeof wal, "%s-wal", file);
-    snprintf(shm, sizeof shm, "%s-shm", file);
-    snprintf(key, sizeof key, "%s.key", file);
     char serve[] = "serve", listen_flag[] = "--listen", address[] = "127.0.0.1:0",
          db_flag[] = "--db";
     char *args[] = {argv[1], serve, argv[2], listen_flag, address, db_flag, file, NULL};
     bool ok = true;
     for (int round = 0; ok && round < rounds; round++)
         ok = run_round(args, round);
-    size_t lost = count_lost(file);
+    char kept[80];
+    snprintf(kept, sizeof kept, "%s.rt", file);
+    size_t lost = count_lost(record ? kept : file);
     printf("%zu writes acknowledged in %d rounds, %zu lost; slowest restart %lld ms\n", nacked,
            rounds, lost, (long long)slowest_ms);
     if (slowest_ms > restart_ms) {
         fprintf(stderr, "a restart took longer than %lld ms\n", (long long)restart_ms);
         ok = false;
     }
-    unlink(file);
-    unlink(wal);
-    unlink(shm);
-    unlink(key);
+    static const char *const ends[] = {"",    "-wal",    "-shm",    ".key",         ".history",
+                                       ".rt", ".rt-wal", ".rt-shm", ".history-wal", ".history-shm"};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        char name[96];
+        snprintf(name, sizeof name, "%s%s", file, ends[i]);
+        unlink(name);
+    }
     rmdir(dir);
     return ok && nacked > 0 && lost == 0 ? 0 : 1;
 }
