@@ -2,8 +2,12 @@
  * runtime specification, section 1.3. */
 #include "frontend/gen.h"
 
-static void value(Gen *g, Expr *e, int dst, bool tolerant);
-static int any(Gen *g, Expr *e, bool tolerant);
+/* What a missing step of a path does. A path that reads null because of where it starts does so
+ * behind that start only: what parentheses hold is read by its own rules. */
+typedef enum Missing { MISSING_RAISES, MISSING_NULL_HERE, MISSING_NULL } Missing;
+
+static void value(Gen *g, Expr *e, int dst, Missing missing);
+static int any(Gen *g, Expr *e, Missing missing);
 
 static Expr *mutable_expr(const Expr *e)
 {
@@ -158,7 +162,7 @@ static int declared_input(const Gen *g, Text name)
 }
 
 /* The register that already holds an expression, -1 = none. */
-static int place_of(Gen *g, Expr *e, bool tolerant)
+static int place_of(Gen *g, Expr *e, Missing missing)
 {
     if (e->kind == EX_MEMBER && !e->dollar && is_root(e->a, "input"))
         return declared_input(g, e->text);
@@ -170,11 +174,11 @@ static int place_of(Gen *g, Expr *e, bool tolerant)
     if (r >= 0)
         return r;
     if (has_local(g, e->text))
-        return var_read(g, e->text, tolerant);
+        return var_read(g, e->text, missing);
     return -1;
 }
 
-static void variable(Gen *g, Expr *e, int dst, bool tolerant)
+static void variable(Gen *g, Expr *e, int dst, Missing missing)
 {
     Text n = e->text;
     int sys;
@@ -196,7 +200,7 @@ static void variable(Gen *g, Expr *e, int dst, bool tolerant)
     else if ((sys = sys_of(n)) >= 0)
         emit_abc(g, OP_GETSYS, dst, sys, 0);
     else
-        emit_move(g, dst, var_read(g, n, tolerant));
+        emit_move(g, dst, var_read(g, n, missing));
 }
 
 void gen_vars_object(Gen *g, int dst)
@@ -224,6 +228,7 @@ void gen_vars_object(Gen *g, int dst)
 /* Whether a path reads null where a step is missing, by where it starts. */
 static bool tolerant_root(const Gen *g, const Expr *e)
 {
+    e = e->a;
     while ((e->kind == EX_MEMBER || e->kind == EX_INDEX) && !e->paren)
         e = e->a;
     if (e->kind != EX_VAR || e->paren)
@@ -238,6 +243,16 @@ static bool tolerant_root(const Gen *g, const Expr *e)
     return g->pr->expr && element_name(e->text) && !has_local(g, e->text);
 }
 
+static Missing inside(const Expr *e, Missing missing)
+{
+    return e->paren && missing == MISSING_NULL_HERE ? MISSING_RAISES : missing;
+}
+
+static Missing at_root(const Gen *g, const Expr *e, Missing missing)
+{
+    return missing == MISSING_RAISES && tolerant_root(g, e) ? MISSING_NULL_HERE : missing;
+}
+
 static bool all_digits(Text t)
 {
     for (size_t i = 0; i < t.len; i++)
@@ -246,11 +261,11 @@ static bool all_digits(Text t)
     return t.len > 0 && t.len < 16;
 }
 
-static void get_key(Gen *g, const Expr *e, int dst, int base, int key, bool tolerant)
+static void get_key(Gen *g, const Expr *e, int dst, int base, int key, Missing missing)
 {
     uint32_t pc = gen_pc(g);
-    emit_abc(g, tolerant ? OP_GETIT : OP_GETI, dst, base, key);
-    if (!tolerant)
+    emit_abc(g, missing ? OP_GETIT : OP_GETI, dst, base, key);
+    if (!missing)
         emit_name(g, pc, path_text(g->c, e));
 }
 
@@ -268,13 +283,13 @@ static bool is_selection(const Gen *g, const Expr *e)
 
 /* The container a step reads from. When dst is the newest temporary it can hold it on the way, so
  * that no second owner stays behind. */
-static int base_of_step(Gen *g, Expr *e, int dst, bool tolerant)
+static int base_of_step(Gen *g, Expr *e, int dst, Missing missing)
 {
-    int place = place_of(g, e, tolerant);
+    int place = place_of(g, e, inside(e, missing));
     if (place >= 0)
         return place;
     int t = g->opt && dst >= g->fixed && dst == g->top - 1 ? dst : gen_temp(g);
-    value(g, e, t, tolerant);
+    value(g, e, t, missing);
     return t;
 }
 
@@ -285,28 +300,28 @@ static bool plain_index(const Gen *g, const Expr *e)
 }
 
 /* a[i].name without holding a[i]. */
-static bool element_member(Gen *g, const Expr *e, int dst, Text name, bool tolerant)
+static bool element_member(Gen *g, const Expr *e, int dst, Text name, Missing missing)
 {
     Expr *inner = e->a;
     if (!g->opt || !plain_index(g, inner) || inner->paren || is_root(inner->a, "env") ||
         is_root(inner->a, "input"))
         return false;
-    int base = any(g, inner->a, tolerant), i = any(g, inner->b, false);
+    int base = any(g, inner->a, missing), i = gen_any(g, inner->b);
     g->pos = e->pos;
     uint32_t pc = gen_pc(g);
-    emit_extra(g, tolerant ? OP_GETIFT : OP_GETIF, dst, base, i, emit_text(g->em, name));
-    if (!tolerant) {
+    emit_extra(g, missing ? OP_GETIFT : OP_GETIF, dst, base, i, emit_text(g->em, name));
+    if (!missing) {
         emit_name(g, pc, path_text(g->c, inner));
         emit_name(g, pc, path_text(g->c, e));
     }
     return true;
 }
 
-static void get_name(Gen *g, const Expr *e, int dst, int base, Text name, bool tolerant)
+static void get_name(Gen *g, const Expr *e, int dst, int base, Text name, Missing missing)
 {
     uint32_t pc = gen_pc(g);
-    emit_extra(g, tolerant ? OP_GETFT : OP_GETF, dst, base, 0, emit_text(g->em, name));
-    if (!tolerant)
+    emit_extra(g, missing ? OP_GETFT : OP_GETF, dst, base, 0, emit_text(g->em, name));
+    if (!missing)
         emit_name(g, pc, path_text(g->c, e));
 }
 
@@ -321,36 +336,36 @@ static void env_member(Gen *g, const Expr *e, Text name, int dst)
         emit_extra(g, OP_GETENV, dst, 0, 0, emit_text(g->em, name));
 }
 
-static void member(Gen *g, Expr *e, int dst, bool tolerant)
+static void member(Gen *g, Expr *e, int dst, Missing missing)
 {
     if (is_root(e->a, "env") && !e->a->paren) {
         env_member(g, e, e->text, dst);
         return;
     }
-    tolerant = tolerant || tolerant_root(g, e);
+    missing = at_root(g, e, missing);
     bool digits = all_digits(e->text) && !e->quoted;
-    if (!e->dollar && !digits && element_member(g, e, dst, e->text, tolerant))
+    if (!e->dollar && !digits && element_member(g, e, dst, e->text, missing))
         return;
-    int base = base_of_step(g, e->a, dst, tolerant);
+    int base = base_of_step(g, e->a, dst, missing);
     g->pos = e->pos;
     if (e->dollar) {
         int r = elem_register(g, e->text);
-        get_key(g, e, dst, base, r >= 0 ? r : var_read(g, e->text, false), tolerant);
+        get_key(g, e, dst, base, r >= 0 ? r : var_read(g, e->text, false), missing);
     } else if (digits) {
         int key = gen_temp(g);
         int64_t n = 0;
         for (size_t i = 0; i < e->text.len; i++)
             n = n * 10 + (e->text.ptr[i] - '0');
         emit_load(g, key, k_int(g->c, n));
-        get_key(g, e, dst, base, key, tolerant);
+        get_key(g, e, dst, base, key, missing);
     } else {
-        get_name(g, e, dst, base, e->text, tolerant);
+        get_name(g, e, dst, base, e->text, missing);
     }
 }
 
-static void selection(Gen *g, Expr *e, int dst, bool tolerant)
+static void selection(Gen *g, Expr *e, int dst, Missing missing)
 {
-    int list = any(g, e->a, tolerant || tolerant_root(g, e));
+    int list = any(g, e->a, at_root(g, e, missing));
     int out = gen_temp(g);
     g->pos = e->pos;
     EachLoop l;
@@ -365,37 +380,37 @@ static void selection(Gen *g, Expr *e, int dst, bool tolerant)
 }
 
 /* a[i][k] without holding a[i]. */
-static bool two_steps(Gen *g, Expr *e, int dst, bool tolerant)
+static bool two_steps(Gen *g, Expr *e, int dst, Missing missing)
 {
     Expr *inner = e->a;
     if (!plain_index(g, e) || !plain_index(g, inner) || inner->paren || is_root(inner->a, "env") ||
         is_root(inner->a, "input"))
         return false;
-    int base = any(g, inner->a, tolerant), i = any(g, inner->b, false), k = any(g, e->b, false);
+    int base = any(g, inner->a, missing), i = gen_any(g, inner->b), k = gen_any(g, e->b);
     g->pos = e->pos;
     uint32_t pc = gen_pc(g);
     if (!g->opt) {
         int t = gen_temp(g);
-        get_key(g, inner, t, base, i, tolerant);
-        get_key(g, e, dst, t, k, tolerant);
+        get_key(g, inner, t, base, i, missing);
+        get_key(g, e, dst, t, k, missing);
         return true;
     }
-    emit_extra(g, tolerant ? OP_GETIIT : OP_GETII, dst, base, i, (uint32_t)k);
-    if (!tolerant) {
+    emit_extra(g, missing ? OP_GETIIT : OP_GETII, dst, base, i, (uint32_t)k);
+    if (!missing) {
         emit_name(g, pc, path_text(g->c, inner));
         emit_name(g, pc, path_text(g->c, e));
     }
     return true;
 }
 
-static void index_value(Gen *g, Expr *e, int dst, bool tolerant)
+static void index_value(Gen *g, Expr *e, int dst, Missing missing)
 {
     if (!e->b) {
         report(g->c, D_UNEXPECTED_TOKEN, e->pos, NO_HINT, "[] is only available in a column path");
         return;
     }
     if (is_selection(g, e)) {
-        selection(g, e, dst, tolerant);
+        selection(g, e, dst, missing);
         return;
     }
     if (is_root(e->a, "env") && e->b->kind == EX_TEXT) {
@@ -408,21 +423,21 @@ static void index_value(Gen *g, Expr *e, int dst, bool tolerant)
         emit_move(g, dst, input);
         return;
     }
-    tolerant = tolerant || tolerant_root(g, e);
-    if (two_steps(g, e, dst, tolerant))
+    missing = at_root(g, e, missing);
+    if (two_steps(g, e, dst, missing))
         return;
     bool name = e->b->kind == EX_TEXT && !all_digits(e->b->text);
-    if (name && element_member(g, e, dst, e->b->text, tolerant))
+    if (name && element_member(g, e, dst, e->b->text, missing))
         return;
-    int base = base_of_step(g, e->a, dst, tolerant);
+    int base = base_of_step(g, e->a, dst, missing);
     if (name) {
         g->pos = e->pos;
-        get_name(g, e, dst, base, e->b->text, tolerant);
+        get_name(g, e, dst, base, e->b->text, missing);
         return;
     }
-    int key = any(g, e->b, false);
+    int key = gen_any(g, e->b);
     g->pos = e->pos;
-    get_key(g, e, dst, base, key, tolerant);
+    get_key(g, e, dst, base, key, missing);
 }
 
 /* ---- operators ---- */
@@ -460,7 +475,7 @@ static bool binary_const(Gen *g, Expr *e, int dst)
     Op op = b ? right[e->op] : a ? left[e->op] : 0;
     if (!op)
         return false;
-    int r = any(g, b ? e->a : e->b, false);
+    int r = gen_any(g, b ? e->a : e->b);
     const Const *k = b ? b : a;
     g->pos = e->pos;
     if (is_small(k) && (op == OP_ADDK || op == OP_SUBK))
@@ -484,10 +499,10 @@ static void logic_value(Gen *g, Expr *e, int dst)
 /* a when the jump holds for it, else b */
 static void either(Gen *g, Expr *a, Expr *b, int dst, Op keep)
 {
-    value(g, a, dst, keep == OP_JNNULL);
+    value(g, a, dst, keep == OP_JNNULL ? MISSING_NULL : MISSING_RAISES);
     uint32_t end = emit_jump(g, keep, dst, 0, 0);
     g->maybe++;
-    value(g, b, dst, false);
+    gen_expr(g, b, dst);
     g->maybe--;
     patch_jump(g, end, gen_pc(g));
 }
@@ -510,8 +525,8 @@ static void binary(Gen *g, Expr *e, int dst)
     }
     if (binary_const(g, e, dst))
         return;
-    int a = any(g, e->a, false);
-    int b = any(g, e->b, false);
+    int a = gen_any(g, e->a);
+    int b = gen_any(g, e->b);
     bool swap = e->op == BIN_GT || e->op == BIN_GE;
     g->pos = e->pos;
     emit_abc(g, op, dst, swap ? b : a, swap ? a : b);
@@ -526,10 +541,10 @@ static void ternary(Gen *g, Expr *e, int dst)
     Jumps no = {0};
     gen_cond(g, e->a, false, &no);
     g->maybe++;
-    value(g, e->b, dst, false);
+    gen_expr(g, e->b, dst);
     uint32_t end = emit_jump(g, OP_JMP, 0, 0, 0);
     patch_here(g, &no);
-    value(g, e->c, dst, false);
+    gen_expr(g, e->c, dst);
     g->maybe--;
     patch_jump(g, end, gen_pc(g));
 }
@@ -581,20 +596,20 @@ static bool jump_compare(Gen *g, Expr *e, bool sense, Jumps *out)
     if (!g->opt || (!jumps[e->op] && !strict))
         return false;
     if (strict) {
-        int a = any(g, e->a, false), b = any(g, e->b, false);
+        int a = gen_any(g, e->a), b = gen_any(g, e->b);
         g->pos = e->pos;
         jumps_add(g, out, emit_jump(g, OP_JSEQ, a, b, (e->op == BIN_SEQ) == sense));
         return true;
     }
     const Const *b = fold_const(g->c, e->b), *a = b ? NULL : fold_const(g->c, e->a);
     if (a || b) {
-        int r = any(g, b ? e->a : e->b, false);
+        int r = gen_any(g, b ? e->a : e->b);
         BinOp op = b ? e->op : mirrored(e->op);
         g->pos = e->pos;
         jump_const(g, sense ? op : negated(op), r, b ? b : a, out);
         return true;
     }
-    int x = any(g, e->a, false), y = any(g, e->b, false);
+    int x = gen_any(g, e->a), y = gen_any(g, e->b);
     g->pos = e->pos;
     jumps_add(g, out, emit_jump(g, jumps[sense ? e->op : negated(e->op)], x, y, 0));
     return true;
@@ -614,7 +629,7 @@ static bool jump_filter(Gen *g, Expr *e, bool sense, Jumps *out)
         !text_eq(name, TEXT("is_not_null")))
         return false;
     bool about_null = null || text_eq(name, TEXT("is_not_null"));
-    int r = any(g, e->a, true); /* all four read what is missing as null */
+    int r = any(g, e->a, MISSING_NULL); /* all four read what is missing as null */
     bool yes = (empty || null) == sense;
     Op op = about_null ? (yes ? OP_JNULL : OP_JNNULL) : yes ? OP_JF : OP_JT;
     g->pos = e->pos;
@@ -645,7 +660,7 @@ void gen_cond(Gen *g, Expr *e, bool sense, Jumps *out)
             jumps_add(g, out, emit_jump(g, OP_JMP, 0, 0, 0));
     } else if (!(e->kind == EX_BINARY && jump_compare(g, e, sense, out)) &&
                !jump_filter(g, e, sense, out)) {
-        int r = any(g, e, false);
+        int r = gen_any(g, e);
         jumps_add(g, out, emit_jump(g, sense ? OP_JT : OP_JF, r, 0, 0));
     }
     g->top = mark;
@@ -677,7 +692,7 @@ static void map_literal(Gen *g, Expr *e, int dst)
     if (keys) {
         int win = gen_temps(g, e->pairs.len);
         for (size_t i = 0; i < e->pairs.len; i++)
-            value(g, e->pairs.ptr[i].value, win + (int)i, false);
+            gen_expr(g, e->pairs.ptr[i].value, win + (int)i);
         emit_extra(g, OP_MAKEMAP, dst, win, (int)e->pairs.len, emit_const(g->em, keys));
         return;
     }
@@ -688,13 +703,13 @@ static void map_literal(Gen *g, Expr *e, int dst)
         if (p->disabled || !p->value)
             continue;
         if (p->value->kind == EX_SPREAD) {
-            emit_abc(g, OP_SPREAD, dst, any(g, p->value->a, false), 0);
+            emit_abc(g, OP_SPREAD, dst, gen_any(g, p->value->a), 0);
         } else if (p->key) {
-            int key = any(g, p->key, false);
-            int v = any(g, p->value, false);
+            int key = gen_any(g, p->key);
+            int v = gen_any(g, p->value);
             emit_abc(g, OP_MSET, dst, key, v);
         } else {
-            int v = any(g, p->value, false);
+            int v = gen_any(g, p->value);
             emit_extra(g, OP_SETF, dst, v, 0, emit_text(g->em, p->text));
         }
         g->top = mark;
@@ -714,7 +729,7 @@ static void list_literal(Gen *g, Expr *e, int dst)
     if (short_list(g, e)) {
         int win = gen_temps(g, e->items.len);
         for (size_t i = 0; i < e->items.len; i++)
-            value(g, e->items.ptr[i], win + (int)i, false);
+            gen_expr(g, e->items.ptr[i], win + (int)i);
         emit_abc(g, OP_MAKELIST, dst, win, (int)e->items.len);
         return;
     }
@@ -723,9 +738,9 @@ static void list_literal(Gen *g, Expr *e, int dst)
         Expr *item = e->items.ptr[i];
         int mark = g->top;
         if (item->kind == EX_SPREAD)
-            emit_abc(g, OP_SPREAD, dst, any(g, item->a, false), 0);
+            emit_abc(g, OP_SPREAD, dst, gen_any(g, item->a), 0);
         else
-            emit_abc(g, OP_LPUSH, dst, any(g, item, false), 0);
+            emit_abc(g, OP_LPUSH, dst, gen_any(g, item), 0);
         g->top = mark;
     }
 }
@@ -764,10 +779,10 @@ void gen_call_filter(Gen *g, const char *name, int dst, int operand, int window,
 void gen_filter_one(Gen *g, const char *name, int dst, int operand, Expr *e)
 {
     int mark = g->top;
-    int r = g->opt ? any(g, e, false) : -1;
+    int r = g->opt ? gen_any(g, e) : -1;
     if (r < 0) {
         r = gen_temp(g);
-        value(g, e, r, false);
+        gen_expr(g, e, r);
     } else if (r == operand) { /* changing the operand must not change the argument */
         r = gen_temp(g);
         emit_move(g, r, operand);
@@ -811,7 +826,7 @@ void each_end(Gen *g, EachLoop *l)
 static int element_value(Gen *g, const EachLoop *l, Expr *arg)
 {
     if (arg->kind != EX_TEXT || arg->paren)
-        return any(g, arg, false);
+        return gen_any(g, arg);
     int win = gen_temp(g), t = gen_temp(g);
     emit_load(g, win, k_text(g->c, arg->text));
     gen_call_filter(g, "get", t, l->elem.el, win, 1);
@@ -830,7 +845,7 @@ static void inline_reduce(Gen *g, Expr *f, int list, int out)
 {
     EachLoop l;
     if (f->items.len > 1)
-        value(g, f->items.ptr[1], out, false);
+        gen_expr(g, f->items.ptr[1], out);
     else
         emit_load(g, out, k_int(g->c, 0));
     each_begin(g, &l, list, f->items.ptr[0]);
@@ -843,7 +858,7 @@ static void inline_transform(Gen *g, Expr *f, int operand, int out)
 {
     Elem el = {.outer = g->elem, .el = operand, .index = -1, .parent = operand, .result = -1};
     g->elem = &el;
-    value(g, f->items.ptr[0], out, false);
+    gen_expr(g, f->items.ptr[0], out);
     g->elem = el.outer;
 }
 
@@ -910,12 +925,12 @@ static void keyed_filter(Gen *g, Expr *f, int operand, int dst)
     emit_abx(g, OP_NEWLIST, win, 0);
     each_begin(g, &l, operand, f->items.ptr[0]);
     int mark = g->top;
-    emit_abc(g, OP_LPUSH, win, any(g, f->items.ptr[0], false), 0);
+    emit_abc(g, OP_LPUSH, win, gen_any(g, f->items.ptr[0]), 0);
     g->top = mark;
     each_end(g, &l);
     bool order = sort && f->items.len > 2;
     if (order)
-        value(g, f->items.ptr[2], win + 1, false);
+        gen_expr(g, f->items.ptr[2], win + 1);
     gen_call_filter(g, sort ? "sort_keys" : "index_keys", dst, operand, win, order ? 2 : 1);
 }
 
@@ -959,7 +974,7 @@ static void set_member(Gen *g, const SetEach *s, size_t step, int cur)
         Elem target = {.outer = g->elem, .el = inner, .index = -1, .parent = -1, .result = -1};
         g->elem = &target;
         int v = gen_temp(g);
-        value(g, s->value, v, false);
+        gen_expr(g, s->value, v);
         g->elem = target.outer;
         inner = v;
     }
@@ -1041,7 +1056,7 @@ void gen_filter_on(Gen *g, Expr *f, int operand, int dst)
     } else {
         int win = gen_temps(g, f->items.len);
         for (size_t i = 0; i < f->items.len; i++)
-            value(g, f->items.ptr[i], win + (int)i, false);
+            gen_expr(g, f->items.ptr[i], win + (int)i);
         g->pos = f->pos;
         gen_call_filter_take(g, info->name, dst, operand, win, (uint32_t)f->items.len);
     }
@@ -1067,12 +1082,12 @@ static void chain(Gen *g, Expr *e, int dst)
     size_t n = chain_of(e, links);
     Expr *base = links[0]->a;
     const FilterInfo *info = filter_find(links[0]->text);
-    bool tolerant = info && (info->flags & FF_TOLERANT);
-    int at = base ? place_of(g, base, tolerant) : -1;
+    Missing missing = info && (info->flags & FF_TOLERANT) ? MISSING_NULL : MISSING_RAISES;
+    int at = base ? place_of(g, base, missing) : -1;
     if (at < 0) { /* into dst when that is a temporary, so that the first filter may use it up */
         at = dst >= g->fixed ? dst : gen_temp(g);
         if (base)
-            value(g, base, at, tolerant);
+            value(g, base, at, missing);
         else
             emit_abc(g, OP_LOADNULL, at, 0, 0);
     }
@@ -1085,12 +1100,13 @@ static void chain(Gen *g, Expr *e, int dst)
 
 /* ---- values ---- */
 
-static void value(Gen *g, Expr *e, int dst, bool tolerant)
+static void value(Gen *g, Expr *e, int dst, Missing missing)
 {
     int mark = g->top;
     const Const *k;
     Pos saved = g->pos;
-    int place = place_of(g, e, tolerant);
+    missing = inside(e, missing);
+    int place = place_of(g, e, missing);
     if (place >= 0) {
         emit_move(g, dst, place);
         g->top = mark;
@@ -1104,7 +1120,7 @@ static void value(Gen *g, Expr *e, int dst, bool tolerant)
     case EX_DEC:
     case EX_TEXT: emit_load(g, dst, fold_const(g->c, e)); break;
     case EX_NOW: emit_abc(g, OP_GETSYS, dst, SYS_NOW, 0); break;
-    case EX_VAR: variable(g, e, dst, tolerant); break;
+    case EX_VAR: variable(g, e, dst, missing); break;
     case EX_LIST:
     case EX_MAP:
     case EX_BINARY:
@@ -1117,12 +1133,12 @@ static void value(Gen *g, Expr *e, int dst, bool tolerant)
         else
             binary(g, e, dst);
         break;
-    case EX_MEMBER: member(g, e, dst, tolerant); break;
-    case EX_INDEX: index_value(g, e, dst, tolerant); break;
+    case EX_MEMBER: member(g, e, dst, missing); break;
+    case EX_INDEX: index_value(g, e, dst, missing); break;
     case EX_FILTER: chain(g, e, dst); break;
-    case EX_NOT: emit_abc(g, OP_NOT, dst, any(g, e->a, false), 0); break;
+    case EX_NOT: emit_abc(g, OP_NOT, dst, gen_any(g, e->a), 0); break;
     case EX_NEG: {
-        int r = any(g, e->a, false);
+        int r = gen_any(g, e->a);
         g->pos = e->pos;
         emit_abc(g, OP_NEG, dst, r, 0);
         break;
@@ -1138,29 +1154,29 @@ static void value(Gen *g, Expr *e, int dst, bool tolerant)
     g->top = mark;
 }
 
-static int any(Gen *g, Expr *e, bool tolerant)
+static int any(Gen *g, Expr *e, Missing missing)
 {
-    int place = place_of(g, e, tolerant);
+    int place = place_of(g, e, inside(e, missing));
     if (place >= 0)
         return place;
     int t = gen_temp(g);
-    value(g, e, t, tolerant);
+    value(g, e, t, missing);
     return t;
 }
 
 void gen_expr(Gen *g, Expr *e, int dst)
 {
-    value(g, e, dst, false);
+    value(g, e, dst, MISSING_RAISES);
 }
 
 void gen_expr_tolerant(Gen *g, Expr *e, int dst)
 {
-    value(g, e, dst, true);
+    value(g, e, dst, MISSING_NULL);
 }
 
 int gen_any(Gen *g, Expr *e)
 {
-    return any(g, e, false);
+    return any(g, e, MISSING_RAISES);
 }
 
 /* ---- assignment to a variable ---- */
@@ -1217,16 +1233,16 @@ static bool append_in_place(Gen *g, int reg, Text name, Expr *e)
     for (; at->kind == EX_BINARY && at->op == BIN_CONCAT && n < MAX_CHAIN; at = at->a)
         parts[n++] = at->b;
     if (!g->opt || n == 0 || at->kind != EX_VAR || !text_eq(at->text, name) ||
-        any(g, at, false) != reg)
+        gen_any(g, at) != reg)
         return false;
-    int t = any(g, parts[n - 1], false);
+    int t = gen_any(g, parts[n - 1]);
     if (n > 1) {
         int joined = gen_temp(g);
-        int right = any(g, parts[n - 2], false);
+        int right = gen_any(g, parts[n - 2]);
         emit_abc(g, OP_CONCAT, joined, t, right);
         for (size_t i = n - 2; i > 0; i--) {
             int mark = g->top;
-            emit_abc(g, OP_CONCAT, joined, joined, any(g, parts[i - 1], false));
+            emit_abc(g, OP_CONCAT, joined, joined, gen_any(g, parts[i - 1]));
             g->top = mark;
         }
         t = joined;
@@ -1247,10 +1263,10 @@ void gen_into_reg(Gen *g, int reg, Text name, Expr *e)
         return;
     }
     if (direct) {
-        value(g, e, reg, false);
+        gen_expr(g, e, reg);
     } else {
         int t = gen_temp(g);
-        value(g, e, t, false);
+        gen_expr(g, e, t);
         emit_abc(g, OP_TAKE, reg, t, 0);
     }
     g->top = mark;

@@ -109,11 +109,8 @@ static void defined(Gen *g, Stmt *s)
     int win = gen_temps(g, 2);
     uint64_t *before = set_copy(g);
     uint32_t from = gen_pc(g);
-    if (s->operand) {
-        Expr path = *s->operand;
-        path.paren = false; /* parentheses make a path read as null where a step is missing */
-        gen_expr(g, &path, win);
-    }
+    if (s->operand)
+        gen_expr(g, s->operand, win);
     emit_abc(g, OP_LOADBOOL, win + 1, true, 0);
     uint32_t over = guarded(g, from);
     emit_abc(g, OP_LOADNULL, win, 0, 0);
