@@ -293,17 +293,18 @@ static bool compile_expr_with(const CompileOptions *options, Arena *arena, Text 
     return xs_fail(err, XS_E_PARSE, XS_NO_POS, "Invalid syntax.");
 }
 
-bool cli_compile_expr(void *ctx, Arena *arena, Text source, void *bundle_image_out, xs_error *err)
+bool cli_compile_expr(void *ctx, Arena *arena, Text source, bool scoped, void *bundle_image_out,
+                      xs_error *err)
 {
     (void)ctx;
-    return compile_expr_with(&(CompileOptions){0}, arena, source, (BundleImage *)bundle_image_out,
-                             err);
+    return compile_expr_with(&(CompileOptions){.scoped = scoped}, arena, source,
+                             (BundleImage *)bundle_image_out, err);
 }
 
-bool cli_compile_expr_no_opt(void *ctx, Arena *arena, Text source, void *bundle_image_out,
-                             xs_error *err)
+bool cli_compile_expr_no_opt(void *ctx, Arena *arena, Text source, bool scoped,
+                             void *bundle_image_out, xs_error *err)
 {
     (void)ctx;
-    return compile_expr_with(&(CompileOptions){.no_opt = true}, arena, source,
+    return compile_expr_with(&(CompileOptions){.no_opt = true, .scoped = scoped}, arena, source,
                              (BundleImage *)bundle_image_out, err);
 }

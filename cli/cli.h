@@ -78,10 +78,11 @@ Text cli_source_text(void *ctx, const char *file);
     }
 
 /** Services.compile_expr: expressions that only exist at run time. */
-bool cli_compile_expr(void *ctx, Arena *arena, Text source, void *bundle_image_out, xs_error *err);
+bool cli_compile_expr(void *ctx, Arena *arena, Text source, bool scoped, void *bundle_image_out,
+                      xs_error *err);
 /** The same as plain code. */
-bool cli_compile_expr_no_opt(void *ctx, Arena *arena, Text source, void *bundle_image_out,
-                             xs_error *err);
+bool cli_compile_expr_no_opt(void *ctx, Arena *arena, Text source, bool scoped,
+                             void *bundle_image_out, xs_error *err);
 
 /** Read a whole file ("-" = stdin) into the arena. */
 XS_MUST_CHECK bool cli_read_file(Arena *arena, const char *path, Text *out, xs_error *err);

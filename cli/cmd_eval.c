@@ -74,7 +74,7 @@ static bool evaluate(Arena *arena, const Services *services, Text source, Outcom
     BundleImage image;
     xs_error err = {0};
     *o = (Outcome){0};
-    if (!services->compile_expr(NULL, arena, source, &image, &err))
+    if (!services->compile_expr(NULL, arena, source, false, &image, &err))
         return outcome_error(o, &err);
     return run_image(arena, services, &image, o);
 }

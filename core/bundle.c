@@ -122,7 +122,9 @@ static bool pack_proc(msgpack_packer *pk, const ProcImage *p)
     msgpack_pack_bin(pk, (size_t)p->nnames * 8);
     for (uint32_t i = 0; i < p->nnames * 2; i++)
         pack_word(pk, p->names[i]);
-    msgpack_pack_uint32(pk, 0); /* reserved */
+    msgpack_pack_bin(pk, (size_t)p->nvars * 8);
+    for (uint32_t i = 0; i < p->nvars * 2; i++)
+        pack_word(pk, p->vars[i]);
     return true;
 }
 
@@ -491,14 +493,15 @@ _Static_assert(sizeof(HandlerImage) == 12 && sizeof(LineImage) == 12,
 
 static bool read_proc(Reader *r, ProcImage *p)
 {
-    uint32_t kind, reserved, *code = NULL, *handlers = NULL, *lines = NULL, *names = NULL;
+    uint32_t kind, *code = NULL, *handlers = NULL, *lines = NULL, *names = NULL, *vars = NULL;
     if (!read_parts(r, PROC_PARTS, "procedure expected") || !read_u32(r, &kind) ||
         !read_text(r, &p->name) || !read_text(r, &p->file) || !read_u32(r, &p->nregs) ||
         !read_u32(r, &p->nfar) || !read_u32(r, &p->ninputs) || !(p->inputs = read_const(r, 0)) ||
         !read_words(r, 1, "code expected", &code, &p->ncode) ||
         !read_words(r, 3, "handlers expected", &handlers, &p->nhandlers) ||
         !read_words(r, 3, "lines expected", &lines, &p->nlines) ||
-        !read_words(r, 2, "names expected", &names, &p->nnames) || !read_u32(r, &reserved))
+        !read_words(r, 2, "names expected", &names, &p->nnames) ||
+        !read_words(r, 2, "variables expected", &vars, &p->nvars))
         return false;
     if (kind >= PROC_KIND_COUNT)
         return malformed(r, "unknown kind of procedure");
@@ -509,6 +512,7 @@ static bool read_proc(Reader *r, ProcImage *p)
     p->handlers = (const HandlerImage *)handlers;
     p->lines = (const LineImage *)lines;
     p->names = names;
+    p->vars = vars;
     return true;
 }
 
@@ -585,6 +589,10 @@ static bool check_header(Text bytes, Text *body, xs_error *err)
     if (version > BUNDLE_FORMAT)
         return xs_fail(err, XS_E_BAD_BUNDLE, XS_NO_POS,
                        "bundle format %u is newer than this xs (%d)", version, BUNDLE_FORMAT);
+    if (version > 0 && version < BUNDLE_FORMAT)
+        return xs_fail(err, XS_E_BAD_BUNDLE, XS_NO_POS,
+                       "bundle format %u is older than this xs (%d): build it again", version,
+                       BUNDLE_FORMAT);
     if (version == 0 || get_le(bytes.ptr + AT_FLAGS, 2) || get_le(bytes.ptr + AT_RESERVED, 4))
         return xs_fail(err, XS_E_BAD_BUNDLE, XS_NO_POS, "bundle is damaged (header)");
     uint64_t length = get_le(bytes.ptr + AT_LENGTH, 8);

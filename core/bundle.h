@@ -8,7 +8,7 @@
 
 #include "core/const.h"
 
-enum { BUNDLE_FORMAT = 2, BUNDLE_HEADER_BYTES = 32 };
+enum { BUNDLE_FORMAT = 3, BUNDLE_HEADER_BYTES = 32 };
 
 typedef enum ProcKind {
     PROC_FUNCTION,
@@ -61,6 +61,11 @@ typedef struct ProcImage {
     uint32_t nlines;
     const uint32_t *names; /* pairs (pc, constant index of a text): the source path read there */
     uint32_t nnames;       /* pairs */
+    /* pairs (slot, constant index of a text): variables by name, for expressions compiled while
+     * the procedure runs. A slot from nregs on is a far one. Only where such an expression may be
+     */
+    const uint32_t *vars;
+    uint32_t nvars; /* pairs */
 } ProcImage;
 
 typedef struct BundleImage {

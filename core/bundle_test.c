@@ -41,7 +41,9 @@ static void encode_sample(Arena *a, Buf *out)
          .lines = lines,
          .nlines = COUNT_OF(lines),
          .names = names,
-         .nnames = 1}};
+         .nnames = 1,
+         .vars = names,
+         .nvars = 1}};
     BundleImage image = {.consts = consts,
                          .nconsts = COUNT_OF(consts),
                          .imports = imports,
@@ -200,8 +202,11 @@ static void names_the_reason(void **state)
     assert_string_equal(err.message, "not an .xsb bundle");
     b.ptr[8] = 7;
     assert_false(decodes(b.ptr, b.len, &err));
-    assert_string_equal(err.message, "bundle format 7 is newer than this xs (2)");
+    assert_string_equal(err.message, "bundle format 7 is newer than this xs (3)");
     b.ptr[8] = 1;
+    assert_false(decodes(b.ptr, b.len, &err));
+    assert_string_equal(err.message, "bundle format 1 is older than this xs (3): build it again");
+    b.ptr[8] = BUNDLE_FORMAT;
     b.ptr[b.len - 1] ^= 1;
     assert_false(decodes(b.ptr, b.len, &err));
     assert_string_equal(err.message, "bundle is damaged (checksum)");

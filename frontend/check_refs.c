@@ -123,9 +123,24 @@ static void mark(Refs *r, Text name)
         r->c->oom = true;
 }
 
+/* Texts may be conditions of paths, or expressions: what they name is read. */
+static void read_text(Refs *r, Text t)
+{
+    for (size_t at = 0; (at = text_find(t, TEXT("$"), at)) != SIZE_MAX;) {
+        size_t end = ++at;
+        while (end < t.len && text_is_ident(text_slice(t, at, end + 1)))
+            end++;
+        if (end > at)
+            mark(r, text_slice(t, at, end));
+        at = end;
+    }
+}
+
 static bool read_expr(Expr *e, void *ctx)
 {
     Refs *r = ctx;
+    if (e->kind == EX_TEXT)
+        read_text(r, e->text);
     if (e->kind == EX_VAR) {
         r->all_read |= text_eq(e->text, TEXT("var"));
         mark(r, e->text);

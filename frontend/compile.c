@@ -123,7 +123,7 @@ bool compile_expr(Arena *a, Text source, const CompileOptions *options, DiagList
     if (!comp_init(&c, a, diags, options))
         return !out_of_memory(&c);
     comp_file(&c, "expression");
-    Prog pr = {.c = &c, .expr = true};
+    Prog pr = {.c = &c, .expr = true, .scoped = options->scoped};
     Emit em;
     emit_init(&em, &c);
     size_t before = diags->errors;

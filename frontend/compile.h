@@ -25,6 +25,7 @@ typedef struct CompileOptions {
     bool allow_bare_statements; /* a file may be a list of statements */
     bool no_opt;                /* plain code: no folding, no fused or specialised instructions */
     bool tests;                 /* also compile tests and mocks; only xs test asks for them */
+    bool scoped; /* of an expression: its variables are members of its input as well */
     Text program_name;
 } CompileOptions;
 
@@ -38,7 +39,7 @@ XS_MUST_CHECK bool compile_program(Arena *a, const SourceFile *files, size_t cou
 
 /**
  * One expression as procedure 0 (PROC_EXPR). Register 0 holds the input; element references that no
- * filter binds are members of it ("$$", "$0", …).
+ * filter binds are members of it ("$$", "$0", …), with scoped also variables and "$input".
  */
 XS_MUST_CHECK bool compile_expr(Arena *a, Text source, const CompileOptions *options,
                                 DiagList *diags, BundleImage *out);

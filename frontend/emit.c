@@ -258,6 +258,18 @@ static bool jumps_in_range(const Gen *g)
     return true;
 }
 
+static void name_variables(Gen *g, ProcImage *out)
+{
+    LIST(uint32_t) vars = {0};
+    for (size_t i = 0; i < g->var_list.len; i++) {
+        const Var *v = g->var_list.ptr[i];
+        PUSH(g->c, &vars, v->reg >= 0 ? (uint32_t)v->reg : out->nregs + v->far_slot);
+        PUSH(g->c, &vars, emit_text(g->em, v->name));
+    }
+    out->vars = vars.ptr;
+    out->nvars = (uint32_t)(vars.len / 2);
+}
+
 bool gen_finish(Gen *g, ProcImage *out)
 {
     map_deinit(&g->vars);
@@ -280,5 +292,7 @@ bool gen_finish(Gen *g, ProcImage *out)
     out->nlines = (uint32_t)g->lines.len;
     out->names = g->names.ptr;
     out->nnames = (uint32_t)(g->names.len / 2);
-    return true;
+    if (g->named)
+        name_variables(g, out);
+    return !g->c->oom;
 }

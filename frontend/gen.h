@@ -97,6 +97,7 @@ typedef struct Gen {
     Scope *scope;
     bool failed; /* too complex, reported */
     bool opt;    /* fold, fuse, specialise, change in place */
+    bool named;  /* an expression compiled at run time may ask for variables by name */
 } Gen;
 
 /* regs.c */

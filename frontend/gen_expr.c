@@ -169,7 +169,7 @@ static int place_of(Gen *g, Expr *e, Missing missing)
     if (e->kind != EX_VAR)
         return -1;
     if (text_eq(e->text, TEXT("input")))
-        return g->whole_input ? 0 : -1;
+        return g->whole_input && !g->pr->scoped ? 0 : -1;
     int r = elem_register(g, e->text);
     if (r >= 0)
         return r;
@@ -178,11 +178,24 @@ static int place_of(Gen *g, Expr *e, Missing missing)
     return -1;
 }
 
+/* A variable of the one who runs the expression. */
+static void scoped_variable(Gen *g, const Expr *e, int dst, Missing missing)
+{
+    Text key = arena_printf(g->c->a, "$" TEXT_FMT, TEXT_ARG(e->text));
+    g->c->oom = g->c->oom || !key.ptr;
+    uint32_t pc = gen_pc(g);
+    emit_extra(g, missing ? OP_GETFT : OP_GETF, dst, 0, 0, emit_text(g->em, key));
+    if (!missing)
+        emit_name(g, pc, e->text);
+}
+
 static void variable(Gen *g, Expr *e, int dst, Missing missing)
 {
     Text n = e->text;
     int sys;
-    if (text_eq(n, TEXT("input")))
+    if (g->pr->scoped && text_eq(n, TEXT("input")))
+        scoped_variable(g, e, dst, missing);
+    else if (text_eq(n, TEXT("input")))
         emit_abc(g, OP_GETINPUT, dst, 0, 0);
     else if (text_eq(n, TEXT("auth")))
         emit_abc(g, OP_GETSYS, dst, SYS_AUTH, 0);
@@ -199,6 +212,8 @@ static void variable(Gen *g, Expr *e, int dst, Missing missing)
                    emit_text(g->em, arena_printf(g->c->a, "$" TEXT_FMT, TEXT_ARG(n))));
     else if ((sys = sys_of(n)) >= 0)
         emit_abc(g, OP_GETSYS, dst, sys, 0);
+    else if (g->pr->scoped)
+        scoped_variable(g, e, dst, missing);
     else
         emit_move(g, dst, var_read(g, n, missing));
 }
@@ -237,7 +252,7 @@ static bool tolerant_root(const Gen *g, const Expr *e)
         text_eq(e->text, TEXT("error")) || text_eq(e->text, TEXT("var")))
         return true;
     if (text_eq(e->text, TEXT("input")))
-        return g->whole_input;
+        return g->whole_input && !g->pr->scoped;
     if (elem_register(g, e->text) >= 0)
         return true;
     return g->pr->expr && element_name(e->text) && !has_local(g, e->text);
@@ -1030,11 +1045,25 @@ static bool is_keyed(const FilterInfo *info)
            text_eq(text_from(info->name), TEXT("index_by"));
 }
 
+/* Whether the filter may compile an expression when it runs: to_expr, a path with a condition. */
+static bool runs_text(const FilterInfo *info, const Expr *f)
+{
+    for (size_t i = 0; i < f->items.len && i < info->nargs; i++) {
+        const Expr *arg = f->items.ptr[i];
+        bool number = arg->kind == EX_INT || arg->kind == EX_DEC;
+        if (info->args[i].cls == 'P' && !number &&
+            (arg->kind != EX_TEXT || text_find(arg->text, TEXT("["), 0) != SIZE_MAX))
+            return true;
+    }
+    return strcmp(info->name, "to_expr") == 0;
+}
+
 void gen_filter_on(Gen *g, Expr *f, int operand, int dst)
 {
     const FilterInfo *info = filter_find(f->text);
     int mark = g->top;
     g->pos = f->pos;
+    g->named = g->named || (info && runs_text(info, f));
     if (f->disabled || !info) {
         emit_move(g, dst, operand);
         return;

@@ -12,7 +12,8 @@ typedef struct Prog {
     ConstructList all;
     Map names[CONSTRUCT_COUNT]; /* name -> Construct*; queries: "VERB group/name" */
     size_t compared;
-    bool expr; /* one expression: free element references are inputs */
+    bool expr;   /* one expression: free element references are inputs */
+    bool scoped; /* so are its variables */
 } Prog;
 
 /** Parse every file into pr->all. */

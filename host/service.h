@@ -20,7 +20,7 @@ XS_MUST_CHECK EnvVars *env_new(const char *file, bool required, char *const *env
 void env_free(EnvVars *e);
 Text env_find(const EnvVars *e, Text name); /* ptr NULL = not set */
 
-typedef bool (*CompileExprFn)(void *ctx, Arena *a, Text source, void *bundle_image_out,
+typedef bool (*CompileExprFn)(void *ctx, Arena *a, Text source, bool scoped, void *bundle_image_out,
                               xs_error *err);
 
 typedef struct ServiceEnv {

@@ -2,6 +2,7 @@
 #include "core/json.h"
 #include "core/mem.h"
 #include "vm/frame.h"
+#include "vm/step.h"
 
 enum { STACK_MIN = 64, FRAMES_MIN = 8 };
 
@@ -239,6 +240,22 @@ void fiber_resume(Fiber *f, Value result, const xs_error *err, Value payload)
     f->raised.err = *err;
     f->raised.payload = payload;
     f->resume_error = true;
+}
+
+Value fiber_var(Fiber *f, Text name)
+{
+    if (!f->nframes)
+        return val_unset();
+    const Frame *fr = &f->frames[f->nframes - 1];
+    const ProcImage *p = fr->proc->image;
+    const Value *regs = f->stack + fr->base;
+    Value input = val_unset();
+    if (text_eq(name, TEXT("input")))
+        return step_get_input(f, &input, fr->proc, regs) ? input : val_unset();
+    for (uint32_t i = 0; i < p->nvars; i++)
+        if (text_eq(val_text_view(f->program->consts[p->vars[2 * i + 1]]), name))
+            return val_ref(regs[p->vars[2 * i]]);
+    return val_unset();
 }
 
 int64_t fiber_left_ms(const Fiber *f)

@@ -68,8 +68,10 @@ typedef struct Services {
     bool (*publish)(void *ctx, const PublishReq *req, xs_error *err);
     /** $env.NAME; ptr NULL = not configured. */
     Text (*env)(void *ctx, Text name);
-    /** Compile an expression at run time (to_expr, bracket paths): a PROC_EXPR image, or err. */
-    bool (*compile_expr)(void *ctx, Arena *a, Text source, void *bundle_image_out, xs_error *err);
+    /** Compile an expression at run time (to_expr, bracket paths): a PROC_EXPR image, or err.
+     * scoped: its variables and $input are members of its input ("$limit", "$input"). */
+    bool (*compile_expr)(void *ctx, Arena *a, Text source, bool scoped, void *bundle_image_out,
+                         xs_error *err);
     /** Sign a login token. out gets the token text. */
     bool (*make_token)(void *ctx, Text table, Value id, Value extras, int64_t ttl_s, Buf *out,
                        xs_error *err);

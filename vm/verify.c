@@ -261,6 +261,20 @@ static bool check_side_tables(Verify *v)
     return true;
 }
 
+/* Slots of registers and far variables, with names. */
+static bool check_vars(Verify *v)
+{
+    const ProcImage *p = v->proc;
+    v->pc = 0;
+    for (uint32_t i = 0; i < p->nvars; i++) {
+        if (p->vars[2 * i] >= p->nregs + p->nfar)
+            return bad(v, "variable %u has no slot", i);
+        if (!check_const(v, p->vars[2 * i + 1]) || !check_text_const(v, p->vars[2 * i + 1]))
+            return false;
+    }
+    return true;
+}
+
 static bool check_shape(const Verify *v)
 {
     const ProcImage *p = v->proc;
@@ -292,7 +306,8 @@ static bool check_proc(Verify *v)
     v->starts = mem_zalloc(v->proc->ncode, 1);
     if (!v->starts)
         return xs_fail(v->err, XS_E_NOMEM, XS_NO_POS, "%s", xs_code_get(XS_E_NOMEM)->text);
-    bool ok = mark_starts(v) && check_code(v) && check_handlers(v) && check_side_tables(v);
+    bool ok = mark_starts(v) && check_code(v) && check_handlers(v) && check_side_tables(v) &&
+              check_vars(v);
     mem_free(v->starts);
     return ok;
 }

@@ -186,6 +186,14 @@ static void broken_tables(void **state)
         expect_refused(i < 2 ? "a name where" : "constant", &t);
         tp_deinit(&t);
     }
+    static const uint32_t bad_vars[][2] = {{99, 0}, {UINT32_MAX, 0}, {0, 7}, {0, 1}};
+    for (size_t i = 0; i < COUNT_OF(bad_vars); i++) {
+        make(&t, code, COUNT_OF(code));
+        t.procs[0].vars = bad_vars[i];
+        t.procs[0].nvars = 1;
+        expect_refused(i < 2 ? "variable 0 has no slot" : "constant", &t);
+        tp_deinit(&t);
+    }
     static const LineImage lines[] = {{3, 1, 1}, {0, 2, 1}};
     make(&t, code, COUNT_OF(code));
     t.procs[0].lines = lines;

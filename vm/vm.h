@@ -91,6 +91,9 @@ struct FiberWait {
 void fiber_set_wait(Fiber *f, FiberWait *w);
 /** After a wake: hand the result over, then fiber_run. false: the fiber waits for the database. */
 bool fiber_finish(Fiber *f);
+/** A variable of the running procedure by name, or "input"; for natives that compile expressions.
+ * Owned; V_UNSET = there is none, it is not set, or memory. */
+Value fiber_var(Fiber *f, Text name);
 /** Where it is: "function total:12", "query orders/{id} POST:3". For natives. */
 void fiber_write_place(const Fiber *f, Buf *out);
 /** Milliseconds until its deadline, 0 when it has passed; INT64_MAX without one. */

@@ -22,7 +22,11 @@ static Value run_program(Call *c, Program *p, Arena *a, Value input)
     Services inner = *c->services;
     inner.compile_expr = NULL; /* an expression in an expression would recurse without a bound */
     Value out = val_unset();
-    Fiber *f = fiber_new(p, &inner, c->run, &limits_default);
+    Limits limits = limits_default;
+    int64_t left = c->fiber ? fiber_left_ms(c->fiber) : INT64_MAX;
+    if (left != INT64_MAX)
+        limits.deadline_ms = inner.now_ms(inner.ctx) + left;
+    Fiber *f = fiber_new(p, &inner, c->run, &limits);
     Value in = f ? copy_value(fiber_heap(f), a, input) : val_unset();
     if (in.kind == V_UNSET) {
         call_fail(c, XS_E_NOMEM, NULL);
@@ -45,23 +49,65 @@ static Value run_program(Call *c, Program *p, Arena *a, Value input)
     return out;
 }
 
-Value expr_run(Call *c, Text source, Value input)
+/* The identifier at `at`, which moves behind it. */
+static Text take_ident(Text source, size_t *at)
+{
+    size_t from = *at;
+    while (*at < source.len && text_is_ident(text_slice(source, from, *at + 1)))
+        ++*at;
+    return text_slice(source, from, *at);
+}
+
+/* The variables the source names ($limit, $var.limit), as members "$name" of the input. */
+static bool add_scope(Call *c, Text source, Value *input)
+{
+    for (size_t at = 0; c->fiber && (at = text_find(source, TEXT("$"), at)) != SIZE_MAX;) {
+        at++;
+        Text name = take_ident(source, &at);
+        if (text_eq(name, TEXT("var")) && at < source.len && source.ptr[at] == '.') {
+            at++;
+            name = take_ident(source, &at);
+        }
+        Value v = name.len ? fiber_var(c->fiber, name) : val_unset();
+        if (v.kind == V_UNSET)
+            continue;
+        Buf key = flt_buf();
+        buf_char(&key, '$');
+        buf_text(&key, name);
+        bool ok = !key.failed && map_set_text(c->heap, input, buf_view(&key), val_ref(v));
+        val_unref(c->heap, v);
+        buf_deinit(&key);
+        if (!ok)
+            return flt_memory(c);
+    }
+    return true;
+}
+
+/* Consumes the input, an object. */
+static Value expr_run(Call *c, Text source, Value input)
 {
     Value out = val_unset();
+    if (input.kind == V_UNSET || !add_scope(c, source, &input)) {
+        val_unref(c->heap, input);
+        flt_memory(c);
+        return out;
+    }
     if (!c->services || !c->services->compile_expr) {
+        val_unref(c->heap, input);
         call_fail(c, XS_E_UNSUPPORTED, "Expressions cannot be compiled here");
         return out;
     }
     Arena a;
     arena_init(&a, 0);
     BundleImage image = {0};
-    if (c->services->compile_expr(c->services->ctx, &a, source, &image, c->err)) {
+    if (c->services->compile_expr(c->services->ctx, &a, source, true, &image, c->err)) {
         Program *p = program_load(&image, &stdlib_natives, c->err);
         if (p)
             out = run_program(c, p, &a, input);
         program_unref(p);
     }
     arena_deinit(&a);
+    val_unref(c->heap, input);
     c->err->pos = XS_NO_POS; /* a line of the expression, not of the program */
     return out;
 }
@@ -71,7 +117,7 @@ bool flt_to_expr(Call *c)
     Text source;
     if (!call_text(c, 0, &source))
         return false;
-    Value out = expr_run(c, source, val_null());
+    Value out = expr_run(c, source, map_new(c->heap, 2));
     return out.kind != V_UNSET && call_return(c, out);
 }
 
@@ -173,19 +219,18 @@ static Value parse_steps(Call *c, Text path)
 static Value evaluate(Call *c, Value list, Value step)
 {
     Buf source = flt_buf();
-    buf_cstr(&source, "$input.elements|map:(");
+    buf_cstr(&source, "$parent|map:(");
     buf_text(&source, val_text_view(list_at(step.list, 0)));
     buf_cstr(&source, ")");
-    Value input = map_new(c->heap, 1), out = val_unset();
-    bool ok = input.kind == V_MAP && map_set_text(c->heap, &input, TEXT("elements"), val_ref(list));
-    if (!ok)
-        flt_memory(c);
-    else if (source.failed)
-        call_fail(c, XS_E_NOMEM, NULL);
-    else
+    Value input = map_new(c->heap, 2), out = val_unset();
+    bool ok = input.kind == V_MAP && map_set_text(c->heap, &input, TEXT("$parent"), val_ref(list));
+    if (ok && !source.failed) {
         out = expr_run(c, buf_view(&source), input);
+    } else {
+        val_unref(c->heap, input);
+        flt_memory(c);
+    }
     buf_deinit(&source);
-    val_unref(c->heap, input);
     if (out.kind == V_UNSET || (out.kind == V_LIST && out.list->len == list.list->len))
         return out;
     val_unref(c->heap, out); /* text that closes the parenthesis itself */
