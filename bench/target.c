@@ -339,8 +339,12 @@ static bool start_xs(Target *t)
 /* A WebSocket client that speaks: the publisher of the trigger path. */
 static void ws_frame(Buf *out, Text payload)
 {
-    char head[8] = {(char)0x81, (char)(0x80 | 126), (char)(payload.len >> 8), (char)payload.len};
-    buf_append(out, head, 8); /* the mask is four zero bytes */
+    bool small = payload.len < 126; /* lengths are written in their shortest form */
+    char head[8] = {(char)0x81, (char)(0x80 | (small ? payload.len : 126)),
+                    (char)(payload.len >> 8), (char)payload.len};
+    static const char mask[4] = {0};
+    buf_append(out, head, small ? 2 : 4);
+    buf_append(out, mask, sizeof mask);
     buf_text(out, payload);
 }
 

@@ -17,8 +17,8 @@ typedef struct PublishReq {
     Text data_json;      /* the body, serialised once */
     Text auth_table;     /* with auth_id: only connections of this identity; len 0 = everyone */
     Text auth_id_json;   /* id as JSON: 7 or "uuid" */
-    Text server; /* realtime.publish: name of the realtime_server; the event is the message's
-                    type and the identity whose it is said to be. len 0 = api.realtime_event */
+    Text server;      /* realtime.publish: name of the realtime_server; the event is the message's
+                         type and the identity whose it is said to be. len 0 = api.realtime_event */
     Receipt *receipt; /* told when it is on disk; NULL = nobody waits */
 } PublishReq;
 
