@@ -15,10 +15,19 @@ query "products/{product_id}" verb=PATCH {
   stack {
     util.get_raw_input as $raw
 
+    var $given {
+      value = {
+        name  : $input.name
+        price : $input.price
+        stock : $input.stock
+        active: $input.active
+      }
+    }
+
     db.patch "product" {
       field_name = "id"
       field_value = $input.product_id
-      data = $input|pick:($raw|keys)|filter_null
+      data = $given|pick:($raw|keys)|filter_null
     } as $product
 
     conditional {
@@ -27,6 +36,8 @@ query "products/{product_id}" verb=PATCH {
           channel = "products"
           event = "stock"
           data = {id: $product.id, stock: $product.stock}
+          auth_table = ""
+          auth_id = null
         }
       }
     }

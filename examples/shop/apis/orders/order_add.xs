@@ -49,6 +49,8 @@ query "orders" verb=POST {
           channel = "orders"
           event = "placed"
           data = {id: $order.id, total: $order.total}
+          auth_table = ""
+          auth_id = null
         }
       }
     }
