@@ -23,6 +23,9 @@ extern const xs_plugin xs_plugin_longpoll;
 #ifdef XS_STATIC_mem
 extern const xs_plugin xs_plugin_mem;
 #endif
+#ifdef XS_STATIC_redis
+extern const xs_plugin xs_plugin_redis;
+#endif
 
 static const xs_plugin *const static_plugins[] = {
 #ifdef XS_STATIC_ws
@@ -36,6 +39,9 @@ static const xs_plugin *const static_plugins[] = {
 #endif
 #ifdef XS_STATIC_mem
     &xs_plugin_mem,
+#endif
+#ifdef XS_STATIC_redis
+    &xs_plugin_redis,
 #endif
     NULL,
 };

@@ -1,5 +1,5 @@
 # xs_module(folder lower-module deps...): one static library per folder, and one CTest program per
-# x_test.c in it. xs_transport(name deps...): the same sources as a shared plugin and, with
+# x_test.c in it. xs_transport(folder deps...): the same sources as a shared plugin and, with
 # XS_STATIC_PLUGINS, as an object library of the xs binary.
 
 add_library(xs_flags INTERFACE)
@@ -63,8 +63,9 @@ function(xs_module folder lower)
   endforeach()
 endfunction()
 
-function(xs_transport name)
-  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/transports/${name}/*.c)
+function(xs_transport folder)
+  get_filename_component(name ${folder} NAME)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/transports/${folder}/*.c)
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.c$")
   list(FILTER sources EXCLUDE REGEX "_test\\.c$")

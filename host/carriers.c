@@ -144,7 +144,7 @@ static bool add_transport(Carriers *set, Text name, const Config *config,
             return xs_fail(err, XS_E_CONFIG, XS_NO_POS, "too many transports");
         Carrier *c = &set->items[set->count];
         *c = (Carrier){.set = set};
-        if (!plugin_open(name, statics, config->plugin_dir, &c->plugin, err))
+        if (!plugin_open(XS_PLUGIN_TRANSPORT, name, statics, config->plugin_dir, &c->plugin, err))
             return false;
         set->count++;
         c->ops = (const xs_transport_ops *)c->plugin.desc->ops;

@@ -102,18 +102,22 @@ static void test_plugins(void **state)
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         xs_error err = {0};
-        assert_int_equal(plugin_check(&cases[i].plugin, &err), cases[i].ok);
+        assert_int_equal(plugin_check(XS_PLUGIN_TRANSPORT, &cases[i].plugin, &err), cases[i].ok);
         assert_int_equal(err.code, cases[i].ok ? XS_OK : XS_E_PLUGIN);
     }
     const xs_plugin *statics[] = {&cases[0].plugin, NULL};
     Plugin p;
     xs_error err = {0};
-    assert_true(plugin_open(TEXT("x"), statics, TEXT(""), &p, &err));
+    assert_true(plugin_open(XS_PLUGIN_TRANSPORT, TEXT("x"), statics, TEXT(""), &p, &err));
     plugin_close(&p);
-    assert_false(plugin_open(TEXT("wss"), statics, TEXT(""), &p, &err));
+    assert_false(plugin_open(XS_PLUGIN_TRANSPORT, TEXT("wss"), statics, TEXT(""), &p, &err));
     assert_string_equal(err.message, "unknown transport 'wss'; did you mean 'ws'?");
-    assert_false(plugin_open(TEXT("../x"), statics, TEXT(""), &p, &err));
-    assert_false(plugin_open(TEXT("ws"), NULL, TEXT("/nonexistent"), &p, &err));
+    assert_false(plugin_open(XS_PLUGIN_TRANSPORT, TEXT("../x"), statics, TEXT(""), &p, &err));
+    assert_false(plugin_open(XS_PLUGIN_BACKPLANE, TEXT("x"), statics, TEXT(""), &p, &err));
+    assert_false(plugin_open(XS_PLUGIN_BACKPLANE, TEXT("rediss"), NULL, TEXT(""), &p, &err));
+    assert_string_equal(err.message, "unknown backplane 'rediss'; did you mean 'redis'?");
+    assert_false(
+        plugin_open(XS_PLUGIN_TRANSPORT, TEXT("ws"), NULL, TEXT("/nonexistent"), &p, &err));
 }
 
 static void test_env(void **state)

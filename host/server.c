@@ -17,6 +17,7 @@
 #include "host/files.h"
 #include "host/generation.h"
 #include "host/http.h"
+#include "host/hub/plane.h"
 #include "host/query.h"
 #include "host/realtime.h"
 #include "host/vault.h"
@@ -61,6 +62,7 @@ typedef struct Server {
     Generation *now; /* and those that still finish, behind `older` */
     Reload reload;
     Carriers *carriers;
+    Plugin backplane; /* of option realtime.backplane */
     Realtime *realtime;
     Files *files;
     Http *http;
@@ -267,6 +269,21 @@ static void raise_descriptor_limit(Server *s)
                                                 : all / 2;
 }
 
+/* The backplane's plugin is named by the scheme of its URL. */
+static bool join_nodes(Server *s, xs_error *err)
+{
+    Text url = s->config->rt_backplane;
+    size_t scheme = text_find(url, TEXT("://"), 0);
+    if (!url.len)
+        return true;
+    if (scheme == SIZE_MAX)
+        return xs_fail(err, XS_E_CONFIG, XS_NO_POS,
+                       "realtime.backplane: expected a URL, such as redis://127.0.0.1:6379");
+    return plugin_open(XS_PLUGIN_BACKPLANE, text_slice(url, 0, scheme), s->opt->static_plugins,
+                       s->config->plugin_dir, &s->backplane, err) &&
+           hub_set_backplane(s->hub, s->backplane.desc->ops, url, err);
+}
+
 static bool open_hub(Server *s, const Const *meta, xs_error *err)
 {
     const Config *c = s->config;
@@ -301,8 +318,9 @@ static bool open_hub(Server *s, const Const *meta, xs_error *err)
     opt.crash_delivers = text_eq(c->rt_crash, TEXT("deliver"));
     opt.l2 = trigger_switch_l2(s->triggers);
     HubDispatcher dispatcher = trigger_switch_dispatcher(s->triggers);
+    hub_set_log(&s->log);
     s->hub = hub_new(&opt, &dispatcher, err);
-    if (!s->hub)
+    if (!s->hub || !join_nodes(s, err))
         return false;
     s->space = hub_space(s->hub, c->tenant, server_canonical(&s->arena, c, meta));
     if (s->space && space_is_server(s->space))
@@ -654,6 +672,7 @@ static void server_end(Server *s)
         trigger_switch_set(s->triggers, NULL, NULL);
     carriers_stop(s->carriers);
     realtime_stop(s->realtime);
+    hub_stop_backplane(s->hub);
     http_free(s->http);
     http_free(s->admin_http);
     carriers_free(s->carriers);
@@ -666,6 +685,7 @@ static void server_end(Server *s)
     detached_free(s->service.detached);
     if (s->hub)
         hub_free(s->hub);
+    plugin_close(&s->backplane);
     guard_free(s->queries.guard);
     history_free(s->history);
     trigger_switch_free(s->triggers);

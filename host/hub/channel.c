@@ -7,6 +7,7 @@
 #include "core/text.h"
 #include "host/hub/event.h"
 #include "host/hub/l2.h"
+#include "host/hub/plane.h"
 #include "host/hub/shard.h"
 
 enum {
@@ -113,11 +114,12 @@ static void release(Channel *ch)
     roster_deinit(&ch->roster);
     map_deinit(&ch->members);
     l2_people_free(ch);
+    mirror_free(ch);
     mem_free(ch->interest);
     mem_free(ch);
 }
 
-static void channel_free(Channel *ch)
+void channel_free(Channel *ch)
 {
     Space *s = ch->space;
     list_remove(ch);
@@ -139,6 +141,7 @@ void space_free(Space *s)
         release(slot->value);
     map_deinit(&s->channels);
     l2_rates_free(s);
+    plane_space_free(s);
     pthread_mutex_destroy(&s->lock);
     mem_free((void *)(uintptr_t)s->key.ptr);
     mem_free(s);
@@ -247,6 +250,10 @@ void channel_settle(Channel *ch)
     list_remove(ch);
     if (ch->members.count)
         return;
+    if (ch->mirror) { /* others may be present; it goes with its mirror */
+        mirror_idle(ch);
+        return;
+    }
     roster_deinit(&ch->roster); /* nobody is left to be told */
     untick(ch);
     if (ch->ring.count)
@@ -313,20 +320,31 @@ void channel_set_watching(Channel *ch, Member *m, bool watches)
     m->watches = watches;
 }
 
-bool channel_store(Channel *ch, Event *ev)
+bool channel_keep(Channel *ch, Event *ev)
 {
     Space *s = ch->space;
     if (!ring_reserve(&ch->ring))
         return false;
-    ev->frame.seq = ch->last_seq = ++s->seq;
-    ev->frame.off = ++ch->off;
-    ev->frame.epoch = s->epoch;
-    ev->frame.ts = clock_wall_ms();
+    ch->last_seq = ev->frame.seq;
+    ch->off = ev->frame.off;
     ring_push(&ch->ring, ev);
     s->bytes += ev->bytes;
-    trim(ch, ev->frame.ts);
+    trim(ch, clock_wall_ms());
     enforce_budget(s, ch);
-    space_sweep(s, ev->frame.ts);
+    space_sweep(s, clock_wall_ms());
+    return true;
+}
+
+bool channel_store(Channel *ch, Event *ev)
+{
+    Space *s = ch->space;
+    ev->frame.seq = s->seq + 1;
+    ev->frame.off = ch->off + 1;
+    ev->frame.epoch = s->epoch;
+    ev->frame.ts = clock_wall_ms();
+    if (!channel_keep(ch, ev))
+        return false;
+    s->seq++;
     return true;
 }
 

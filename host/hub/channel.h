@@ -72,6 +72,7 @@ struct Channel {
     size_t ninterest, interest_cap;
     Channel *prev, *next; /* list of idle channels, oldest use first */
     bool idle;
+    struct Mirror *mirror; /* of a backplane; see plane.h */
 };
 
 struct Space {
@@ -79,7 +80,7 @@ struct Space {
     Text key, tenant, canonical;
     const struct L2Server *server; /* layer L2; NULL = L1. Constant */
     Map rates;                     /* L2: who said how much lately, see l2.c */
-    uint64_t epoch;                /* constant */
+    _Atomic uint64_t epoch;        /* constant without a backplane */
     pthread_mutex_t lock;
     uint64_t seq;   /* of the newest numbered event */
     uint64_t order; /* of the newest post */
@@ -89,7 +90,8 @@ struct Space {
     size_t bytes, max_bytes; /* rings and channels */
     RingLimits limits;
     Channel *idle_head, *idle_tail, *sweep;
-    Channel *ticking; /* rosters that wait for time */
+    Channel *ticking;         /* rosters that wait for time */
+    struct PlaneSpace *plane; /* of a backplane; see plane.h */
 };
 
 Space *space_new(Hub *hub, Text tenant, Text canonical, const RingLimits *limits, size_t max_bytes);
@@ -106,6 +108,7 @@ Channel *space_channel(Space *s, Text name, const ChannelConfig *config);
 void channel_configure(Channel *ch, const ChannelConfig *config);
 /** After any use: a channel nobody listens to goes to the idle list, or away. */
 void channel_settle(Channel *ch);
+void channel_free(Channel *ch);
 /** Free idle channels whose ring has expired: a few per call. */
 void space_sweep(Space *s, int64_t now_ms);
 
@@ -118,6 +121,8 @@ bool channel_drop_member(Channel *ch, Member *m);
 void channel_set_watching(Channel *ch, Member *m, bool watches);
 Member *channel_member(const Channel *ch, Text socket_id);
 
+/** Keep a numbered event in the ring. false: out of memory, nothing changed. */
+XS_MUST_CHECK bool channel_keep(Channel *ch, Event *ev);
 /** Number the event and keep it in the ring. false: out of memory, nothing changed. */
 XS_MUST_CHECK bool channel_store(Channel *ch, Event *ev);
 /** Give it the next order and post it to every interested shard; returns the subscribers there. */

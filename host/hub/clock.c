@@ -264,6 +264,7 @@ void hub_tick(Hub *h, int64_t now_ms)
     while ((slot = map_next(&h->spaces, &at)))
         space_tick(slot->value, now_ms);
     pthread_mutex_unlock(&h->lock);
+    plane_tick(h, now_ms);
 }
 
 int64_t hub_now_ms(void)

@@ -2,6 +2,7 @@
 #include "host/hub/event.h"
 
 #include "core/json.h"
+#include "core/text.h"
 
 static const struct {
     const char *code, *message;
@@ -43,6 +44,18 @@ void d1_client(Buf *out, Text extras, int64_t dbo_id, Text row_id, Text socket_i
     LIT(out, "},\"socketId\":");
     json_write_text(out, socket_id);
     buf_char(out, '}');
+}
+
+bool d1_client_authenticated(Text client)
+{
+    Text mark = TEXT("\"permissions\":{\"dbo_id\":");
+    /* From the end: extras may hold the same text. */
+    for (size_t at = client.len; at-- > 0;) {
+        Text rest = text_slice(client, at, client.len);
+        if (text_starts(rest, mark))
+            return rest.len > mark.len && rest.ptr[mark.len] != '0';
+    }
+    return false;
 }
 
 Event *d1_message(const D1Message *m)

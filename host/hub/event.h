@@ -32,6 +32,9 @@ typedef enum D1Error {
 /** {"extras":…,"permissions":{"dbo_id":5,"row_id":81},"socketId":"…"} */
 void d1_client(Buf *out, Text extras, int64_t dbo_id, Text row_id, Text socket_id);
 
+/** Is it one of an identity? client: what d1_client wrote. */
+bool d1_client_authenticated(Text client);
+
 typedef struct D1Message {
     Text client; /* d1_client's text */
     Text channel;

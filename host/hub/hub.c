@@ -11,6 +11,7 @@
 #include "host/hub/l2.h"
 #include "host/hub/l2_frame.h"
 #include "host/hub/l2_store.h"
+#include "host/hub/plane.h"
 #include "host/hub/protocol.h"
 
 enum {
@@ -151,7 +152,14 @@ static Space *add_space(Hub *h, Text tenant, Text canonical)
     Space *s = space_new(h, tenant, canonical, &limits, h->opt.space_ring_bytes);
     if (!s)
         return NULL;
-    bool ok = getrandom(&s->epoch, sizeof s->epoch, 0) == (ssize_t)sizeof s->epoch;
+    uint64_t epoch;
+    xs_error err = {0};
+    bool ok = getrandom(&epoch, sizeof epoch, 0) == (ssize_t)sizeof epoch;
+    if (ok && !plane_epoch(h, s->key, &epoch, &err)) {
+        hub_log(0, "%s", err.message);
+        ok = false;
+    }
+    s->epoch = epoch;
     if (!ok || !map_put(&h->spaces, s->key, s)) {
         space_free(s);
         return NULL;
@@ -265,6 +273,17 @@ static bool publish_one(Hub *h, Space *s, Text channel, const HubPublish *p, Hub
         event_set_socket(ev->exclude, p->exclude);
         ev->frame.flags |= XS_FRAME_EXCLUDE;
     }
+    if (h->plane.ops) {
+        bool sent = plane_publish(h, s, channel, config, ev);
+        space_lock(s);
+        Channel *mirror = space_find(s, channel);
+        out->delivered_local += mirror ? mirror->members.count : 0;
+        space_unlock(s);
+        out->epoch = s->epoch;
+        frame_unref(&ev->frame);
+        count(sent ? &h->published : &h->dropped);
+        return sent || xs_fail(err, XS_E_IO, XS_NO_POS, "the backplane does not take the event");
+    }
     space_lock(s);
     Channel *ch = space_find(s, channel);
     if (!ch) { /* again, under the lock: declarations are replaced before live channels get theirs
@@ -364,6 +383,11 @@ bool hub_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out, xs_er
         event.data = buf_view(&compact);
     }
     bool pattern = p->channel.ptr[p->channel.len - 1] == '*';
+    if (pattern && h->plane.ops && !s->server) {
+        buf_deinit(&compact);
+        return xs_fail(err, XS_E_UNSUPPORTED, XS_NO_POS,
+                       "publishing to a pattern is not supported with realtime.backplane");
+    }
     bool ok = s->server ? l2_publish(h, s, &event, &result, err)
               : pattern ? publish_pattern(h, s, &event, &result, err)
                         : publish_one(h, s, p->channel, &event, &result, err);

@@ -12,6 +12,7 @@
 #include "host/hub/l2_def.h"
 #include "include/xs/transport.h"
 
+struct Log;
 typedef struct Hub Hub;
 typedef struct Space Space; /* (tenant, canonical); lives as long as the hub */
 
@@ -73,7 +74,8 @@ typedef struct HubJob {
     Identity *identity;
     Text socket_id;
     xs_request *request;
-    void *link; /* for the dispatcher's queues */
+    void *link;       /* for the dispatcher's queues */
+    uint64_t barrier; /* the hub's own, see plane.h */
 } HubJob;
 
 typedef struct HubDispatcher {
@@ -162,6 +164,9 @@ typedef struct HubOptions {
     L2Dispatcher l2;            /* run NULL: whatever needs a stack is refused */
 } HubOptions;
 
+/** What the hub and its transports log, in the whole process; before the first hub. INFO and worse
+ * without. */
+void hub_set_log(const struct Log *log);
 XS_MUST_CHECK Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *err);
 void hub_free(Hub *h); /* after every shard is freed */
 /**

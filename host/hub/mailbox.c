@@ -83,6 +83,16 @@ bool mailbox_push_link(Mailbox *m, MailLink *link)
     return ok;
 }
 
+void mailbox_lose(Mailbox *m)
+{
+    pthread_mutex_lock(&m->lock);
+    bool first = !has_mail(m);
+    m->lost = true;
+    pthread_mutex_unlock(&m->lock);
+    if (first)
+        wake(m);
+}
+
 bool mailbox_is_empty(Mailbox *m)
 {
     pthread_mutex_lock(&m->lock);

@@ -55,6 +55,8 @@ void mailbox_deinit(Mailbox *m); /* empty by then */
 bool mailbox_push(Mailbox *m, Mail mail);
 /** Always taken, unless closed (false). */
 bool mailbox_push_link(Mailbox *m, MailLink *link);
+/** Mark it lost: the shard has a hole that nobody can fill. */
+void mailbox_lose(Mailbox *m);
 bool mailbox_is_empty(Mailbox *m);
 
 typedef struct MailBatch {

@@ -5,6 +5,7 @@
 #include "core/text.h"
 #include "host/hub/channel.h"
 #include "host/hub/event.h"
+#include "host/hub/plane.h"
 
 enum { SNAPSHOT_MAX = 1000, SECOND_MS = 1000 };
 
@@ -58,6 +59,8 @@ static void announce(Channel *ch, Present *p)
     const Member *self = channel_member(ch, p->socket_id);
     uint32_t others = ch->nwatchers - (self && self->watches ? 1 : 0);
     p->announced = p->here;
+    if (!p->remote)
+        mirror_announce(ch, p);
     if (others) {
         Event *ev = d1_presence_update(ch->name, p->here ? TEXT("join") : TEXT("leave"), p->client,
                                        p->socket_id);
@@ -93,7 +96,7 @@ static void change(Channel *ch, Present *p, int64_t now_ms)
     space_want_tick(ch);
 }
 
-bool roster_join(Channel *ch, Text socket_id, Text client, int64_t now_ms)
+static bool join(Channel *ch, Text socket_id, Text client, bool remote, int64_t now_ms)
 {
     Roster *r = &ch->roster;
     Present *p = map_get(&r->present, socket_id);
@@ -113,8 +116,26 @@ bool roster_join(Channel *ch, Text socket_id, Text client, int64_t now_ms)
     }
     unlist(r, p);
     p->here = true;
+    p->remote = remote;
+    p->stale = false;
     change(ch, p, now_ms);
     return true;
+}
+
+bool roster_join(Channel *ch, Text socket_id, Text client, int64_t now_ms)
+{
+    return join(ch, socket_id, client, false, now_ms);
+}
+
+bool roster_join_remote(Channel *ch, Text socket_id, Text client, int64_t now_ms)
+{
+    return join(ch, socket_id, client, true, now_ms);
+}
+
+const Present *roster_remote(const Roster *r, Text socket_id)
+{
+    const Present *p = map_get(&r->present, socket_id);
+    return p && p->remote && p->here ? p : NULL;
 }
 
 void roster_leave(Channel *ch, Text socket_id, uint32_t grace_ms, int64_t now_ms)

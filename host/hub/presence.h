@@ -19,6 +19,8 @@ typedef struct Present {
     bool announced;              /* the watchers know it */
     bool here;                   /* a member, or back in time */
     bool listed, absent;         /* in a list; in that of the absent */
+    bool remote;                 /* on another node */
+    bool stale;                  /* remote: not in the newest snapshot */
     int64_t due_ms;              /* absent: when its leaving is announced */
 } Present;
 
@@ -37,6 +39,11 @@ typedef struct Roster {
 void roster_deinit(Roster *r);
 /** A member came, or came back. false: out of memory, nothing changed. */
 XS_MUST_CHECK bool roster_join(struct Channel *ch, Text socket_id, Text client, int64_t now_ms);
+/** A member of another node came, or is there already. false: out of memory, nothing changed. */
+XS_MUST_CHECK bool roster_join_remote(struct Channel *ch, Text socket_id, Text client,
+                                      int64_t now_ms);
+/** Somebody who is here on another node; NULL = nobody. */
+const Present *roster_remote(const Roster *r, Text socket_id);
 /** A member left; announced when it does not come back within grace_ms. */
 void roster_leave(struct Channel *ch, Text socket_id, uint32_t grace_ms, int64_t now_ms);
 /** Announce what is due. true: more will be due later. */

@@ -64,6 +64,7 @@ struct Job {
     char *text; /* owned */
     size_t text_len;
     bool failed; /* the verdict's text could not be kept */
+    bool mirror; /* no trigger: the channel's mirror was waited for */
 };
 
 /* ---- reading frames ---- */
@@ -502,16 +503,21 @@ static bool wants(const xs_conn *c, HubAction action, Text channel, Text event)
     return h->has_dispatcher && h->dispatcher.wants(h->dispatcher.ctx, action, channel, event);
 }
 
+/* The sub waits for the job's result. */
+static void await(Job *job, Sub *sub)
+{
+    job->conn = sub->conn;
+    job->sub = sub;
+    sub->busy = true;
+    atomic_fetch_add(&sub->conn->njobs, 1);
+}
+
 /* Off to a worker; the sub waits. false: overload or memory, the job is freed. */
 static bool start_job(Job *job, Sub *sub)
 {
     const Hub *h = job->shard->hub;
-    if (sub) {
-        job->conn = sub->conn;
-        job->sub = sub;
-        sub->busy = true;
-        atomic_fetch_add(&sub->conn->njobs, 1);
-    }
+    if (sub)
+        await(job, sub);
     if (h->dispatcher.run(h->dispatcher.ctx, &job->pub))
         return true;
     if (sub) {
@@ -793,7 +799,8 @@ static bool enter_channel(Sub *sub, const ChannelConfig *config, JoinFacts *fact
         local = fresh;
     sub->member.watches = sub->wants_presence && config->presence;
     /* First the roster: whoever it tells was here before. */
-    bool listed = config->presence && !c->away;
+    bool known = config->presence || (ch && ch->mirror && config->private_active);
+    bool listed = known && !c->away;
     bool ok = ch && local_reserve(local) &&
               (!listed || roster_join(ch, sub->member.socket_id, c->client, mono_ms()));
     if (ok && !channel_add_member(ch, &sub->member, &c->shard->box, local)) {
@@ -816,10 +823,38 @@ static bool enter_channel(Sub *sub, const ChannelConfig *config, JoinFacts *fact
     return ok;
 }
 
-static void finish_join(Sub *sub)
+/* With a backplane: the channel's ring and roster come from there first. false: the join goes on
+ * when they are here. */
+static bool has_mirror(Sub *sub, const ChannelConfig *config, bool triggered)
+{
+    xs_conn *c = sub->conn;
+    bool resumes = c->resume.given && c->resume.epoch == c->space->epoch;
+    space_lock(c->space);
+    Channel *ch = space_channel(c->space, sub->name, config);
+    bool current = ch && mirror_use(ch, resumes ? c->resume.seq : 0);
+    bool ready = current && !triggered; /* what the trigger published comes before the join */
+    Job *job = ch && !ready ? job_new(c, HUB_JOIN, sub->name, NULL) : NULL;
+    if (job) {
+        await(job, sub);
+        job->mirror = true;
+        if (current)
+            mirror_barrier(ch, &job->pub);
+        mirror_queue(ch, &job->pub);
+    }
+    if (ch)
+        channel_settle(ch);
+    space_unlock(c->space);
+    if (!ready && !job)
+        refuse_join(sub, D1_INTERNAL, (Text){0});
+    return ready;
+}
+
+static void finish_join(Sub *sub, bool triggered)
 {
     xs_conn *c = sub->conn;
     const ChannelConfig *config = patterns_resolve(c->shard->hub->patterns, sub->name);
+    if (config && c->shard->hub->plane.ops && !has_mirror(sub, config, triggered))
+        return;
     JoinFacts facts = {.members = BUF_INIT};
     if (!config || !enter_channel(sub, config, &facts)) {
         refuse_join(sub, config ? D1_INTERNAL : D1_CHANNEL_UNKNOWN, (Text){0});
@@ -888,7 +923,7 @@ static void do_join(xs_conn *c, Frame *f)
     sub->listed = f->listed;
     c->njoined++;
     if (!wants(c, HUB_JOIN, f->channel, (Text){0})) {
-        finish_join(sub);
+        finish_join(sub, false);
     } else {
         Job *job = job_new(c, HUB_JOIN, f->channel, f);
         D1Error why = job ? D1_RATE_LIMITED : D1_INTERNAL;
@@ -1020,18 +1055,24 @@ static D1Error relay_public(Sub *sub, bool authenticated, Text payload)
                    .payload = payload,
                    .sender = text_from(c->socket_id),
                    .authenticated = authenticated || sub->ch->config->auth_channel};
+    Hub *h = c->shard->hub;
     Event *ev = d1_message(&m);
     if (!ev)
         return D1_INTERNAL;
-    space_lock(c->space);
-    bool ok = channel_store(sub->ch, ev);
-    if (ok)
-        channel_post(sub->ch, ev);
-    space_unlock(c->space);
+    bool ok;
+    if (h->plane.ops) {
+        ok = plane_publish(h, c->space, sub->name, sub->ch->config, ev);
+    } else {
+        space_lock(c->space);
+        ok = channel_store(sub->ch, ev);
+        if (ok)
+            channel_post(sub->ch, ev);
+        space_unlock(c->space);
+    }
     frame_unref(&ev->frame);
     if (!ok)
         return D1_INTERNAL;
-    atomic_fetch_add_explicit(&c->shard->hub->published, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&h->published, 1, memory_order_relaxed);
     return D1_ERROR_COUNT;
 }
 
@@ -1050,7 +1091,14 @@ static D1Error relay_private(Sub *sub, Text target, Text payload)
         return D1_INTERNAL;
     space_lock(c->space);
     Member *to = channel_member(sub->ch, target);
-    if (!to)
+    const Present *far = to ? NULL : roster_remote(&sub->ch->roster, target);
+    if (far && sub->ch->config->private_auth && !d1_client_authenticated(far->client))
+        result = D1_PRIVATE_AUTH;
+    else if (far && !plane_publish(c->shard->hub, c->space, sub->name, sub->ch->config, ev))
+        result = D1_INTERNAL;
+    else if (far)
+        result = D1_ERROR_COUNT;
+    else if (!to)
         result = D1_PRIVATE_GONE;
     else if (sub->ch->config->private_auth && !to->authenticated)
         result = D1_PRIVATE_AUTH;
@@ -1242,7 +1290,7 @@ void protocol_job_result(MailLink *link)
         if (job->verdict == HUB_REFUSE)
             refuse_join(sub, D1_JOIN_DENIED, (Text){job->text, job->text_len});
         else
-            finish_join(sub);
+            finish_join(sub, !job->mirror);
     } else if (job->pub.action == HUB_MESSAGE) {
         message_verdict(job, sub);
     }
@@ -1529,12 +1577,14 @@ xs_resume_state protocol_resume_state(xs_conn *c, xs_request *req)
     for (uint32_t i = 0; i < count && i < MAX_LISTED; i++) {
         Text name = const_text_of(list->items[i], (Text){0});
         Channel *ch = space_find(c->space, name);
-        if (c->space->server && l2_has_cursor(c, name))
-            continue; /* the client's acknowledgements say what it missed */
+        if (c->shard->hub->plane.ops || (c->space->server && l2_has_cursor(c, name)))
+            continue; /* the mirror is not here yet; or the client's acknowledgements say what it
+                         missed */
         if (channel_recover(c->space, ch, pos, NULL))
             state = XS_RESUME_GAP;
     }
-    if (!pos.earliest && (pos.epoch != c->space->epoch || pos.seq > c->space->seq))
+    bool ahead = pos.seq > c->space->seq && !c->shard->hub->plane.ops;
+    if (!pos.earliest && (pos.epoch != c->space->epoch || ahead))
         state = XS_RESUME_GAP;
     space_unlock(c->space);
     return state;
@@ -1584,9 +1634,8 @@ void protocol_begin_listed(xs_conn *c, const xs_request *req)
     if (c->resume.given && !c->holding) {
         c->holding = true;
         space_lock(c->space);
-        c->hold_seq = c->resume.epoch == c->space->epoch && c->resume.seq <= c->space->seq
-                          ? c->resume.seq
-                          : c->space->seq;
+        bool ahead = c->resume.seq > c->space->seq && !c->shard->hub->plane.ops;
+        c->hold_seq = c->resume.epoch == c->space->epoch && !ahead ? c->resume.seq : c->space->seq;
         space_unlock(c->space);
     }
 }

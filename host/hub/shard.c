@@ -24,7 +24,7 @@ int64_t mono_ms(void)
     return clock_mono_us() / 1000;
 }
 
-static void fill_random(void *out, size_t n)
+void hub_random(void *out, size_t n)
 {
     char *p = out;
     while (n) {
@@ -44,7 +44,7 @@ static void random_id(char out[SOCKET_ID_LEN + 1])
     static const char alphabet[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     unsigned char bytes[17] = {0};
-    fill_random(bytes, 16);
+    hub_random(bytes, 16);
     for (size_t i = 0; i < SOCKET_ID_LEN; i++) {
         size_t bit = i * 6;
         unsigned pair = (unsigned)bytes[bit / 8] << 8 | bytes[bit / 8 + 1];
@@ -840,21 +840,22 @@ static void up_away(xs_conn *c, bool away)
     protocol_away(c);
 }
 
-static void up_random(void *out, size_t n)
+static Log log_like = {.level = LEVEL_INFO};
+
+void hub_set_log(const Log *log)
 {
-    fill_random(out, n);
+    log_like = *log;
 }
 
-XS_PRINTF(2, 3) static void up_log(int level, const char *fmt, ...)
+void hub_log(int level, const char *fmt, ...)
 {
-    static const Log log = {.level = LEVEL_INFO};
     char line[512];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
     LogLevel at = level <= 0 ? LEVEL_ERROR : level >= 3 ? LEVEL_DEBUG : (LogLevel)level;
-    log_line(&log, at, "%s", line);
+    log_line(&log_like, at, "%s", line);
 }
 
 /* ---- life of a shard ---- */
@@ -904,8 +905,8 @@ xs_shard *hub_shard_new(Hub *h, const xs_transport_ops *ops, const xs_limits *li
         .position = up_position,
         .join_listed = up_join_listed,
         .now_ms = mono_ms,
-        .random = up_random,
-        .log = up_log,
+        .random = hub_random,
+        .log = hub_log,
         .same_client = up_same_client,
         .resume_state = protocol_resume_state,
         .away = up_away,

@@ -6,6 +6,7 @@
 
 #include "host/hub/channel.h"
 #include "host/hub/l2_def.h"
+#include "host/hub/plane.h"
 #include "host/hub/slow.h"
 
 enum { SID_LEN = 3 + SOCKET_ID_LEN, SEEN_REFS = 64 };
@@ -28,6 +29,7 @@ struct Hub {
     _Atomic uint64_t closed[HUB_CLOSED_COUNT];
     Buckets deliver_us;
     L2Defs servers;
+    Plane plane;
     struct Store *store;      /* NULL: no channel is recorded */
     _Atomic uint64_t sockets; /* of realtime servers, ever */
 };
@@ -141,6 +143,8 @@ typedef struct SendBatch {
 xs_shard *shard_ref(xs_shard *s);
 void shard_unref(xs_shard *s);
 int64_t mono_ms(void);
+void hub_random(void *out, size_t n);
+void hub_log(int level, const char *fmt, ...) XS_PRINTF(2, 3); /* 0 error … 3 debug */
 
 /** Hand a frame to one connection; consumes the reference; NULL is ignored (out of memory: it
  * closes). */

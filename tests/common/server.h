@@ -33,6 +33,18 @@ static inline int64_t clock_ms(void)
     return clock_mono_us() / 1000;
 }
 
+static inline int free_port(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0 &&
+              getsockname(fd, (struct sockaddr *)&at, &len) == 0;
+    if (fd >= 0)
+        close(fd);
+    return ok ? ntohs(at.sin_port) : 0;
+}
+
 /* argv: xs serve …; the port is read from the line that names its URL. */
 static inline bool server_start(Server *s, char *const *argv)
 {
@@ -96,6 +108,19 @@ static inline int server_stop(Server *s, int signal_number, int wait_ms)
     if (forced)
         return -1;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* A login token of user `id`, signed with the server's auth.secret. */
+static inline bool mint_token(const char *xs, const char *app, const char *secret, const char *id,
+                              char *out, size_t size)
+{
+    char command[1024];
+    snprintf(command, sizeof command, "'%s' token mint '%s' --auth-secret %s --table user --id %s",
+             xs, app, secret, id);
+    FILE *f = popen(command, "r");
+    bool ok = f && fgets(out, (int)size, f);
+    out[strcspn(out, "\n")] = '\0';
+    return f && pclose(f) == 0 && ok;
 }
 
 static inline int http_connect(int port)

@@ -457,17 +457,6 @@ static void idle_sockets(int *fds)
     }
 }
 
-static bool mint(const char *xs, const char *app, const char *id, char *out, size_t size)
-{
-    char command[1024];
-    snprintf(command, sizeof command, "'%s' token mint '%s' --auth-secret %s --table user --id %s",
-             xs, app, key, id);
-    FILE *f = popen(command, "r");
-    bool ok = f && fgets(out, (int)size, f);
-    out[strcspn(out, "\n")] = '\0';
-    return f && pclose(f) == 0 && ok;
-}
-
 int main(int argc, char **argv)
 {
     char admin[32], token[1024], other[1024];
@@ -487,8 +476,8 @@ int main(int argc, char **argv)
                                 "1000",        NULL};
     Server server;
     signal(SIGPIPE, SIG_IGN);
-    if (!mint(argv[1], argv[2], "1", token, sizeof token) ||
-        !mint(argv[1], argv[2], "2", other, sizeof other) ||
+    if (!mint_token(argv[1], argv[2], key, "1", token, sizeof token) ||
+        !mint_token(argv[1], argv[2], key, "2", other, sizeof other) ||
         !server_start(&server, (char *const *)(uintptr_t)args))
         return 1;
     port = server.port;

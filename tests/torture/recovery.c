@@ -1,13 +1,21 @@
 /* recovery.c - real sockets that are cut at random while events flow: a client of SSE and long-poll
  * that comes back with its position gets everything it missed or a resync; a WebSocket client that
- * asks for the history finds it there. usage: recovery XS APP */
+ * asks for the history finds it there. With --nodes two servers share a Redis server: clients come
+ * back at the other one, and both servers lose Redis now and then. usage: recovery XS APP [--nodes]
+ */
 #include "bench/rtclient.h"
 #include "core/const.h"
 #include "core/json.h"
 #include "core/text.h"
-#include "tests/common/server.h"
+#include "tests/common/redis.h"
 
-enum { CLIENTS = 9, EVENTS = 300, RUN_MS = 2000, SETTLE_MS = 10000 };
+enum { CLIENTS = 9, EVENTS = 300, RUN_MS = 2000, SETTLE_MS = 10000, NODES = 2, OUTAGES = 4 };
+
+typedef struct Nodes {
+    Server servers[NODES];
+    int count, turn;
+    TestRedis redis; /* pid 0: none */
+} Nodes;
 
 typedef struct Client {
     RtTransport transport;
@@ -78,6 +86,11 @@ static void on_close(void *user, int code, const char *reason)
         c->problem = "the server closed a connection";
 }
 
+static int next_port(Nodes *nodes)
+{
+    return nodes->servers[nodes->turn++ % nodes->count].port;
+}
+
 static bool come(RtLoop *loop, int port, Client *c)
 {
     const char *channels[] = {channel_of(c)};
@@ -136,12 +149,23 @@ static bool all_joined(void *ctx)
     return true;
 }
 
-static bool run(int port, RtLoop *loop, Client *clients)
+/* Every connection to Redis is cut, those of commands and those of topics. */
+static bool cut_redis(const Nodes *nodes)
+{
+    return redis_command(nodes->redis.port, "CLIENT KILL TYPE pubsub") &&
+           redis_command(nodes->redis.port, "CLIENT KILL TYPE normal SKIPME yes");
+}
+
+static bool run(Nodes *nodes, RtLoop *loop, Client *clients)
 {
     srand(7);
     int64_t begin = clock_ms();
+    /* One node publishes: what two say at once has no order to compare with. */
+    int port = nodes->servers[0].port;
     for (int n = 1; n <= EVENTS; n++) {
         if (!publish(port, "log:a", n) || !publish(port, "harbor/r", n))
+            return false;
+        if (nodes->redis.pid && n % (EVENTS / OUTAGES) == EVENTS / OUTAGES / 2 && !cut_redis(nodes))
             return false;
         for (int i = 0; i < CLIENTS; i++) {
             Client *c = &clients[i];
@@ -151,7 +175,7 @@ static bool run(int port, RtLoop *loop, Client *clients)
                 continue;
             if (c->rt)
                 cut(c);
-            else if (!come(loop, port, c))
+            else if (!come(loop, next_port(nodes), c))
                 return false;
             c->until_ms = clock_ms() + (c->rt ? 50 + rand() % 200 : c->far ? 1200 : rand() % 60);
         }
@@ -160,7 +184,7 @@ static bool run(int port, RtLoop *loop, Client *clients)
             rt_loop_step(loop, 1);
     }
     for (int i = 0; i < CLIENTS; i++)
-        if (!clients[i].rt && !come(loop, port, &clients[i]))
+        if (!clients[i].rt && !come(loop, next_port(nodes), &clients[i]))
             return false;
     /* One more, so that whoever was told to reload sees something. */
     return rt_loop_run(loop, SETTLE_MS, all_joined, clients) &&
@@ -168,42 +192,70 @@ static bool run(int port, RtLoop *loop, Client *clients)
            rt_loop_run(loop, SETTLE_MS, all_there, clients);
 }
 
-int main(int argc, char **argv)
+static bool start(Nodes *nodes, char *xs, char *app)
 {
-    if (argc != 3)
-        return 2;
     char serve[] = "serve", listen_flag[] = "--listen", address[] = "127.0.0.1:0", db[] = "--db",
          memory[] = ":memory:", drain[] = "--drain-ms", ms[] = "100", log[] = "--log-level",
-         level[] = "error";
-    char *args[] = {argv[1], serve, argv[2], listen_flag, address, db,
-                    memory,  drain, ms,      log,         level,   NULL};
-    Server server;
-    signal(SIGPIPE, SIG_IGN);
-    if (!server_start(&server, args))
-        return 1;
-    RtLoop *loop = rt_loop_new();
-    Client clients[CLIENTS];
-    for (int i = 0; i < CLIENTS; i++)
-        clients[i] =
-            (Client){.transport = (RtTransport)(i % 3), .free = true, .far = i >= CLIENTS - 3};
-    bool ok = loop && run(server.port, loop, clients);
-    unsigned resyncs = 0, cuts = 0;
+         level[] = "error", plane[] = "--realtime-backplane", url[64] = "";
+    char *args[] = {xs,    serve, app, listen_flag, address, db,  memory,
+                    drain, ms,    log, level,       plane,   url, NULL};
+    if (nodes->redis.pid)
+        snprintf(url, sizeof url, "redis://127.0.0.1:%d", nodes->redis.port);
+    for (int i = 0; i < nodes->count; i++)
+        if (!server_start(&nodes->servers[i], args))
+            return false;
+    return true;
+}
+
+static bool stop(Nodes *nodes)
+{
+    bool ok = true;
+    for (int i = 0; i < nodes->count; i++)
+        ok = server_stop(&nodes->servers[i], SIGTERM, 10000) == 0 && ok;
+    redis_stop(&nodes->redis);
+    return ok;
+}
+
+/* What went wrong, in sentences; the sums of cuts and resyncs. */
+static bool report(const Client *clients, unsigned *cuts, unsigned *resyncs)
+{
+    static const char *const names[] = {"ws", "sse", "longpoll"};
+    bool ok = true;
     for (int i = 0; i < CLIENTS; i++) {
         const Client *c = &clients[i];
-        static const char *const names[] = {"ws", "sse", "longpoll"};
         bool whole = c->last == EVENTS + 1;
         if (c->problem || !whole)
             fprintf(stderr, "%s: %s (newest %lld of %d, %u cuts, %u resyncs)\n",
                     names[c->transport], c->problem ? c->problem : "not up to date",
                     (long long)c->last, EVENTS, c->cuts, c->resyncs);
         ok = ok && !c->problem && whole;
-        resyncs += c->resyncs;
-        cuts += c->cuts;
-        rt_free(c->rt);
+        *resyncs += c->resyncs;
+        *cuts += c->cuts;
     }
+    return ok;
+}
+
+int main(int argc, char **argv)
+{
+    bool several = argc == 4 && strcmp(argv[3], "--nodes") == 0;
+    if (argc != 3 && !several)
+        return 2;
+    Nodes nodes = {.count = several ? NODES : 1};
+    signal(SIGPIPE, SIG_IGN);
+    if ((several && !redis_start(&nodes.redis)) || !start(&nodes, argv[1], argv[2]))
+        return 1;
+    RtLoop *loop = rt_loop_new();
+    Client clients[CLIENTS];
+    for (int i = 0; i < CLIENTS; i++)
+        clients[i] =
+            (Client){.transport = (RtTransport)(i % 3), .free = true, .far = i >= CLIENTS - 3};
+    bool ok = loop && run(&nodes, loop, clients);
+    unsigned resyncs = 0, cuts = 0;
+    ok = report(clients, &cuts, &resyncs) && ok;
+    for (int i = 0; i < CLIENTS; i++)
+        rt_free(clients[i].rt);
     rt_loop_free(loop);
     printf("%u cuts, %u resyncs\n", cuts, resyncs);
-    if (server_stop(&server, SIGTERM, 10000) != 0)
-        ok = false;
+    ok = stop(&nodes) && ok;
     return ok && cuts > CLIENTS * 2 ? 0 : 1;
 }

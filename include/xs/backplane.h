@@ -1,0 +1,89 @@
+/* xs/backplane.h - what makes several servers one: a driver gives every event of a space its
+ * number, keeps the newest of each channel, and brings them to every node that watches the channel.
+ * It knows no protocol: records are the host's bytes. Specification: realtime.md §13.
+ *
+ * Contract: functions of the driver never call back and, but for create and space, never wait, so
+ * the host may call them under its locks. Upcalls come on the driver's one thread. Per watched
+ * channel they come in the order of the numbers; over all channels of a space too, except inside a
+ * snapshot. Every text is valid during the call only. */
+#ifndef XS_BACKPLANE_H
+#define XS_BACKPLANE_H
+
+#include "include/xs/error.h"
+#include "include/xs/event.h"
+
+typedef struct xs_plane_record {
+    uint64_t epoch;    /* of the space */
+    uint64_t seq, off; /* in the space, in the channel; 0 = not numbered */
+    int64_t ts;        /* epoch milliseconds; 0 when not numbered */
+    xs_str data;
+} xs_plane_record;
+
+typedef struct xs_plane_member {
+    xs_str socket_id, data;
+    bool own; /* announced by this node */
+} xs_plane_member;
+
+/* A channel as it was at one moment. */
+typedef struct xs_plane_snapshot {
+    uint64_t epoch, seq; /* of the space: every record up to seq has been handed up or is in here */
+    uint64_t off;        /* of the channel's newest record */
+    uint64_t evicted;    /* records up to this seq may be missing */
+    uint64_t version;    /* of its roster */
+    const xs_plane_record *records; /* the newest ones, oldest first */
+    size_t nrecords;
+    const xs_plane_member *members;
+    size_t nmembers;
+} xs_plane_snapshot;
+
+typedef struct xs_plane_host {
+    size_t size;
+    void *ctx;
+    void (*record)(void *ctx, xs_str space, xs_str channel, const xs_plane_record *r);
+    /** A member of another node came (here) or went. */
+    void (*member)(void *ctx, xs_str space, xs_str channel, uint64_t version,
+                   const xs_plane_member *m, bool here);
+    /** The answer to watch; later records are the ones behind it. */
+    void (*snapshot)(void *ctx, xs_str space, xs_str channel, const xs_plane_snapshot *s);
+    /** Everything this node published before the barrier has been handed up. */
+    void (*barrier)(void *ctx, xs_str space, xs_str channel, uint64_t n);
+    /** The connection was lost (every watched channel will get a snapshot), or is back. */
+    void (*state)(void *ctx, bool up);
+    void (*log)(int level, const char *fmt, ...) XS_PRINTF(2, 3); /* 0 error, 1 warning, 2 info */
+} xs_plane_host;
+
+typedef struct xs_plane_stats {
+    uint64_t published, received;
+    uint64_t dropped; /* records that could not be handed over in time */
+    uint64_t lost;    /* times the connection was lost */
+    bool up;
+} xs_plane_stats;
+
+typedef struct xs_plane_limits {
+    uint32_t events; /* a channel keeps so many */
+    int64_t ttl_ms;  /* an idle channel is forgotten after */
+} xs_plane_limits;
+
+typedef struct xs_backplane_ops {
+    size_t size;
+    /** Connect and start the thread. node: this node's name, [0-9a-f]. Errors: XS_E_CONFIG (url),
+     * XS_E_IO. */
+    void *(*create)(const xs_plane_host *host, xs_str url, xs_str node, xs_error *err);
+    /** The epoch of a space: the one it has, or the proposed one. May wait. */
+    bool (*space)(void *state, xs_str space, uint64_t proposed, uint64_t *epoch, xs_error *err);
+    /** Begin to watch, or ask for another snapshot. False = out of memory. */
+    bool (*watch)(void *state, xs_str space, xs_str channel, uint32_t events);
+    void (*unwatch)(void *state, xs_str space, xs_str channel);
+    /** False: the queue is full; counted as dropped. */
+    bool (*publish)(void *state, xs_str space, xs_str channel, bool numbered,
+                    const xs_plane_limits *limits, xs_str data);
+    /** Answered by the host's barrier or by the next snapshot. */
+    bool (*barrier)(void *state, xs_str space, xs_str channel, uint64_t n);
+    /** A member of this node came or went. */
+    bool (*member)(void *state, xs_str space, xs_str channel, const xs_plane_member *m, bool here);
+    void (*stats)(void *state, xs_plane_stats *out);
+    void (*stop)(void *state); /* the thread has ended; nothing calls up any more */
+    void (*destroy)(void *state);
+} xs_backplane_ops;
+
+#endif
