@@ -27,7 +27,7 @@ static inline bool redis_start(TestRedis *r)
 {
     char port[16];
     if (!r->port)
-        r->port = free_port();
+        r->port = http_free_port();
     snprintf(port, sizeof port, "%d", r->port);
     r->pid = fork();
     if (r->pid == 0) {

@@ -33,18 +33,6 @@ static inline int64_t clock_ms(void)
     return clock_mono_us() / 1000;
 }
 
-static inline int free_port(void)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0 &&
-              getsockname(fd, (struct sockaddr *)&at, &len) == 0;
-    if (fd >= 0)
-        close(fd);
-    return ok ? ntohs(at.sin_port) : 0;
-}
-
 /* argv: xs serve …; the port is read from the line that names its URL. */
 static inline bool server_start(Server *s, char *const *argv)
 {

@@ -532,7 +532,7 @@ static uint64_t number(xs_str *t, unsigned base)
     uint64_t n = 0;
     for (size_t i = 0; i < w.len; i++) {
         unsigned char c = (unsigned char)w.ptr[i];
-        unsigned digit = c >= '0' && c <= '9'   ? c - '0'
+        unsigned digit = c >= '0' && c <= '9'   ? c - '0' + 0u
                          : c >= 'a' && c <= 'f' ? c - 'a' + 10u
                                                 : base;
         if (digit >= base)
