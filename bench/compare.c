@@ -18,7 +18,7 @@
 #include "core/buf.h"
 #include "core/mem.h"
 
-enum { ROUNDS_MAX = 31, TARGETS_MAX = 10, POINTS_MAX = 8 };
+enum { ROUNDS_MAX = 31, TARGETS_MAX = 10, POINTS_MAX = 8, SPEAKERS = 100 };
 
 typedef enum Measure { CPU, MEMORY, TRIGGERS, IDLE_CPU } Measure;
 
@@ -111,12 +111,13 @@ static FanoutOptions options_of(const Case *c, const char *target)
 {
     bool own = strncmp(target, "xs", 2) == 0;
     return (FanoutOptions){
+        .quiet_s = 1,
         .target = own ? "xs" : target,
         .with = {.carrier = c->carrier,
                  .channels = 1,
                  .threads = strcmp(target, "xs-one") == 0 ? 1 : c->threads,
                  .size = c->size,
-                 .trigger = c->trigger},
+                 .speakers = c->trigger ? SPEAKERS : 0},
         .clients = c->clients,
         .idle = strcmp(target, "xs-alone") == 0 ? 0 : c->idle,
         .batch = c->batch,

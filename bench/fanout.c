@@ -22,7 +22,8 @@ enum {
     CONNECT_IDLE_MS = 15000, /* without a new connection: give up */
     IDLE_MS = 10000,         /* without a delivery: give up */
     SETTLE_MS = 300,         /* between subscribing and publishing */
-    QUIET_MS = 1000,         /* how long idle CPU is watched */
+    QUIET_S = 1,             /* how long idle CPU is watched */
+    SPEAKERS = 100,
     SAMPLE_MS = 100,
     BATCH_MAX = 100,
     SIZE_MAX_BYTES = 200000
@@ -70,9 +71,8 @@ static void *publisher(void *arg)
         memcpy(run->problem, p.problem, sizeof run->problem);
         atomic_store(&run->failed, true);
     }
-    if (run->o->with.trigger || !ok)
-        while (!atomic_load(&run->stop) && !atomic_load(&run->failed))
-            usleep(1000); /* its connection is a subscriber's: it leaves when all is received */
+    while (!atomic_load(&run->stop) && !atomic_load(&run->failed))
+        usleep(1000); /* a speaking client that leaves would take its last messages along */
     publisher_close(&p);
     return NULL;
 }
@@ -202,7 +202,9 @@ static void fill_result(Run *run, uint64_t cpu, uint64_t quiet_cpu)
     r->p999 = hist_percentile(&f->latency, 0.999);
     r->max = f->latency.max;
     r->cpu_us = cpu && f->received ? (double)cpu / (double)f->received : -1;
-    r->idle_cores = (double)quiet_cpu / (QUIET_MS * 1000.0);
+    r->idle_cores = (double)quiet_cpu / (run->o->quiet_s * 1e6);
+    if (f->unordered)
+        r->disordered = run->receivers - fleet_complete(f, run->o->messages);
 }
 
 bool fanout_measure(const FanoutOptions *o, FanoutResult *out)
@@ -220,6 +222,7 @@ bool fanout_measure(const FanoutOptions *o, FanoutResult *out)
     if (started && !fleet_init(&run->fleet, t->host, t->port)) {
         fprintf(stderr, "xs bench: cannot use the address %s\n", t->host);
     } else if (started) {
+        run->fleet.unordered = o->with.speakers > 0;
         bool pin = o->pin && t->own && proc_cpus() > 1;
         if (pin && !(proc_pin(t->pid, 0) && proc_pin(0, 1)))
             fprintf(stderr, "xs bench: cannot pin to processors\n");
@@ -230,7 +233,7 @@ bool fanout_measure(const FanoutOptions *o, FanoutResult *out)
             if (open_memory > memory)
                 out->bytes_per_conn = (double)(open_memory - memory) / run->fleet.count;
             uint64_t quiet = t->pid ? proc_cpu_us(t->pid) : 0;
-            wait_quiet(run, o->idle ? QUIET_MS : 0);
+            wait_quiet(run, o->idle ? (int)o->quiet_s * 1000 : 0);
             uint64_t before = t->pid ? proc_cpu_us(t->pid) : 0;
             fleet_stick(&run->fleet, o->stuck);
             ok = deliver_all(run);
@@ -250,8 +253,6 @@ bool fanout_measure(const FanoutOptions *o, FanoutResult *out)
 
 /* ---- report ---- */
 
-static const char *const carrier_names[] = {"ws", "sse", "longpoll"};
-
 static void number_or_null(double value, int digits)
 {
     if (value < 0)
@@ -264,12 +265,12 @@ static void report_json(const FanoutOptions *o, const FanoutResult *r)
 {
     printf("{\"target\":\"%s\",\"transport\":\"%s\",\"clients\":%u,\"idle\":%u,\"stuck\":%u,"
            "\"channels\":%u,\"messages\":%llu,\"size_bytes\":%u,\"batch\":%u,\"window\":%u,"
-           "\"rate\":%u,\"connect_s\":%.3f,\"deliveries\":%llu,\"seconds\":%.3f,"
+           "\"rate\":%u,\"speakers\":%u,\"connect_s\":%.3f,\"deliveries\":%llu,\"seconds\":%.3f,"
            "\"deliveries_per_s\":%.0f,",
            o->target, carrier_names[o->with.carrier], o->clients, o->idle, o->stuck,
            o->with.channels, (unsigned long long)o->messages, o->with.size, o->batch, o->window,
-           o->rate, r->connect_seconds, (unsigned long long)r->deliveries, r->seconds,
-           r->seconds > 0 ? (double)r->deliveries / r->seconds : 0);
+           o->rate, o->with.speakers, r->connect_seconds, (unsigned long long)r->deliveries,
+           r->seconds, r->seconds > 0 ? (double)r->deliveries / r->seconds : 0);
     printf("\"latency_us\":{\"p50\":%llu,\"p90\":%llu,\"p99\":%llu,\"p999\":%llu,\"max\":%llu},"
            "\"server_cpu_us_per_delivery\":",
            (unsigned long long)r->p50, (unsigned long long)r->p90, (unsigned long long)r->p99,
@@ -301,7 +302,7 @@ static void report(const FanoutOptions *o, const FanoutResult *r)
            (o->clients + o->idle) / r->connect_seconds);
     printf("  deliveries     %llu in %.3f s, %.0f per second\n", (unsigned long long)r->deliveries,
            r->seconds, r->seconds > 0 ? (double)r->deliveries / r->seconds : 0);
-    if (o->with.trigger)
+    if (o->with.speakers)
         printf("  triggers       %.0f per second\n",
                r->seconds > 0 ? (double)o->messages / r->seconds : 0);
     printf("  latency        p50 %llu  p90 %llu  p99 %llu  p99.9 %llu  max %llu microseconds\n",
@@ -335,17 +336,6 @@ static bool parse_address(const char *text, char *host, size_t size, int *port)
     return true;
 }
 
-static bool parse_carrier(const char *name, Carrier *out)
-{
-    for (size_t i = 0; i < COUNT_OF(carrier_names); i++)
-        if (strcmp(name, carrier_names[i]) == 0) {
-            *out = (Carrier)i;
-            return true;
-        }
-    *out = CARRY_LONGPOLL;
-    return strcmp(name, "lp") == 0;
-}
-
 static int list_targets(void)
 {
     for (size_t i = 0; target_name(i); i++) {
@@ -364,7 +354,7 @@ int bench_fanout(int argc, char **argv)
     const char *target = "xs", *clients = NULL, *idle = NULL, *stuck = NULL, *channels = NULL,
                *messages = NULL, *size = NULL, *batch = NULL, *window = NULL, *rate = NULL,
                *transport = "ws", *threads = NULL, *url = NULL, *admin = NULL, *key = NULL,
-               *base = NULL, *pid = NULL;
+               *base = NULL, *pid = NULL, *quiet = NULL, *speakers = NULL;
     bool json = false, no_pin = false, trigger = false, targets = false;
     const CliOption options[] = {
         {"--clients", "N", "subscribers (100)", NULL, &clients},
@@ -377,8 +367,10 @@ int bench_fanout(int argc, char **argv)
         {"--channels", "C", "channels that every subscriber has (1)", NULL, &channels},
         {"--idle", "N", "subscribers of another channel besides (0)", NULL, &idle},
         {"--stuck", "N", "of the subscribers, how many stop reading (0)", NULL, &stuck},
+        {"--quiet", "S", "with --idle: seconds to watch the server before (1)", NULL, &quiet},
         {"--trigger", NULL, "publish by messages through a trigger that writes a row", &trigger,
          NULL},
+        {"--speakers", "N", "with --trigger: clients that take turns (100)", NULL, &speakers},
         {"--threads", "N", "WebSocket threads of the server (1)", NULL, &threads},
         {"--target", "NAME", "what to measure (xs); see --targets", NULL, &target},
         {"--targets", NULL, "list what can be measured here", &targets, NULL},
@@ -404,10 +396,11 @@ int bench_fanout(int argc, char **argv)
     if (targets)
         return list_targets();
     uint64_t n_clients = 100, n_idle = 0, n_stuck = 0, n_channels = 1, n_size = 128, n_batch = 1,
-             n_window = 1, n_rate = 0, n_threads = 1, n_pid = 0;
+             n_window = 1, n_rate = 0, n_threads = 1, n_pid = 0, n_quiet = QUIET_S,
+             n_speakers = SPEAKERS;
     static char url_host[64], admin_host[64];
     FanoutOptions o = {.target = target, .messages = 1000, .pin = !no_pin};
-    o.with = (TargetOptions){.trigger = trigger, .base = base, .key = key};
+    o.with = (TargetOptions){.base = base, .key = key};
     o.progress = !json && isatty(STDERR_FILENO);
     const char *bad = NULL;
     if (!measure_count(clients, 1, 1000000, &n_clients))
@@ -432,11 +425,15 @@ int bench_fanout(int argc, char **argv)
         bad = "--idle needs a number";
     else if (!measure_count(stuck, 0, n_clients - 1, &n_stuck))
         bad = "--stuck needs a number below --clients";
+    else if (!measure_count(quiet, 1, 3600, &n_quiet))
+        bad = "--quiet needs a number from 1 to 3600";
+    else if (!measure_count(speakers, 1, 100000, &n_speakers))
+        bad = "--speakers needs a number from 1";
     else if (!measure_count(threads, 1, 64, &n_threads))
         bad = "--threads needs a number from 1 to 64";
     else if (!measure_count(pid, 1, INT_MAX, &n_pid))
         bad = "--pid needs a process id";
-    else if (!parse_carrier(transport, &o.with.carrier))
+    else if (!carrier_named(transport, &o.with.carrier))
         bad = "--transport must be ws, sse or longpoll";
     else if (url && !parse_address(url, url_host, sizeof url_host, &o.with.port))
         bad = "--url needs HOST:PORT";
@@ -456,7 +453,9 @@ int bench_fanout(int argc, char **argv)
     o.with.channels = (uint32_t)n_channels;
     o.with.size = (uint32_t)n_size;
     o.with.threads = (uint32_t)n_threads;
+    o.with.speakers = trigger ? (uint32_t)n_speakers : 0;
     o.with.pid = (pid_t)n_pid;
+    o.quiet_s = (uint32_t)n_quiet;
     o.with.host = url ? url_host : NULL;
     o.with.publish_host = admin_host;
     proc_raise_files();

@@ -12,6 +12,7 @@ typedef struct FanoutOptions {
     uint32_t batch;    /* events per publish */
     uint32_t window;   /* publishes under way before all their events arrived; 0 = no waiting */
     uint32_t rate;     /* publishes per second; 0 = as fast as the window lets */
+    uint32_t quiet_s;  /* with idle ones: how long the server is watched before */
     uint64_t messages; /* events */
     bool pin;          /* server and clients on processors of their own */
     bool progress;
@@ -24,7 +25,8 @@ typedef struct FanoutSample {
 } FanoutSample;
 
 typedef struct FanoutResult {
-    uint64_t deliveries, missing, disordered, closed;
+    uint64_t deliveries, missing, disordered, closed; /* disordered: events; with speakers the
+                                                           receivers that have a wrong set */
     double seconds, connect_seconds;
     uint64_t p50, p90, p99, p999, max; /* µs from publishing to receiving */
     double cpu_us;                     /* of the server, per delivery; < 0 = unknown */

@@ -38,7 +38,7 @@ typedef struct Sub {
     uint8_t frame_have; /* bytes of a WebSocket frame header */
     uint8_t opcode;
     uint32_t step;
-    uint64_t next; /* number of the event that should come */
+    uint64_t next; /* number of the event that should come; unordered: their sum so far */
     uint64_t rest; /* of the frame's payload, or of the long-poll body */
     unsigned char frame[10];
     char marker[MARKER_BYTES];
@@ -56,6 +56,19 @@ typedef struct FleetState {
     uint32_t next_new;
     char buffer[READ_BYTES];
 } FleetState;
+
+const char *const carrier_names[] = {"ws", "sse", "longpoll"};
+
+bool carrier_named(const char *name, Carrier *out)
+{
+    for (size_t i = 0; i < COUNT_OF(carrier_names); i++)
+        if (strcmp(name, carrier_names[i]) == 0) {
+            *out = (Carrier)i;
+            return true;
+        }
+    *out = CARRY_LONGPOLL;
+    return strcmp(name, "lp") == 0;
+}
 
 /* ---- markers ---- */
 
@@ -88,8 +101,12 @@ static bool take_marker(Fleet *f, Sub *s, const char *p, int64_t now)
     uint64_t number, at;
     if (p[MARKER_BYTES - 1] != '@' || !hex(p + 1, 8, &number) || !hex(p + 9, 16, &at))
         return false;
-    f->disordered += number != s->next;
-    s->next = number + 1;
+    if (f->unordered)
+        s->next += number;
+    else if (number != s->next)
+        f->disordered++;
+    if (!f->unordered)
+        s->next = number + 1;
     if (s->idle)
         return true;
     f->received++;
@@ -481,7 +498,7 @@ static void connected(FleetState *st, Sub *s)
 
 bool fleet_init(Fleet *f, const char *host, int port)
 {
-    *f = (Fleet){0};
+    *f = (Fleet){.opening_max = OPENING_MAX};
     FleetState *st = (FleetState *)mem_zalloc(1, sizeof *st);
     if (!st)
         return false;
@@ -537,7 +554,7 @@ void fleet_step(Fleet *f, int timeout_ms)
 {
     FleetState *st = f->state;
     struct epoll_event events[EVENTS_PER_STEP];
-    for (; st->next_new < f->count && f->opening < OPENING_MAX; st->next_new++)
+    for (; st->next_new < f->count && f->opening < f->opening_max; st->next_new++)
         open_sub(st, st->subs[st->next_new], st->next_new);
     int n = epoll_wait(st->epoll, events, EVENTS_PER_STEP, timeout_ms);
     for (int i = 0; i < n; i++) {
@@ -549,6 +566,16 @@ void fleet_step(Fleet *f, int timeout_ms)
         else
             readable(st, s);
     }
+}
+
+uint32_t fleet_complete(const Fleet *f, uint64_t n)
+{
+    uint32_t complete = 0;
+    for (uint32_t i = 0; i < f->count; i++) {
+        const Sub *s = f->state->subs[i];
+        complete += !s->idle && !s->stuck && s->next == n * (n - 1) / 2;
+    }
+    return complete;
 }
 
 static uint32_t last_open(Fleet *f, uint32_t n, void (*fn)(FleetState *, Sub *))

@@ -15,6 +15,9 @@ enum { MARKER_BYTES = 26 };
 void marker_write(char out[MARKER_BYTES + 1], uint64_t number, int64_t at_us);
 
 typedef enum Carrier { CARRY_WS, CARRY_SSE, CARRY_LONGPOLL } Carrier;
+extern const char *const carrier_names[]; /* "ws", "sse", "longpoll" */
+/** By its name, or "lp". */
+bool carrier_named(const char *name, Carrier *out);
 
 /* After `wait` was seen in a message (ptr NULL: at once), `send` is sent (len 0: nothing). */
 typedef struct Step {
@@ -36,6 +39,8 @@ typedef struct Dialect {
 typedef struct Fleet {
     uint32_t count, opening, joined, ended, stuck;
     uint64_t received, disordered;
+    bool unordered;       /* events come in any order: each once, which fleet_complete looks at */
+    uint32_t opening_max; /* handshakes under way at once */
     int64_t first_us, last_us; /* publish time of the first event, arrival of the last */
     Histogram latency;         /* µs */
     char trouble[160];         /* why the first one ended */
@@ -50,6 +55,8 @@ XS_MUST_CHECK bool fleet_add(Fleet *f, const Dialect *dialect, uint32_t n, bool 
 void fleet_step(Fleet *f, int timeout_ms);
 /** From now on the last n receivers read nothing. */
 void fleet_stick(Fleet *f, uint32_t n);
+/** Unordered: receivers that have events 0 … n-1 once each, as far as their sum tells. */
+uint32_t fleet_complete(const Fleet *f, uint64_t n);
 /** Close the last n connections of those that are open. */
 void fleet_drop(Fleet *f, uint32_t n);
 

@@ -151,11 +151,15 @@ unsigned proc_cpus(void)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
+enum { FILES_WANTED = 1 << 17 };
+
 uint64_t proc_raise_files(void)
 {
-    struct rlimit limit;
+    struct rlimit limit, more = {FILES_WANTED, FILES_WANTED};
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 0;
+    if (limit.rlim_max < FILES_WANTED && setrlimit(RLIMIT_NOFILE, &more) == 0)
+        return FILES_WANTED; /* root may */
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
     return limit.rlim_cur;

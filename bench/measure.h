@@ -26,7 +26,7 @@ uint64_t proc_anon_bytes(pid_t pid);
 /** Bind a process with all its threads (0 = this thread) to one processor. false: not possible. */
 bool proc_pin(pid_t pid, unsigned cpu);
 unsigned proc_cpus(void); /* processors this process may use */
-/** As many open files as the hard limit allows. @return the limit */
+/** As many open files as the hard limit allows, or this user may have. @return the limit */
 uint64_t proc_raise_files(void);
 /** A TCP port of 127.0.0.1 that is free now; 0 = none. */
 int proc_free_port(void);

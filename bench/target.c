@@ -236,20 +236,21 @@ static const char PROGRAM[] = "workspace bench {\n  realtime = {canonical: \"ben
 static const char TABLE[] = "table \"entry\" {\n  schema {\n    int id\n    text m\n  }\n"
                             "  index = [{type: \"primary\", field: [{name: \"id\"}]}]\n}\n";
 static const char TRIGGER[] =
-    "realtime_trigger \"say\" {\n  channel = \"bench\"\n  event = \"say\"\n  stack {\n"
+    "realtime_trigger \"say\" {\n  channel = \"desk:*\"\n  event = \"say\"\n  stack {\n"
     "    db.add \"entry\" {\n      data = {m: $input.m}\n    } as $row\n"
-    "    api.realtime_event {\n      channel = $channel\n      event = \"tick\"\n"
+    "    api.realtime_event {\n      channel = \"bench\"\n      event = \"tick\"\n"
     "      data = {m: $input.m, p: $input.p}\n    }\n  }\n}\n";
 
 static void exec_xs(const Target *t)
 {
-    char self[PATH_MAX], admin[32], threads[16], db[128], dir[sizeof t->dir];
+    char self[PATH_MAX], admin[32], threads[16], handshakes[16], db[128], dir[sizeof t->dir];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n <= 0)
         _exit(127);
     self[n] = '\0';
     snprintf(admin, sizeof admin, "127.0.0.1:%d", t->publish_port);
     snprintf(threads, sizeof threads, "%u", t->options.threads);
+    snprintf(handshakes, sizeof handshakes, "%u", t->options.handshakes_per_s);
     snprintf(db, sizeof db, "%s/bench.db", t->dir);
     snprintf(dir, sizeof dir, "%s", t->dir);
     setenv("XS_ADMIN_LISTEN", admin, 1);
@@ -257,7 +258,7 @@ static void exec_xs(const Target *t)
     setenv("XS_REALTIME_DEFAULT_CHANNEL", "anonymous", 1);
     setenv("XS_REALTIME_THREADS", threads, 1);
     setenv("XS_REALTIME_FRAMES_PER_S", "1000000", 1);
-    setenv("XS_REALTIME_HANDSHAKE_PER_S", "0", 1);
+    setenv("XS_REALTIME_HANDSHAKE_PER_S", handshakes, 1);
     setenv("XS_REALTIME_FRAMES_BURST", "1000000", 1);
     setenv("XS_TRANSPORT", "ws,sse,longpoll", 1);
     setenv("XS_LOG_LEVEL", "warning", 1);
@@ -327,7 +328,7 @@ static bool start_xs(Target *t)
     if (!t->own)
         return true;
     if (!write_file(t, "workspace.xs", PROGRAM) ||
-        (t->options.trigger &&
+        (t->options.speakers &&
          (!write_file(t, "entry.xs", TABLE) || !write_file(t, "say.xs", TRIGGER))))
         return false;
     pid_t pid = spawn(t);
@@ -336,7 +337,7 @@ static bool start_xs(Target *t)
     return pid > 0 && wait_for(t, t->port) && wait_for(t, t->publish_port);
 }
 
-/* A WebSocket client that speaks: the publisher of the trigger path. */
+/* A WebSocket client that speaks: publishers of the trigger path. */
 static void ws_frame(Buf *out, Text payload)
 {
     bool small = payload.len < 126; /* lengths are written in their shortest form */
@@ -348,24 +349,67 @@ static void ws_frame(Buf *out, Text payload)
     buf_text(out, payload);
 }
 
-static bool open_xs(Publisher *p)
+/* Each in a channel of its own, so that the limits per client and channel are those of many. */
+static bool open_speaker(Publisher *p, uint32_t i)
 {
     const Target *t = p->target;
-    if (!t->options.trigger)
-        return true;
-    char text[4096];
+    char text[4096], join[96];
     Buf b = BUF_INIT;
+    int fd = p->speakers[i] = dial(t->host, t->port);
     buf_printf(&b,
                "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
                t->options.base ? t->options.base : "/rt/bench", t->host, t->port);
-    bool ok = send_all(p->fd, b.ptr, b.len) && recv(p->fd, text, 12, MSG_WAITALL) == 12 &&
+    bool ok = fd >= 0 && send_all(fd, b.ptr, b.len) && recv(fd, text, 12, MSG_WAITALL) == 12 &&
               memcmp(text + 9, "101", 3) == 0;
+    int n =
+        snprintf(join, sizeof join,
+                 "{\"action\":\"join\",\"options\":{\"channel\":\"desk:%u\"},\"payload\":{}}", i);
     b.len = 0;
-    ws_frame(&b, TEXT("{\"action\":\"join\",\"options\":{\"channel\":\"bench\"},\"payload\":{}}"));
-    ok = ok && send_all(p->fd, b.ptr, b.len);
+    ws_frame(&b, (Text){join, (size_t)n});
+    ok = ok && send_all(fd, b.ptr, b.len);
+    size_t len = 0; /* until it is answered: nothing said before would be lost, but later */
+    while (ok && !memmem(text, len, "\"action\":\"join\"", 15)) {
+        ssize_t got = len < sizeof text ? recv(fd, text + len, sizeof text - len, 0) : 0;
+        ok = got > 0;
+        len += ok ? (size_t)got : 0;
+    }
     buf_deinit(&b);
-    return ok || problem(p, "cannot open the speaking client", 0);
+    return ok || problem(p, "cannot open a speaking client", 0);
+}
+
+static bool open_xs(Publisher *p)
+{
+    uint32_t n = p->target->options.speakers;
+    p->speakers = n ? (int *)mem_alloc(n * sizeof *p->speakers) : NULL;
+    if (n && !p->speakers)
+        return problem(p, "out of memory", 0);
+    while (p->nspeakers < n)
+        if (!open_speaker(p, p->nspeakers++))
+            return false;
+    return true;
+}
+
+static bool say(Publisher *p, uint64_t number)
+{
+    uint32_t i = (uint32_t)(number % p->nspeakers);
+    char text[4096];
+    Buf *b = &p->head;
+    b->len = p->body.len = 0;
+    buf_printf(b,
+               "{\"action\":\"message\",\"options\":{\"channel\":\"desk:%u\"},\"payload\":{"
+               "\"event\":\"say\",\"data\":",
+               i);
+    put_data(p, b, number);
+    buf_cstr(b, "}}");
+    ws_frame(&p->body, buf_view(b));
+    if (p->body.failed || b->failed)
+        return problem(p, "out of memory", 0);
+    ssize_t n = recv(p->speakers[i], text, sizeof text - 1, MSG_DONTWAIT);
+    if (n > 0 && memmem(text, (size_t)n, "\"error\"", 7))
+        return problem(p, "a message was refused", 0);
+    return send_all(p->speakers[i], p->body.ptr, p->body.len) ||
+           problem(p, "the server closed a speaking client", 0);
 }
 
 static void encode_xs(Publisher *p, uint64_t first, uint32_t count)
@@ -373,19 +417,6 @@ static void encode_xs(Publisher *p, uint64_t first, uint32_t count)
     char headers[160];
     Buf *b = &p->head;
     b->len = 0;
-    if (p->target->options.trigger) {
-        for (uint32_t i = 0; i < count; i++) {
-            b->len = 0;
-            buf_printf(b,
-                       "{\"action\":\"message\",\"options\":{\"channel\":\"%s\"},\"payload\":{"
-                       "\"event\":\"say\",\"data\":",
-                       CHANNEL);
-            put_data(p, b, first + i);
-            buf_cstr(b, "}}");
-            ws_frame(&p->body, buf_view(b));
-        }
-        return;
-    }
     buf_cstr(b, "{\"events\":[");
     for (uint32_t i = 0; i < count; i++) {
         buf_printf(b, "%s{\"channel\":\"", i ? "," : "");
@@ -402,16 +433,6 @@ static void encode_xs(Publisher *p, uint64_t first, uint32_t count)
              "Authorization: Bearer %s\r\nContent-Type: application/json\r\n",
              p->target->options.key ? p->target->options.key : KEY);
     post(p, path, headers, b);
-}
-
-static bool confirm_xs(Publisher *p, uint32_t count)
-{
-    if (!p->target->options.trigger)
-        return confirm_http(p, count);
-    char text[65536]; /* it hears its own events too; nobody waits for them here */
-    while (recv(p->fd, text, sizeof text, MSG_DONTWAIT) > 0)
-        continue;
-    return true;
 }
 
 /* ---- the floor ---- */
@@ -701,7 +722,7 @@ static void encode_node(Publisher *p, uint64_t first, uint32_t count)
 #define POLL (1u << CARRY_LONGPOLL)
 
 static const TargetInfo infos[] = {
-    {"xs", "this program", WS | SSE | POLL, {0}, start_xs, open_xs, encode_xs, confirm_xs},
+    {"xs", "this program", WS | SSE | POLL, {0}, start_xs, open_xs, encode_xs, confirm_http},
     {"send",
      "floor: a bare loop, one send per delivery",
      WS | SSE | POLL,
@@ -869,7 +890,7 @@ bool publisher_open(Publisher *p, Target *t)
     if (!p->pad)
         return problem(p, "out of memory", 0);
     memset(p->pad, 'x', t->options.size);
-    p->fd = dial(t->publish_host, t->options.trigger ? t->port : t->publish_port);
+    p->fd = dial(t->publish_host, t->publish_port);
     if (p->fd < 0)
         return problem(p, "cannot reach the address to publish to", 0);
     return !t->info->open || t->info->open(p);
@@ -878,6 +899,11 @@ bool publisher_open(Publisher *p, Target *t)
 bool publisher_send(Publisher *p, uint64_t first, uint32_t count)
 {
     const TargetInfo *info = p->target->info;
+    for (uint32_t i = 0; i < count && p->nspeakers; i++)
+        if (!say(p, first + i))
+            return false;
+    if (p->nspeakers)
+        return true;
     p->body.len = 0;
     info->encode(p, first, count);
     if (p->body.failed || p->head.failed)
@@ -891,6 +917,10 @@ void publisher_close(Publisher *p)
 {
     if (p->fd >= 0)
         close(p->fd);
+    for (uint32_t i = 0; i < p->nspeakers; i++)
+        if (p->speakers[i] >= 0)
+            close(p->speakers[i]);
+    mem_free(p->speakers);
     mem_free(p->pad);
     buf_deinit(&p->body);
     buf_deinit(&p->head);

@@ -9,10 +9,12 @@
 
 typedef struct TargetOptions {
     Carrier carrier;
-    uint32_t channels; /* every subscriber has all of them; events go round */
-    uint32_t threads;  /* xs: WebSocket I/O threads */
-    uint32_t size;     /* bytes of an event's data */
-    bool trigger;      /* xs: client message -> trigger -> db.add -> event */
+    uint32_t channels;         /* every subscriber has all of them; events go round */
+    uint32_t threads;          /* xs: WebSocket I/O threads */
+    uint32_t size;             /* bytes of an event's data */
+    uint32_t handshakes_per_s; /* xs: clients it lets in; 0 = no limit */
+    uint32_t speakers; /* xs: clients whose messages go through a trigger that writes a row and
+                          publishes; 0 = events are published over HTTP */
     const char *host;  /* with ports: a server that runs already, speaking xs's protocol */
     const char *publish_host;
     int port, admin_port;
@@ -44,6 +46,8 @@ void target_stop(Target *t);
 typedef struct Publisher {
     Target *target;
     int fd;
+    int *speakers; /* their sockets */
+    uint32_t nspeakers;
     char *pad;
     Buf body, head;
     char problem[160]; /* why publishing ended */

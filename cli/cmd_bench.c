@@ -6,6 +6,7 @@
 #include "bench/dbbench.h"
 #include "bench/fanout.h"
 #include "bench/httpbench.h"
+#include "bench/reconnect.h"
 #include "bench/vmbench.h"
 
 static const struct {
@@ -13,6 +14,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } all[] = {
     {"fanout", "events to many subscribers: latency, CPU and memory", bench_fanout},
+    {"reconnect", "all clients cut at once: how long until all are back", bench_reconnect},
     {"compare", "fan-out against the floor and other servers, as a page", bench_compare},
     {"check", "reading, checking and formatting sources", bench_check},
     {"http", "an HTTP API: rate, latency and CPU per request", bench_http},
