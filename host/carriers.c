@@ -53,6 +53,7 @@ static xs_limits limits_of(const Config *c, const xs_transport_ops *ops)
                        .lp_session_ms = (uint32_t)c->rt_lp_session_ms,
                        .sse_max_age_ms = (uint32_t)c->rt_sse_max_age_ms,
                        .presence_grace_ms = grace_of(c, ops->info_name),
+                       .ws_deflate = c->rt_ws_deflate,
                        .max_fragments = (uint32_t)c->rt_max_fragments,
                        .lp_idle_sessions = (uint32_t)c->rt_lp_idle_sessions};
 }

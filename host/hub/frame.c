@@ -2,6 +2,7 @@
 #include "host/hub/frame.h"
 
 #include <stdio.h>
+#include <zlib.h>
 
 #include "core/mem.h"
 #include "core/text.h"
@@ -92,6 +93,8 @@ void epoch_write(uint64_t epoch, char out[17])
     out[16] = '\0';
 }
 
+enum { FRAME_COMPRESSED = 0x40, FLUSH_TAIL = 4, DEFLATE_LEVEL = 6 };
+
 static size_t ws_head(size_t len, char *head)
 {
     unsigned char *p = (unsigned char *)head;
@@ -145,14 +148,49 @@ static xs_wire *build(const xs_frame *f, xs_wire_format format)
     return w;
 }
 
+/* Raw deflate that ends on a byte, without the four bytes that every such end has.
+ * @return bytes in out; 0 = it does not get smaller, or memory */
+static size_t compress_json(const xs_frame *f, char *out)
+{
+    z_stream z = {0};
+    if (deflateInit2(&z, DEFLATE_LEVEL, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+        return 0;
+    z.next_in = (Bytef *)(uintptr_t)f->json.ptr;
+    z.avail_in = (uInt)f->json.len;
+    z.next_out = (Bytef *)out;
+    z.avail_out = (uInt)f->json.len;
+    bool whole = deflate(&z, Z_SYNC_FLUSH) == Z_OK && z.avail_in == 0 && z.avail_out > 0;
+    size_t len = f->json.len - z.avail_out;
+    deflateEnd(&z);
+    return whole && len > FLUSH_TAIL ? len - FLUSH_TAIL : 0;
+}
+
+static xs_wire *build_compressed(const xs_frame *f)
+{
+    char head[16];
+    char *packed = mem_alloc(f->json.len);
+    size_t len = packed ? compress_json(f, packed) : 0, head_len = ws_head(len, head);
+    xs_wire *w = len ? mem_alloc(sizeof *w + head_len + len) : NULL;
+    if (w) {
+        w->len = head_len + len;
+        memcpy(w->bytes, head, head_len);
+        memcpy(w->bytes + head_len, packed, len);
+        w->bytes[0] = (char)(w->bytes[0] | FRAME_COMPRESSED);
+    }
+    mem_free(packed);
+    return w ? w : build(f, XS_WIRE_WS_TEXT);
+}
+
 const xs_wire *frame_wire(xs_frame *f, xs_wire_format format)
 {
     if (NEVER((unsigned)format >= XS_WIRE_COUNT))
         return NULL;
+    if (format == XS_WIRE_WS_DEFLATE && f->json.len < XS_DEFLATE_MIN)
+        format = XS_WIRE_WS_TEXT;
     xs_wire *have = atomic_load_explicit(&f->wire[format], memory_order_acquire);
     if (LIKELY(have != NULL))
         return have;
-    xs_wire *mine = build(f, format);
+    xs_wire *mine = format == XS_WIRE_WS_DEFLATE ? build_compressed(f) : build(f, format);
     if (!mine)
         return NULL;
     if (atomic_compare_exchange_strong_explicit(&f->wire[format], &have, mine, memory_order_acq_rel,

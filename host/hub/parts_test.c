@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include <cmocka.h>
+#include <zlib.h>
 
 #include "core/json.h"
 #include "core/mem.h"
@@ -87,6 +88,47 @@ static void resolves(void **state)
     }
     arena_deinit(&a);
     assert_int_equal(mem_in_use(), 0);
+}
+
+static void compressed_wires(void **state)
+{
+    (void)state;
+    for (int noise = 0; noise < 2; noise++) {
+        for (size_t size = 0; size < 4000; size = size * 2 + 1) {
+            Buf data = BUF_INIT;
+            buf_char(&data, '"');
+            for (size_t i = 0; i < size; i++)
+                buf_char(&data, (char)(noise ? 33 + (i * i * 7919 + i / 3 * 31) % 90 : 'a'));
+            buf_char(&data, '"');
+            Event *ev = d1_event(TEXT("c"), (Text){0}, buf_view(&data), 0, (Text){0});
+            buf_deinit(&data);
+            const xs_wire *w = frame_wire(&ev->frame, XS_WIRE_WS_DEFLATE);
+            assert_non_null(w);
+            assert_ptr_equal(frame_wire(&ev->frame, XS_WIRE_WS_DEFLATE), w);
+            if (ev->frame.json.len < XS_DEFLATE_MIN) {
+                assert_ptr_equal(frame_wire(&ev->frame, XS_WIRE_WS_TEXT), w);
+            } else if ((unsigned char)w->bytes[0] == 0xc1) {
+                char text[8192], packed[8192];
+                size_t head = w->bytes[1] < 126 ? 2 : 4, len = w->len - head;
+                memcpy(packed, w->bytes + head, len);
+                memcpy(packed + len, "\0\0\xff\xff", 4);
+                z_stream z = {.next_in = (Bytef *)packed,
+                              .avail_in = (uInt)len + 4,
+                              .next_out = (Bytef *)text,
+                              .avail_out = sizeof text};
+                assert_int_equal(inflateInit2(&z, -15), Z_OK);
+                assert_int_equal(inflate(&z, Z_SYNC_FLUSH), Z_OK);
+                assert_int_equal(sizeof text - z.avail_out, ev->frame.json.len);
+                assert_memory_equal(text, ev->frame.json.ptr, ev->frame.json.len);
+                inflateEnd(&z);
+                assert_true(w->len < ev->frame.json.len);
+            } else {
+                assert_true(noise); /* only what does not get smaller stays as it is */
+                assert_int_equal((unsigned char)w->bytes[0], 0x81);
+            }
+            frame_unref(&ev->frame);
+        }
+    }
 }
 
 static void wires(void **state)
@@ -294,6 +336,7 @@ int main(void)
         cmocka_unit_test(names_and_patterns),
         cmocka_unit_test(resolves),
         cmocka_unit_test(wires),
+        cmocka_unit_test(compressed_wires),
         cmocka_unit_test(ring_keeps_its_limits),
         cmocka_unit_test(mailbox_wakes_once),
         cmocka_unit_test(positions),

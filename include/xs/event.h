@@ -15,11 +15,15 @@ typedef struct xs_str {
 
 /* Wire formats; a frame is encoded at most once per format, by the first thread that needs it. */
 typedef enum xs_wire_format {
-    XS_WIRE_WS_TEXT,   /* RFC 6455 text frame header + JSON */
-    XS_WIRE_SSE_CHUNK, /* chunk size + id: + data: + JSON + blank line + CRLF */
-    XS_WIRE_LP_ITEM,   /* the JSON itself */
+    XS_WIRE_WS_TEXT,    /* RFC 6455 text frame header + JSON */
+    XS_WIRE_SSE_CHUNK,  /* chunk size + id: + data: + JSON + blank line + CRLF */
+    XS_WIRE_LP_ITEM,    /* the JSON itself */
+    XS_WIRE_WS_DEFLATE, /* as WS_TEXT, from XS_DEFLATE_MIN bytes on compressed (RFC 7692), by itself
+                         */
     XS_WIRE_COUNT
 } xs_wire_format;
+
+enum { XS_DEFLATE_MIN = 1024 };
 
 typedef struct xs_wire {
     size_t len;

@@ -54,6 +54,7 @@ typedef struct xs_limits {
     uint32_t sse_max_age_ms;
     uint32_t presence_grace_ms; /* a lost client counts as present for so long */
     uint32_t max_fragments;     /* of one client message; 0 = no limit */
+    bool ws_deflate;            /* agree to permessage-deflate */
     uint32_t lp_idle_sessions;  /* sessions without a waiting poll; beyond, the oldest ends */
 } xs_limits;
 

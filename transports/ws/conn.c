@@ -5,6 +5,7 @@
  * then owns the order of its own frames (PONG, CLOSE) and ours, and none can land inside another.
  */
 #include "transports/ws/conn.h"
+#include "transports/ws/deflate.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -218,12 +219,13 @@ xs_deliver_result ws_conn_deliver(Conn *c, xs_frame *frame)
     Ws *ws = c->ws;
     if (c->closing)
         return XS_SENT; /* nobody reads it any more */
-    const xs_wire *wire = ws->host->wire(frame, XS_WIRE_WS_TEXT);
+    xs_wire_format format = c->reader.deflate ? XS_WIRE_WS_DEFLATE : XS_WIRE_WS_TEXT;
+    const xs_wire *wire = ws->host->wire(frame, format);
     if (!wire)
         return XS_FULL;
     if (c->blocked && frame->flags & XS_FRAME_CONFLATE && XS_HAS(ws->host, skipped))
         queue_conflate(&c->q, ws->host, c->conn, frame);
-    if (c->blocked && !queue_fits(&c->q, ws->host, c->conn, XS_WIRE_WS_TEXT, c->tail, wire->len)) {
+    if (c->blocked && !queue_fits(&c->q, ws->host, c->conn, format, c->tail, wire->len)) {
         counter_add(&ws->slow_closed, 1);
         return XS_FULL;
     }
@@ -250,7 +252,7 @@ xs_deliver_result ws_conn_burst(Conn *c, const xs_burst *burst)
 {
     if (c->closing)
         return XS_SENT;
-    if (!c->open || c->blocked || c->q.count) {
+    if (!c->open || c->blocked || c->q.count || c->reader.deflate) {
         xs_deliver_result result = XS_SENT;
         for (uint32_t i = 0; i < burst->n && result != XS_FULL; i++)
             result = ws_conn_deliver(c, burst->frames[i]);
@@ -431,6 +433,35 @@ static bool check_text(Conn *c, const char *data, size_t len, bool last)
     return false;
 }
 
+/* The compressed message is all in c->rx. */
+static void inflate_message(Conn *c)
+{
+    Ws *ws = c->ws;
+    char *text = NULL;
+    size_t len = 0;
+    switch (
+        ws_inflate(&ws->inflater, c->rx, c->rx_len, ws->host->limits->max_message, &text, &len)) {
+    case WS_INFLATED:
+        if (check_text(c, text, len, true))
+            message(c, text, len);
+        break;
+    case WS_INFLATE_BAD: ws_conn_close(c, CLOSE_BAD_UTF8, "invalid compressed data"); break;
+    case WS_INFLATE_BIG: ws_conn_close(c, CLOSE_TOO_BIG, "message too large"); break;
+    case WS_INFLATE_NOMEM: ws_conn_close(c, CLOSE_INTERNAL, "out of memory"); break;
+    }
+    free(text);
+}
+
+static void free_message(Conn *c)
+{
+    c->rx_len = 0;
+    if (c->rx_cap > RX_KEEP_BYTES) {
+        free(c->rx);
+        c->rx = NULL;
+        c->rx_cap = 0;
+    }
+}
+
 static void receive(Conn *c, const WsPiece *piece)
 {
     const xs_limits *limits = c->ws->host->limits;
@@ -447,6 +478,13 @@ static void receive(Conn *c, const WsPiece *piece)
         ws_conn_close(c, CLOSE_TOO_BIG, "message too large");
     } else if (limits->max_fragments && c->rx_frames > limits->max_fragments) {
         ws_conn_close(c, CLOSE_TOO_BIG, "too many fragments");
+    } else if (piece->compressed) {
+        if (!collect(c, data, len))
+            ws_conn_close(c, CLOSE_INTERNAL, "out of memory");
+        if (piece->last && !c->closing) {
+            inflate_message(c);
+            free_message(c);
+        }
     } else if (piece->first && piece->last) {
         if (check_text(c, data, len, true))
             message(c, data, len);
@@ -458,12 +496,7 @@ static void receive(Conn *c, const WsPiece *piece)
         if (!check_text(c, from, fresh, piece->last) || !piece->last)
             return;
         message(c, c->rx ? c->rx : "", c->rx_len);
-        c->rx_len = 0;
-        if (c->rx_cap > RX_KEEP_BYTES) {
-            free(c->rx);
-            c->rx = NULL;
-            c->rx_cap = 0;
-        }
+        free_message(c);
     }
 }
 

@@ -56,7 +56,8 @@ typedef struct Ws {
     struct epoll_event ready[INPUT_BATCH];
     int nready;
     char bytes[INPUT_BYTES];
-    Conn *adopting; /* connection whose socket is being handed to the library */
+    Conn *adopting;              /* connection whose socket is being handed to the library */
+    struct WsInflater *inflater; /* NULL before the first compressed message */
     bool draining;
     int64_t drain_start_ms;
     uint32_t drain_ms, drain_total, drain_closed;

@@ -7,6 +7,7 @@
 enum {
     FIN = 0x80,
     RESERVED = 0x70,
+    COMPRESSED = 0x40, /* of the reserved ones, in the first frame of a message */
     OPCODE = 0x0F,
     MASKED = 0x80,
     CONTROL = 8, /* bit of their opcodes */
@@ -25,11 +26,20 @@ static unsigned opcode_of(const WsReader *r)
     return r->head[0] & OPCODE;
 }
 
+/* Has the first byte a bit that nobody agreed on? */
+static bool is_reserved(const WsReader *r)
+{
+    unsigned op = opcode_of(r), allowed = 0;
+    if (r->deflate && op != OP_CONTINUATION && !(op & CONTROL))
+        allowed = COMPRESSED;
+    return r->head[0] & RESERVED & ~allowed;
+}
+
 /* What the first two bytes may be. */
 static bool head_fits(const WsReader *r)
 {
     unsigned op = opcode_of(r), length = r->head[1] & ~MASKED;
-    if (r->head[0] & RESERVED || !(r->head[1] & MASKED))
+    if (is_reserved(r) || !(r->head[1] & MASKED))
         return false;
     if (op & CONTROL)
         return op <= OP_PONG && r->head[0] & FIN && length <= WS_CONTROL_MAX;
@@ -64,7 +74,7 @@ static WsEvent read_head(WsReader *r, WsBytes *in)
         in->ptr += n;
         in->len -= n;
         r->have = (unsigned char)(r->have + n);
-        if (r->have >= 1 && r->head[0] & RESERVED)
+        if (r->have >= 1 && is_reserved(r))
             return WS_WRONG;
         if (r->have < want)
             return WS_MORE;
@@ -81,6 +91,7 @@ static WsEvent read_head(WsReader *r, WsBytes *in)
         if (!(opcode_of(r) & CONTROL)) {
             r->first = !r->open;
             r->binary = r->open ? r->binary : opcode_of(r) == OP_BINARY;
+            r->compressed = r->open ? r->compressed : r->head[0] & COMPRESSED;
             r->open = true;
         }
         return WS_DATA;
@@ -140,7 +151,11 @@ WsEvent ws_read(WsReader *r, WsBytes *in, WsPiece *out)
     size_t n = r->left < in->len ? (size_t)r->left : in->len;
     if (!n && r->left)
         return WS_MORE;
-    *out = (WsPiece){.data = in->ptr, .len = n, .first = r->first, .binary = r->binary};
+    *out = (WsPiece){.data = in->ptr,
+                     .len = n,
+                     .first = r->first,
+                     .binary = r->binary,
+                     .compressed = r->compressed};
     unmask(r, in->ptr, n);
     in->ptr += n;
     in->len -= n;

@@ -15,6 +15,8 @@ typedef struct WsReader {
     bool inside;         /* the head is complete, its payload is not */
     bool first;          /* nothing of the message was given out */
     bool open, binary;   /* a message is not complete */
+    bool deflate;        /* agreed on: a message may be compressed (RSV1) */
+    bool compressed;     /* this one is */
     unsigned char *mask; /* in head */
     uint64_t left;       /* of the payload */
     char *control;       /* payload of a control frame that comes in pieces; owned */
@@ -28,6 +30,7 @@ typedef struct WsPiece {
     bool first, last; /* of the message */
     bool frame_end;
     bool binary;
+    bool compressed; /* the message, RFC 7692: data is part of a deflate stream */
 } WsPiece;
 
 typedef enum WsEvent {

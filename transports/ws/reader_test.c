@@ -102,6 +102,39 @@ static void read_stream(const char *stream, size_t len, unsigned cut, Trace *l)
     ws_reader_deinit(&r);
 }
 
+/* RSV1 is for the first frame of a message, and when it was agreed on. */
+static void compressed_messages(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *stream;
+        size_t len;
+        bool agreed, wrong;
+    } rows[] = {
+        {"\xc1\x80mask", 6, false, true},
+        {"\xc1\x80mask", 6, true, false},
+        {"\x41\x80mask\x89\x80mask\x80\x80mask", 18, true, false},
+        {"\x41\x80mask\xc0\x80mask", 12, true, true}, /* a continuation */
+        {"\x01\x80mask\xc0\x80mask", 12, true, true},
+        {"\xc9\x80mask", 6, true, true},
+        {"\xa1\x80mask", 6, true, true},
+        {"\xd1\x80mask", 6, true, true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char copy[32];
+        WsReader r = {.deflate = rows[i].agreed};
+        WsPiece piece = {0};
+        WsEvent e;
+        memcpy(copy, rows[i].stream, rows[i].len);
+        WsBytes in = {copy, rows[i].len};
+        while ((e = ws_read(&r, &in, &piece)) != WS_MORE && e != WS_WRONG)
+            assert_true(e == WS_PING || piece.compressed == (rows[i].stream[0] & 0x40) > 0);
+        if ((e == WS_WRONG) != rows[i].wrong)
+            fail_msg("row %zu", i);
+        ws_reader_deinit(&r);
+    }
+}
+
 static void cuts_make_no_difference(void **state)
 {
     (void)state;
@@ -123,6 +156,7 @@ static void cuts_make_no_difference(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(cuts_make_no_difference)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(cuts_make_no_difference),
+                                       cmocka_unit_test(compressed_messages)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "transports/ws/conn.h"
+#include "transports/ws/deflate.h"
 
 enum {
     HEAD_BYTES = 16384, /* largest request head, also the service buffer */
@@ -55,20 +56,34 @@ static void turn_end(WsState *s)
 
 /* --- callbacks of the library --- */
 
+static bool add_header(struct lws *wsi, struct lws_process_html_args *args, const char *name,
+                       xs_str value)
+{
+    unsigned char *p = (unsigned char *)args->p;
+    if (lws_add_http_header_by_name(wsi, (const unsigned char *)name,
+                                    (const unsigned char *)value.ptr, (int)value.len, &p,
+                                    (unsigned char *)args->p + args->max_len))
+        return false;
+    args->p = (char *)p;
+    return true;
+}
+
 static int add_headers(Conn *c, struct lws *wsi, struct lws_process_html_args *args)
 {
     if (!c->req)
         return 0;
-    xs_str token = c->ws->host->request_token(c->req);
-    if (!token.len)
-        return 0;
-    unsigned char *p = (unsigned char *)args->p;
-    if (lws_add_http_header_by_name(
-            wsi, (const unsigned char *)"sec-websocket-protocol:", (const unsigned char *)token.ptr,
-            (int)token.len, &p, (unsigned char *)args->p + args->max_len))
+    const xs_host *host = c->ws->host;
+    xs_str token = host->request_token(c->req);
+    if (token.len && !add_header(wsi, args, "sec-websocket-protocol:", token))
         return 1;
-    args->p = (char *)p;
-    return 0;
+    const char *deflate =
+        host->limits->ws_deflate
+            ? ws_deflate_answer(host->request_header(c->req, "Sec-WebSocket-Extensions"))
+            : NULL;
+    if (!deflate)
+        return 0;
+    c->reader.deflate = true;
+    return add_header(wsi, args, "sec-websocket-extensions:", str_from(deflate)) ? 0 : 1;
 }
 
 static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
@@ -300,6 +315,7 @@ static void ws_destroy(void *state)
     uv_loop_close(&ws->loop);
     if (ws->input >= 0)
         close(ws->input);
+    ws_inflater_free(ws->inflater);
     free(ws->conns.items);
     free(ws->dirty.items);
     free(ws->leaving.items);
