@@ -113,7 +113,6 @@ static void release(Channel *ch)
     ring_deinit(&ch->ring);
     roster_deinit(&ch->roster);
     map_deinit(&ch->members);
-    l2_people_free(ch);
     mirror_free(ch);
     mem_free(ch->interest);
     mem_free(ch);

@@ -61,9 +61,8 @@ struct Channel {
     Ring ring;
     uint64_t off, last_seq;
     Map members; /* socket id → Member */
-    Map people;  /* of a realtime server's channel: identity → Person, see l2.c */
     uint32_t nwatchers;
-    Roster roster;                  /* of a channel with presence */
+    Roster roster;                  /* of a channel with presence, and of every D2 channel */
     Channel *tick_prev, *tick_next; /* in the space's list while the roster waits for time */
     bool ticking;
     int64_t said_tokens,

@@ -142,16 +142,25 @@ static int64_t jitter(int64_t remaining)
     return max > 0 ? (int64_t)(clock_mono_us() % (uint64_t)max) : 0;
 }
 
+/* When a client that sends nothing is closed; 0 = never. */
+static int64_t idle_end(const xs_conn *c)
+{
+    int64_t ms = c->shard->hub->opt.idle_close_ms;
+    return ms && c->l2 && !XS_HAS(c->shard->ops, http) ? c->refilled_ms + ms : 0;
+}
+
 /* The hub's lock is held. */
 static bool arm(xs_conn *c)
 {
     Hub *h = c->shard->hub;
-    int64_t now = mono_ms(), warning = h->opt.expiry_warning_ms;
+    int64_t now = mono_ms(), warning = h->opt.expiry_warning_ms, idle = idle_end(c);
     disarm(h, c);
-    if (!c->expires_ms)
+    if (!c->expires_ms && !idle)
         return true;
     bool warn = c->token_ends && !c->warned && warning > 0 && c->expires_ms - warning > now;
     c->alarm_ms = warn ? c->expires_ms - warning : c->expires_ms + jitter(c->expires_ms - now);
+    if (!c->expires_ms || (idle && idle < c->alarm_ms))
+        c->alarm_ms = idle;
     if (!VEC_PUSH(&h->alarms, c))
         return false;
     place(h, h->alarms.len - 1, c);
@@ -209,24 +218,17 @@ static bool is_armed(xs_conn *c)
     return armed;
 }
 
-/* On the connection's shard; it may have gone or renewed its token meanwhile. */
-static void ring_alarm(xs_shard *s, void *arg)
+static void warn(xs_conn *c, int64_t left_ms)
 {
-    Alarm *alarm = arg;
-    xs_conn *c = map_get(&s->by_sid, text_from(alarm->sid));
-    mem_free(alarm);
-    if (!c || c->closing || c->gone || !c->expires_ms || is_armed(c))
-        return;
-    int64_t left = c->expires_ms - mono_ms();
-    if (left > 0) {
-        c->warned = true;
-        if (!c->l2) /* D2 has no frame for it */
-            conn_deliver(c, d1_auth("expiring", (left + 999) / 1000));
-        if (!clock_arm(c))
-            conn_close(c, 1011, "out of memory");
-        return;
-    }
-    atomic_fetch_add_explicit(&s->hub->expired, 1, memory_order_relaxed);
+    int64_t left_s = (left_ms + 999) / 1000;
+    c->warned = true;
+    conn_deliver(c, c->l2 ? l2_auth("expiring", left_s, (Text){0}) : d1_auth("expiring", left_s));
+}
+
+/* The token, or the longest time, is over. */
+static void expire(xs_conn *c)
+{
+    atomic_fetch_add_explicit(&c->shard->hub->expired, 1, memory_order_relaxed);
     if (!c->token_ends) {
         conn_close(c, 4000, "reconnect");
         return;
@@ -234,6 +236,28 @@ static void ring_alarm(xs_shard *s, void *arg)
     conn_deliver(c, c->l2 ? l2_error((Text){0}, d1_error_text(D1_TOKEN_EXPIRED), (Text){0}, 0, 0)
                           : d1_error(D1_TOKEN_EXPIRED, (Text){0}, (Text){0}, (Text){0}, 0));
     conn_close(c, 4401, "token_expired");
+}
+
+/* On the connection's shard; it may have gone, spoken or renewed its token meanwhile. */
+static void ring_alarm(xs_shard *s, void *arg)
+{
+    Alarm *alarm = arg;
+    xs_conn *c = map_get(&s->by_sid, text_from(alarm->sid));
+    mem_free(alarm);
+    if (!c || c->closing || c->gone || is_armed(c))
+        return;
+    int64_t now = mono_ms(), idle = idle_end(c), warning = s->hub->opt.expiry_warning_ms;
+    if (c->expires_ms && c->expires_ms <= now) {
+        expire(c);
+    } else if (idle && idle <= now) {
+        atomic_fetch_add_explicit(&s->hub->idle_closed, 1, memory_order_relaxed);
+        conn_close(c, 4000, "idle");
+    } else {
+        if (c->token_ends && !c->warned && warning > 0 && c->expires_ms - warning <= now)
+            warn(c, c->expires_ms - now);
+        if (!clock_arm(c))
+            conn_close(c, 1011, "out of memory");
+    }
 }
 
 static void ring_alarms(Hub *h, int64_t now_ms)

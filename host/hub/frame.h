@@ -11,7 +11,8 @@ enum { SOCKET_ID_LEN = 22 }; /* 128 random bits, base64url */
 /* Filters inside the hub, beside the XS_FRAME_ ones; never seen by a transport. */
 enum {
     EVENT_PRESENCE = 1 << 16, /* subscribers that asked for presence */
-    EVENT_SAID = 1 << 17      /* a D2 message: payload, sender and log_id mean something */
+    EVENT_SAID = 1 << 17,     /* a D2 message: payload, sender and log_id mean something */
+    EVENT_NOT_ID = 1 << 18    /* not for the identity dbo_id, row_id */
 };
 
 typedef struct Event {
@@ -21,7 +22,7 @@ typedef struct Event {
     char exclude[SOCKET_ID_LEN + 1];  /* XS_FRAME_EXCLUDE */
     char target[SOCKET_ID_LEN + 1];   /* XS_FRAME_TARGET_SOCK */
     char sender[SOCKET_ID_LEN + 1];   /* socket that said it; "" = a stack */
-    int64_t dbo_id;                   /* XS_FRAME_TARGET_ID, with row_id */
+    int64_t dbo_id;                   /* XS_FRAME_TARGET_ID or EVENT_NOT_ID, with row_id */
     Text row_id;                      /* bare, without JSON quotes; behind the JSON */
     size_t bytes;                     /* of the whole allocation, for budgets */
     uint64_t log_id;                  /* EVENT_SAID: number in the channel's record, 0 = none */

@@ -152,6 +152,7 @@ typedef struct HubOptions {
     uint32_t publish_per_s_channel;      /* client messages; 0 = no limit, as below */
     uint32_t conn_per_ip, conn_per_identity;
     int64_t max_conn_age_ms;    /* authenticated connections whose token never ends */
+    int64_t idle_close_ms;      /* WebSocket clients of realtime servers; 0 = never */
     int64_t expiry_warning_ms;  /* before the end of a token; 0 = none */
     Text presence_extras;       /* comma separated keys shown to others; len 0 = all */
     size_t presence_extras_max; /* 0 = 2 KiB; larger extras are not shown */

@@ -116,10 +116,7 @@ bool inspect_presence(Space *s, Text channel, Buf *out, xs_error *err)
     Buf list = BUF_INIT;
     if (!ch)
         return false;
-    if (s->server)
-        l2_write_people(ch, (Text){0}, &list, &truncated);
-    else
-        roster_write(&ch->roster, (Text){0}, &list, &truncated);
+    roster_write(&ch->roster, (Text){0}, &list, &truncated);
     space_unlock(s);
     buf_cstr(out, ",\"presence\":[");
     buf_text(out, buf_view(&list));

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "core/clock.h"
+#include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
 
@@ -51,12 +52,31 @@ static void execute(xs_conn *c, L2Frame *f)
     case L2V_ACK: l2_ack(c, f); return;
     case L2V_PRESENCE: l2_roster(c, f); return;
     case L2V_PING:
+    case L2V_AUTH:
     case L2V_UNKNOWN: return;
     }
 }
 
+static void renew(xs_conn *c, L2Frame *f)
+{
+    Arena a;
+    int64_t expires_in_s = -1;
+    arena_init(&a, 0);
+    const Const *payload = json_parse(&a, l2_payload(f), NULL);
+    bool ok = protocol_renew(c, const_get_text(payload, "token"), &expires_in_s);
+    arena_deinit(&a);
+    if (ok)
+        conn_deliver(c, l2_auth("renewed", expires_in_s, f->ref));
+    else
+        l2_answer_error(c, (Text){0}, TEXT("Invalid token"), f->ref);
+}
+
 static void accept_frame(xs_conn *c, L2Frame *f, Text data)
 {
+    if (f->verb == L2V_AUTH) {
+        renew(c, f);
+        return;
+    }
     if (f->verb == L2V_PING) {
         conn_deliver(c, l2_pong(f->ref));
         return;
@@ -258,15 +278,17 @@ static void connect_done(L2Op *op)
         deny(op->conn, (Text){op->text, op->text_len});
 }
 
-bool l2_gone(xs_conn *c)
+bool l2_gone(xs_conn *c, uint32_t grace_ms)
 {
+    bool present = false;
     for (size_t i = c->subs.len; i-- > 0;) {
         L2Sub *sub = (L2Sub *)c->subs.ptr[i];
         bool joined = sub->sub.joined;
         while (sub->sub.queue)
             mem_free(line_pop(&sub->sub));
+        present = present || (joined && grace_ms && sub->channel->presence);
         if (joined)
-            l2_sub_leave(sub);
+            l2_sub_leave(sub, grace_ms);
         /* A handler that still runs ends first: the leave is told when it is back. */
         if (joined && sub->sub.busy && sub->nops)
             sub->sub.leave_after = true;
@@ -280,7 +302,7 @@ bool l2_gone(xs_conn *c)
     drop_early(c->l2);
     if (c->l2->admitted)
         l2_observe(c, L2_DISCONNECT, NULL, (Text){0});
-    return false;
+    return present;
 }
 
 /* ---- channels in the URL ---- */

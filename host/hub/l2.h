@@ -19,8 +19,9 @@ void l2_conn_free(struct L2Conn *l2);
 /** The connection is in every index: ask the connect triggers. false: too busy for that. */
 XS_MUST_CHECK bool l2_opened(xs_conn *c);
 /** The connection is gone: leave every channel. */
-bool l2_gone(xs_conn *c);                /* may it come back as the same session? */
-void l2_expel(xs_conn *c, Text channel); /* a joined one */
+bool l2_gone(xs_conn *c, uint32_t grace_ms); /* may it come back as the same session? */
+void l2_away(xs_conn *c);                    /* c->away has changed */
+void l2_expel(xs_conn *c, Text channel);     /* a joined one */
 xs_frame_result l2_frame(xs_conn *c, const char *data, size_t len);
 void l2_join_listed(xs_conn *c, xs_request *req);
 void l2_queued(xs_conn *c);   /* the client is slow */
@@ -33,11 +34,6 @@ bool l2_took(struct Sub *sub, struct Event *ev);
 void l2_go_on(xs_conn *c); /* what l2_took kept */
 /** Are missed events of this channel sent by what the client acknowledged, not by position? */
 bool l2_has_cursor(const xs_conn *c, Text channel);
-/** JSON of the members joined by commas; without: the key of one that is left out. The space's lock
- * is held. */
-void l2_write_people(const struct Channel *ch, Text without, Buf *out, bool *truncated);
-/** People of a channel that is being freed; the space's lock is held, or nobody is left. */
-void l2_people_free(struct Channel *ch);
 void l2_rates_free(Space *s);
 /** hub_publish for a space of a realtime server. p->data is compact JSON. Any thread. */
 XS_MUST_CHECK bool l2_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out,

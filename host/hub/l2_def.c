@@ -140,7 +140,8 @@ static void read_settings(L2Channel *ch, const Const *row)
     ch->messages_per_minute = (uint32_t)bounded(const_get(row, "messages_per_minute"), INT32_MAX);
     ch->proc = const_int_of(const_get(row, "proc"), -1);
     ch->middleware = const_get(row, "middleware");
-    ch->config = (ChannelConfig){.pattern = ch->path, .active = ch->active};
+    ch->config =
+        (ChannelConfig){.pattern = ch->path, .active = ch->active, .presence = ch->presence};
 }
 
 static bool read_channels(L2Server *s, const Const *meta, Arena *a, xs_error *err)

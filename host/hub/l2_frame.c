@@ -143,7 +143,8 @@ static bool read_options(Reading *in)
 
 static L2Verb verb_of(Text t)
 {
-    static const char *const names[] = {"join", "leave", "broadcast", "ack", "presence", "ping"};
+    static const char *const names[] = {"join",     "leave", "broadcast", "ack",
+                                        "presence", "ping",  "auth"};
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (text_eq(t, text_from(names[i])))
             return (L2Verb)i;
@@ -274,6 +275,21 @@ Event *l2_joined(Text channel, const L2Joined *j, Text ref)
     return end(&b, ref);
 }
 
+Event *l2_auth(const char *state, int64_t expires_in_s, Text ref)
+{
+    Buf b;
+    begin(&b, ref.len, "auth", (Text){0});
+    LIT(&b, ",\"payload\":{\"state\":");
+    json_write_text(&b, text_from(state));
+    LIT(&b, ",\"expires_in\":");
+    if (expires_in_s < 0)
+        LIT(&b, "null");
+    else
+        json_write_int(&b, expires_in_s);
+    buf_char(&b, '}');
+    return end(&b, ref);
+}
+
 Event *l2_presence_full(Text channel, Text members, bool truncated, Text ref)
 {
     Buf b;
@@ -287,16 +303,22 @@ Event *l2_presence_full(Text channel, Text members, bool truncated, Text ref)
     return end(&b, ref);
 }
 
-Event *l2_presence(Text channel, const char *action, Text member, Text socket_id)
+/* Not for the one it is about: "u:<dbo>:<row>", or "s:<socket>". */
+Event *l2_presence(Text channel, bool join, Text key, Text member)
 {
     Buf b;
-    begin(&b, member.len, action, channel);
+    begin(&b, member.len, join ? "presence_join" : "presence_leave", channel);
     LIT(&b, ",\"payload\":{\"member\":");
     buf_text(&b, member);
     LIT(&b, "}}");
-    Event *ev = frame_end(&b, XS_FRAME_EXCLUDE);
+    size_t colon = text_find(key, TEXT(":"), 2);
+    int64_t dbo_id;
+    if (colon != SIZE_MAX && num_parse_int(text_slice(key, 2, colon), &dbo_id))
+        return frame_end_for(&b, EVENT_PRESENCE | EVENT_NOT_ID, dbo_id,
+                             text_slice(key, colon + 1, key.len));
+    Event *ev = frame_end(&b, EVENT_PRESENCE | XS_FRAME_EXCLUDE);
     if (ev)
-        event_set_socket(ev->exclude, socket_id);
+        event_set_socket(ev->exclude, text_slice(key, 2, key.len));
     return ev;
 }
 

@@ -14,6 +14,7 @@ typedef enum L2Verb {
     L2V_ACK,
     L2V_PRESENCE,
     L2V_PING,
+    L2V_AUTH,
     L2V_UNKNOWN
 } L2Verb;
 
@@ -44,10 +45,12 @@ typedef struct L2Joined {
     uint64_t cursor;
 } L2Joined;
 Event *l2_joined(Text channel, const L2Joined *j, Text ref);
+/** A token that ends soon ("expiring"), or was renewed; expires_in_s < 0: it never ends. */
+Event *l2_auth(const char *state, int64_t expires_in_s, Text ref);
 /** members: joined by commas. */
 Event *l2_presence_full(Text channel, Text members, bool truncated, Text ref);
-/** action: "presence_join" or "presence_leave"; the socket does not receive it. */
-Event *l2_presence(Text channel, const char *action, Text member, Text socket_id);
+/** key: of l2_person_key; whoever it stands for does not receive it. */
+Event *l2_presence(Text channel, bool join, Text key, Text member);
 
 typedef struct L2Said {
     const char *action; /* "message" or "replay" */

@@ -27,6 +27,7 @@ typedef struct L2Sub {
     bool opening;    /* joined, and its transcript is not out yet */
     bool asked;      /* opening: the store is reading */
     bool delivering; /* a deliver trigger runs */
+    bool listed;     /* it counts as one socket of its identity in the roster */
     bool has_cursor, resumed;
     uint64_t cursor, upto, page; /* page: last id that was replayed */
     EventVec waiting;            /* from waiting_at on */
@@ -61,12 +62,6 @@ typedef struct L2Op {
     Receipt *receipt; /* of whoever published */
 } L2Op;
 
-/* One identity on a channel, however many sockets it has. */
-typedef struct Person {
-    uint32_t sockets;
-    Text key, member; /* behind the struct */
-} Person;
-
 static inline const L2Server *l2_server(const xs_conn *c)
 {
     return c->space->server;
@@ -78,7 +73,8 @@ static inline const L2Server *l2_server(const xs_conn *c)
 Text l2_person_key(const Identity *who, const char *socket_id, char out[L2_KEY_MAX]);
 /** Whose cursor it is; len 0: the client has none. */
 Text l2_cursor_key(const L2Sub *sub, char out[L2_KEY_MAX]);
-Person *l2_person_new(const xs_conn *c);
+/** What rosters tell of it, JSON. */
+void l2_write_member(const xs_conn *c, Buf *out);
 void l2_write_params(const L2Sub *sub, Buf *out);
 void l2_answer_error(xs_conn *c, Text channel, Text message, Text ref);
 void l2_refuse(xs_conn *c, const L2Frame *f, const char *message);
@@ -126,7 +122,7 @@ void l2_refuse_join(xs_conn *c, const L2Frame *f, const char *message);
 void l2_join(xs_conn *c, L2Frame *f);
 void l2_join_done(L2Op *op);
 /** Out of the channel; announced when it was the identity's last socket. */
-void l2_sub_leave(L2Sub *sub);
+void l2_sub_leave(L2Sub *sub, uint32_t grace_ms);
 void l2_leave(xs_conn *c, L2Frame *f);
 void l2_ack(xs_conn *c, L2Frame *f);
 void l2_ack_done(L2Op *op);

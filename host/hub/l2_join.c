@@ -28,19 +28,18 @@ static bool needs_store(const L2Sub *sub)
     return l2_recorded(sub->channel);
 }
 
-/* Member, person, order and roster in one critical section. false: out of memory. */
+/* Member, order and roster in one critical section. false: out of memory. */
 static bool enter_channel(L2Sub *sub)
 {
     xs_conn *c = sub->sub.conn;
     const L2Channel *def = sub->channel;
     ShardChannel *fresh = local_new(c), *local;
-    Person *person = fresh ? l2_person_new(c) : NULL;
-    Event *news = person && def->presence ? l2_presence(sub->sub.name, "presence_join",
-                                                        person->member, text_from(c->socket_id))
-                                          : NULL;
-    if (!person) {
+    Buf member = BUF_INIT;
+    l2_write_member(c, &member);
+    if (!fresh || member.failed) {
         if (fresh)
             local_retire(fresh);
+        buf_deinit(&member);
         return false;
     }
     char key[L2_KEY_MAX], cursor_bytes[L2_KEY_MAX];
@@ -51,20 +50,20 @@ static bool enter_channel(L2Sub *sub)
     local = ch ? channel_local(ch, c->shard) : NULL;
     if (!local)
         local = fresh;
-    Person *there = ch ? map_get(&ch->people, person->key) : NULL;
-    bool ok = ch && local_reserve(local) && (there || map_put(&ch->people, person->key, person));
+    sub->listed = !c->away;
+    /* First the roster: whoever it tells was here before. */
+    bool ok = ch && local_reserve(local) &&
+              (!sub->listed || roster_join(ch, own, buf_view(&member), mono_ms()));
+    sub->listed = sub->listed && ok;
     if (ok && !channel_add_member(ch, &sub->sub.member, &c->shard->box, local)) {
-        if (!there)
-            map_take(&ch->people, person->key);
-        ok = false;
+        if (sub->listed)
+            roster_leave(ch, own, 0, mono_ms());
+        ok = sub->listed = false;
     }
     if (ok) {
-        (there ? there : person)->sockets++;
         local->ch = sub->sub.ch = ch;
-        if (news && !there)
-            channel_post(ch, news);
         if (def->presence)
-            l2_write_people(ch, own, &sub->members, &sub->members_cut);
+            roster_write_others(&ch->roster, own, &sub->members, &sub->members_cut);
         sub->sub.from_seq = c->space->seq;
         sub->sub.replays = c->holding && sub->sub.listed && !cursor.len;
         local_add(local, &sub->sub, c->space->order);
@@ -75,12 +74,9 @@ static bool enter_channel(L2Sub *sub)
     if (ch)
         channel_settle(ch);
     space_unlock(c->space);
-    if (!ok || there)
-        mem_free(person);
+    buf_deinit(&member);
     if (!ok || local != fresh)
         local_retire(fresh); /* not used */
-    if (news)
-        frame_unref(&news->frame);
     return ok;
 }
 
@@ -257,7 +253,8 @@ static void join_again(L2Sub *sub, const L2Frame *f)
     Text own = l2_person_key(c->identity, c->socket_id, key);
     if (sub->channel->presence) {
         space_lock(c->space);
-        l2_write_people(sub->sub.ch, own, &sub->members, &sub->members_cut);
+        roster_write_others(&sub->sub.ch->roster, own, &sub->members, &sub->members_cut);
+        sub->sub.presence_from = c->space->order;
         space_unlock(c->space);
     }
     answer_join(sub);
@@ -340,7 +337,7 @@ void l2_join_done(L2Op *op)
 
 /* ---- leaving ---- */
 
-void l2_sub_leave(L2Sub *sub)
+void l2_sub_leave(L2Sub *sub, uint32_t grace_ms)
 {
     xs_conn *c = sub->sub.conn;
     Channel *ch = sub->sub.ch;
@@ -350,18 +347,9 @@ void l2_sub_leave(L2Sub *sub)
     local_remove(&sub->sub);
     space_lock(c->space);
     bool last = channel_drop_member(ch, &sub->sub.member);
-    Person *person = map_get(&ch->people, own);
-    if (person && --person->sockets == 0) {
-        Event *news = sub->channel->presence ? l2_presence(sub->sub.name, "presence_leave",
-                                                           person->member, text_from(c->socket_id))
-                                             : NULL;
-        map_take(&ch->people, own);
-        mem_free(person);
-        if (news) {
-            channel_post(ch, news);
-            frame_unref(&news->frame);
-        }
-    }
+    if (sub->listed)
+        roster_leave(ch, own, grace_ms, mono_ms());
+    sub->listed = false;
     channel_settle(ch);
     space_unlock(c->space);
     if (last)
@@ -374,12 +362,33 @@ void l2_sub_leave(L2Sub *sub)
     atomic_fetch_sub_explicit(&c->shard->hub->subscriptions, 1, memory_order_relaxed);
 }
 
+void l2_away(xs_conn *c)
+{
+    char key[L2_KEY_MAX];
+    Text own = l2_person_key(c->identity, c->socket_id, key);
+    Buf member = BUF_INIT;
+    l2_write_member(c, &member);
+    space_lock(c->space);
+    for (size_t i = 0; i < c->subs.len; i++) {
+        L2Sub *sub = (L2Sub *)c->subs.ptr[i];
+        if (!sub->sub.joined || sub->listed == !c->away)
+            continue;
+        if (c->away)
+            roster_leave(sub->sub.ch, own, 0, mono_ms());
+        else if (member.failed || !roster_join(sub->sub.ch, own, buf_view(&member), mono_ms()))
+            continue; /* the next join shows it again */
+        sub->listed = !c->away;
+    }
+    space_unlock(c->space);
+    buf_deinit(&member);
+}
+
 void l2_leave(xs_conn *c, L2Frame *f)
 {
     L2Sub *sub = l2_sub(c, f->channel);
     bool joined = sub && sub->sub.joined;
     if (joined)
-        l2_sub_leave(sub);
+        l2_sub_leave(sub, 0);
     conn_deliver(c, l2_left(f->channel, f->ref));
     if (joined) {
         l2_observe(c, L2_LEAVE, sub->channel, f->channel);
@@ -391,7 +400,7 @@ void l2_expel(xs_conn *c, Text channel)
 {
     L2Sub *sub = l2_sub(c, channel);
     l2_answer_error(c, channel, TEXT("Join denied"), (Text){0});
-    l2_sub_leave(sub);
+    l2_sub_leave(sub, 0);
     conn_deliver(c, l2_left(channel, (Text){0}));
     l2_observe(c, L2_LEAVE, sub->channel, channel);
     l2_sub_release(sub);
@@ -456,8 +465,10 @@ void l2_roster(xs_conn *c, L2Frame *f)
         l2_refuse(c, f, "Presence is disabled");
         return;
     }
+    char key[L2_KEY_MAX];
+    Text own = l2_person_key(c->identity, c->socket_id, key);
     space_lock(c->space);
-    l2_write_people(sub->sub.ch, (Text){0}, &members, &cut);
+    roster_write(&sub->sub.ch->roster, own, &members, &cut);
     space_unlock(c->space);
     conn_deliver(c, members.failed ? NULL
                                    : l2_presence_full(f->channel, buf_view(&members), cut, f->ref));

@@ -46,8 +46,7 @@ static bool post_said(Space *s, const L2Channel *channel, L2Said *said, Text exc
         if (said->direct) {
             char key[L2_KEY_MAX];
             Identity to = {.authenticated = true, .dbo_id = said->to_dbo, .row_id = said->to_row};
-            const Person *p = map_get(&ch->people, l2_person_key(&to, "", key));
-            out->delivered = p ? p->sockets : 0;
+            out->delivered = roster_sockets(&ch->roster, l2_person_key(&to, "", key));
         }
     }
     if (ch)

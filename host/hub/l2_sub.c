@@ -10,8 +10,6 @@
 #include "core/text.h"
 #include "host/hub/event.h"
 
-enum { MAX_PRESENCE = 1000 };
-
 /* ---- who is who ---- */
 
 /* "u:5:81"; a socket of its own without identity: "s:<id>". */
@@ -38,53 +36,14 @@ Text l2_cursor_key(const L2Sub *sub, char out[L2_KEY_MAX])
     return (Text){out, n < L2_KEY_MAX ? (size_t)n : L2_KEY_MAX - 1};
 }
 
-Person *l2_person_new(const xs_conn *c)
+void l2_write_member(const xs_conn *c, Buf *out)
 {
-    char key[L2_KEY_MAX];
-    Text k = l2_person_key(c->identity, c->socket_id, key);
-    Buf member = BUF_INIT, extras = BUF_INIT;
+    Buf extras = BUF_INIT;
     conn_write_extras(c->shard->hub, c->identity, &extras);
-    l2_member(&member, c->identity->row_id, c->identity->dbo_id, c->identity->authenticated,
+    l2_member(out, c->identity->row_id, c->identity->dbo_id, c->identity->authenticated,
               buf_view(&extras), clock_wall_ms() / 1000);
-    member.failed = member.failed || extras.failed;
+    out->failed = out->failed || extras.failed;
     buf_deinit(&extras);
-    Person *p = member.failed ? NULL : mem_zalloc(1, sizeof *p + k.len + member.len);
-    if (p) {
-        char *at = (char *)(p + 1);
-        memcpy(at, k.ptr, k.len);
-        memcpy(at + k.len, member.ptr, member.len);
-        p->key = (Text){at, k.len};
-        p->member = (Text){at + k.len, member.len};
-    }
-    buf_deinit(&member);
-    return p;
-}
-
-void l2_people_free(Channel *ch)
-{
-    size_t at = 0;
-    for (MapSlot *slot; (slot = map_next(&ch->people, &at));)
-        mem_free(slot->value);
-    map_deinit(&ch->people);
-}
-
-/* Members joined by commas; without: one that is left out. */
-void l2_write_people(const Channel *ch, Text without, Buf *out, bool *truncated)
-{
-    size_t at = 0, written = 0;
-    *truncated = false;
-    for (MapSlot *slot; (slot = map_next(&ch->people, &at));) {
-        const Person *p = slot->value;
-        if (text_eq(p->key, without))
-            continue;
-        if (written == MAX_PRESENCE) {
-            *truncated = true;
-            return;
-        }
-        if (written++)
-            buf_char(out, ',');
-        buf_text(out, p->member);
-    }
 }
 
 static void put_member(Buf *b, Text key, Text value)
@@ -168,7 +127,8 @@ L2Sub *l2_sub_new(xs_conn *c, const L2Channel *channel, Text name)
     sub->sub.member = (Member){.shard = c->shard,
                                .socket_id = text_from(c->socket_id),
                                .client = c->client,
-                               .authenticated = c->identity->authenticated};
+                               .authenticated = c->identity->authenticated,
+                               .watches = channel->presence};
     if (!VEC_PUSH(&c->subs, &sub->sub)) {
         mem_free(sub);
         return NULL;

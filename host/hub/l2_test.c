@@ -1,6 +1,8 @@
 /* l2_test.c - realtime servers: every frame a client would see, byte for byte but for times. */
 #include "host/hub/test_world.h"
 
+#include "core/clock.h"
+
 #include <time.h>
 
 #include "host/hub/l2_def.h"
@@ -397,6 +399,191 @@ static void test_presence(void **state)
     WANT(tab, "{\"action\":\"error\",\"payload\":{\"message\":\"Invalid channel name\"}}");
     say(tab, "{\"action\":");
     WANT(tab, "{\"action\":\"error\",\"payload\":{\"message\":\"Malformed frame\"}}");
+    close_l2(&l);
+}
+
+static size_t count_frames(const Peer *p, const char *part)
+{
+    size_t n = 0;
+    for (size_t i = p->seen; i < p->count; i++)
+        n += strstr(p->got[i], part) != NULL;
+    return n;
+}
+
+static Peer *connect_again(World *w, const char *sid, int64_t user)
+{
+    char query[128];
+    snprintf(query, sizeof query, "{\"sid\":[\"%s\"]}", sid);
+    xs_request *r = make_request(w, user, query);
+    Peer *p = connect_with(w, 1, r);
+    request_unref(r);
+    return p;
+}
+
+static void enter_pier(World *w, Peer *p)
+{
+    say(p, "{\"action\":\"join\",\"channel\":\"piers/7\"}");
+    pump(w);
+}
+
+/* A lost client has its grace; nobody hears of one that comes back as itself, or as its other tab.
+ */
+static void test_presence_grace(void **state)
+{
+    (void)state;
+    L2World l;
+    open_l2(&l, "", "port");
+    World *w = &l.w;
+    char sid[SID_LEN + 1];
+    test_limits.presence_grace_ms = 5000;
+    Peer *a = connect_user(w, 0, 1);
+    for (int64_t user = 0; user <= 2; user += 2) { /* anonymous, then logged in */
+        a->seen = a->count;
+        Peer *b = connect_user(w, 1, user);
+        if (!user) {
+            enter_pier(w, a);
+            a->seen = a->count;
+        }
+        enter_pier(w, b);
+        assert_int_equal(count_frames(a, "presence_join"), 1);
+        memcpy(sid, b->conn->sid, sizeof sid);
+        hang_up(b);
+        hub_tick(w->hub, mono_ms() + 1000);
+        pump(w);
+        Peer *back = connect_again(w, sid, user);
+        enter_pier(w, back);
+        hub_tick(w->hub, mono_ms() + 6000);
+        pump(w);
+        assert_int_equal(count_frames(a, "presence_"), 1);
+        /* Silent for too long, then heard of again. */
+        back->shard->host.away(back->conn, true);
+        pump(w);
+        assert_int_equal(count_frames(a, "presence_leave"), 1);
+        back->shard->host.away(back->conn, false);
+        pump(w);
+        assert_int_equal(count_frames(a, "presence_join"), 2);
+        back->shard->host.away(back->conn, true);
+        hang_up(back); /* away: told already */
+        hub_tick(w->hub, mono_ms() + 6000);
+        pump(w);
+        assert_int_equal(count_frames(a, "presence_leave"), 2);
+        assert_int_equal(count_frames(a, "presence_join"), 2);
+    }
+    /* A lost one that does not come back leaves once. */
+    a->seen = a->count;
+    Peer *lost = connect_user(w, 1, 3);
+    enter_pier(w, lost);
+    hang_up(lost);
+    Peer *late = connect_user(w, 1, 4);
+    enter_pier(w, late);
+    assert_int_equal(count_frames(late, "\"id\":\"3\""), 1); /* in the roster meanwhile */
+    hub_tick(w->hub, mono_ms() + 6000);
+    hub_tick(w->hub, mono_ms() + 12000);
+    pump(w);
+    assert_int_equal(count_frames(a, "presence_leave"), 1);
+    assert_int_equal(count_frames(late, "presence_leave"), 1);
+    assert_int_equal(count_frames(late, "presence_join"), 0);
+    test_limits.presence_grace_ms = 0;
+    close_l2(&l);
+}
+
+/* More than fifty changes in a second wait for a window; who came and went in it is never told. */
+static void test_presence_burst(void **state)
+{
+    (void)state;
+    enum { CROWD = 120 };
+    L2World l;
+    open_l2(&l, "", "port");
+    World *w = &l.w;
+    Peer *a = connect_user(w, 0, 1), *crowd[CROWD];
+    enter_pier(w, a);
+    a->seen = a->count;
+    for (int i = 0; i < CROWD; i++) {
+        crowd[i] = connect_user(w, 1, 0);
+        enter_pier(w, crowd[i]);
+    }
+    size_t at_once = count_frames(a, "presence_join");
+    assert_true(at_once >= PRESENCE_RATE - 2 && at_once < CROWD - 20);
+    for (int i = CROWD - 20; i < CROWD; i++)
+        hang_up(crowd[i]);
+    pump(w);
+    assert_int_equal(count_frames(a, "presence_leave"), 0);
+    hub_tick(w->hub, mono_ms() + 200);
+    pump(w);
+    assert_int_equal(count_frames(a, "presence_join"), CROWD - 20);
+    assert_int_equal(count_frames(a, "presence_leave"), 0);
+    /* Roster and news together are everybody else, once. */
+    for (int i = 0; i < CROWD - 20; i++) {
+        size_t others = 0;
+        for (size_t k = 0; k < crowd[i]->count; k++)
+            for (const char *at = crowd[i]->got[k]; (at = strstr(at, "joined_at")); at++)
+                others++;
+        if (others != CROWD - 20)
+            fail_msg("%d knows of %zu others", i, others);
+    }
+    close_l2(&l);
+}
+
+static Identity *check_token(void *ctx, const Space *space, Text token, int64_t *expires_ms)
+{
+    (void)ctx;
+    (void)space;
+    if (!text_starts(token, TEXT("user")))
+        return NULL;
+    *expires_ms = clock_wall_ms() + 59500;
+    return make_identity(token.ptr[4] - '0');
+}
+
+/* Tokens are renewed on the connection; whoever says nothing for too long is closed. */
+static void test_time(void **state)
+{
+    (void)state;
+    L2World l;
+    memset(&l.stacks, 0, sizeof l.stacks);
+    HubOptions opt = {.l2 = {&l.stacks, s_run},
+                      .auth = {.check = check_token},
+                      .expiry_warning_ms = 60,
+                      .idle_close_ms = 400};
+    world_meta = meta_json;
+    open_world(&l.w, NULL, &opt);
+    World *w = &l.w;
+    w->space = hub_server_space(w->hub, TEXT(""), TEXT("port"));
+    xs_request *r = make_request(w, 7, NULL);
+    r->expires_ms = clock_wall_ms() + 100;
+    Peer *a = connect_with(w, 0, r), *b = connect_with(w, 1, r), *still = connect_user(w, 0, 8);
+    request_unref(r);
+    usleep(50000);
+    hub_tick(w->hub, mono_ms());
+    pump(w);
+    WANT(a, "{\"action\":\"auth\",\"payload\":{\"state\":\"expiring\",\"expires_in\":1}}");
+    WANT(b, "{\"action\":\"auth\",\"payload\":{\"state\":\"expiring\",\"expires_in\":1}}");
+    say(b, "{\"action\":\"auth\",\"payload\":{\"token\":\"user8\"}}");
+    WANT(b, "{\"action\":\"error\",\"payload\":{\"message\":\"Invalid token\"}}");
+    say(b, "{\"action\":\"auth\",\"ref\":1}");
+    WANT(b, "{\"action\":\"error\",\"payload\":{\"message\":\"Invalid token\"},\"ref\":1}");
+    say(b, "{\"action\":\"auth\",\"payload\":{\"token\":\"user7\"},\"ref\":\"x\"}");
+    WANT(b, "{\"action\":\"auth\",\"payload\":{\"state\":\"renewed\",\"expires_in\":60},\"ref\":"
+            "\"x\"}");
+    usleep(70000);
+    hub_tick(w->hub, mono_ms());
+    pump(w);
+    WANT(a, "{\"action\":\"error\",\"payload\":{\"message\":\"Token expired.\"}}");
+    assert_int_equal(a->closed, 4401);
+    usleep(250000);
+    say(b, "{\"action\":\"ping\"}");
+    WANT(b, "{\"action\":\"pong\"}");
+    usleep(100000);
+    hub_tick(w->hub, mono_ms());
+    pump(w);
+    assert_int_equal(still->closed, 4000); /* said nothing from the start */
+    assert_int_equal(b->closed, 0);
+    usleep(350000);
+    hub_tick(w->hub, mono_ms());
+    pump(w);
+    assert_int_equal(b->closed, 4000);
+    HubStats st;
+    hub_stats(w->hub, &st);
+    assert_int_equal(st.idle_closed, 2);
     close_l2(&l);
 }
 
@@ -930,17 +1117,13 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths),
-        cmocka_unit_test(test_reading),
-        cmocka_unit_test(test_connect),
-        cmocka_unit_test(test_presence),
-        cmocka_unit_test(test_broadcast),
-        cmocka_unit_test(test_rate),
-        cmocka_unit_test(test_per_recipient),
-        cmocka_unit_test(test_at_least_once),
-        cmocka_unit_test(test_record),
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_kept_per_recipient),
+        cmocka_unit_test(test_paths),          cmocka_unit_test(test_reading),
+        cmocka_unit_test(test_connect),        cmocka_unit_test(test_presence),
+        cmocka_unit_test(test_presence_grace), cmocka_unit_test(test_presence_burst),
+        cmocka_unit_test(test_time),           cmocka_unit_test(test_broadcast),
+        cmocka_unit_test(test_rate),           cmocka_unit_test(test_per_recipient),
+        cmocka_unit_test(test_at_least_once),  cmocka_unit_test(test_record),
+        cmocka_unit_test(test_memory),         cmocka_unit_test(test_kept_per_recipient),
         cmocka_unit_test(test_resume),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

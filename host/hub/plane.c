@@ -370,7 +370,7 @@ void mirror_announce(Channel *ch, const Present *p)
     const Plane *plane = plane_of(ch);
     if (!ch->mirror || !plane->ops)
         return;
-    xs_plane_member m = {.socket_id = str_of(p->socket_id), .data = str_of(p->client)};
+    xs_plane_member m = {.socket_id = str_of(p->key), .data = str_of(p->member)};
     /* Out of memory: the other nodes do not see it until it leaves. */
     (void)plane->ops->member(plane->state, str_of(ch->space->key), str_of(ch->name), &m, p->here);
 }
@@ -519,7 +519,7 @@ static void take_roster(Channel *ch, const xs_plane_snapshot *snap)
             take_member(ch, &snap->members[i], true);
     for (Present *p; (p = next_remote(ch, true));) {
         p->stale = false; /* should it stay for a moment */
-        roster_leave(ch, p->socket_id, 0, mono_ms());
+        roster_leave(ch, p->key, 0, mono_ms());
     }
     ch->mirror->version = snap->version;
 }

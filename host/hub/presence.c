@@ -5,6 +5,7 @@
 #include "core/text.h"
 #include "host/hub/channel.h"
 #include "host/hub/event.h"
+#include "host/hub/l2_frame.h"
 #include "host/hub/plane.h"
 
 enum { SNAPSHOT_MAX = 1000, SECOND_MS = 1000 };
@@ -39,7 +40,7 @@ static void enlist(Roster *r, Present *p, bool absent)
 static void forget(Roster *r, Present *p)
 {
     unlist(r, p);
-    map_take(&r->present, p->socket_id);
+    map_take(&r->present, p->key);
     mem_free(p);
 }
 
@@ -56,14 +57,16 @@ void roster_deinit(Roster *r)
 /* Tell the watchers; the one it is about does not hear of itself. */
 static void announce(Channel *ch, Present *p)
 {
-    const Member *self = channel_member(ch, p->socket_id);
+    const Member *self = channel_member(ch, p->key);
     uint32_t others = ch->nwatchers - (self && self->watches ? 1 : 0);
     p->announced = p->here;
     if (!p->remote)
         mirror_announce(ch, p);
     if (others) {
-        Event *ev = d1_presence_update(ch->name, p->here ? TEXT("join") : TEXT("leave"), p->client,
-                                       p->socket_id);
+        Event *ev = ch->space->server
+                        ? l2_presence(ch->name, p->here, p->key, p->member)
+                        : d1_presence_update(ch->name, p->here ? TEXT("join") : TEXT("leave"),
+                                             p->member, p->key);
         if (ev) { /* out of memory: the next snapshot is right again */
             channel_post(ch, ev);
             frame_unref(&ev->frame);
@@ -77,6 +80,12 @@ static void change(Channel *ch, Present *p, int64_t now_ms)
 {
     Roster *r = &ch->roster;
     if (p->announced == p->here) { /* nobody was told of the first half */
+        if (!p->here)
+            forget(r, p);
+        return;
+    }
+    if (!ch->config->presence) { /* kept for those who ask who is there */
+        p->announced = p->here;
         if (!p->here)
             forget(r, p);
         return;
@@ -96,24 +105,28 @@ static void change(Channel *ch, Present *p, int64_t now_ms)
     space_want_tick(ch);
 }
 
-static bool join(Channel *ch, Text socket_id, Text client, bool remote, int64_t now_ms)
+static bool join(Channel *ch, Text key, Text member, bool remote, int64_t now_ms)
 {
     Roster *r = &ch->roster;
-    Present *p = map_get(&r->present, socket_id);
+    Present *p = map_get(&r->present, key);
     if (!p) {
-        p = mem_zalloc(1, sizeof *p + socket_id.len + client.len);
+        p = mem_zalloc(1, sizeof *p + key.len + member.len);
         if (!p)
             return false;
         char *texts = (char *)(p + 1);
-        memcpy(texts, socket_id.ptr, socket_id.len);
-        memcpy(texts + socket_id.len, client.ptr, client.len);
-        p->socket_id = (Text){texts, socket_id.len};
-        p->client = (Text){texts + socket_id.len, client.len};
-        if (!map_put(&r->present, p->socket_id, p)) {
+        memcpy(texts, key.ptr, key.len);
+        memcpy(texts + key.len, member.ptr, member.len);
+        p->key = (Text){texts, key.len};
+        p->member = (Text){texts + key.len, member.len};
+        if (!map_put(&r->present, p->key, p)) {
             mem_free(p);
             return false;
         }
     }
+    if (remote)
+        p->sockets = 1;
+    else if (p->sockets++)
+        return true;
     unlist(r, p);
     p->here = true;
     p->remote = remote;
@@ -122,27 +135,27 @@ static bool join(Channel *ch, Text socket_id, Text client, bool remote, int64_t 
     return true;
 }
 
-bool roster_join(Channel *ch, Text socket_id, Text client, int64_t now_ms)
+bool roster_join(Channel *ch, Text key, Text member, int64_t now_ms)
 {
-    return join(ch, socket_id, client, false, now_ms);
+    return join(ch, key, member, false, now_ms);
 }
 
-bool roster_join_remote(Channel *ch, Text socket_id, Text client, int64_t now_ms)
+bool roster_join_remote(Channel *ch, Text key, Text member, int64_t now_ms)
 {
-    return join(ch, socket_id, client, true, now_ms);
+    return join(ch, key, member, true, now_ms);
 }
 
-const Present *roster_remote(const Roster *r, Text socket_id)
+const Present *roster_remote(const Roster *r, Text key)
 {
-    const Present *p = map_get(&r->present, socket_id);
+    const Present *p = map_get(&r->present, key);
     return p && p->remote && p->here ? p : NULL;
 }
 
-void roster_leave(Channel *ch, Text socket_id, uint32_t grace_ms, int64_t now_ms)
+void roster_leave(Channel *ch, Text key, uint32_t grace_ms, int64_t now_ms)
 {
     Roster *r = &ch->roster;
-    Present *p = map_get(&r->present, socket_id);
-    if (!p || !p->here)
+    Present *p = map_get(&r->present, key);
+    if (!p || !p->here || --p->sockets)
         return;
     unlist(r, p);
     p->here = false;
@@ -175,28 +188,45 @@ bool roster_tick(Channel *ch, int64_t now_ms)
     return r->changes.first || r->absent.first;
 }
 
-void roster_write(const Roster *r, Text self, Buf *out, bool *truncated)
+static void write_members(const Roster *r, const Present *without, size_t max, Buf *out,
+                          bool *truncated)
 {
-    size_t at = 0, written = 0, start = out->len;
+    size_t at = 0, written = 0;
     MapSlot *slot;
-    const Present *own = map_get(&r->present, self);
     *truncated = false;
     while ((slot = map_next(&r->present, &at))) {
         const Present *p = slot->value;
-        if (p == own || !p->announced)
+        if (p == without || !p->announced)
             continue;
-        if (written == SNAPSHOT_MAX - 1) {
+        if (written == max) {
             *truncated = true;
-            break;
+            return;
         }
-        written++;
-        if (out->len > start)
+        if (written++)
             buf_char(out, ',');
-        buf_text(out, p->client);
+        buf_text(out, p->member);
     }
+}
+
+void roster_write(const Roster *r, Text self, Buf *out, bool *truncated)
+{
+    const Present *own = map_get(&r->present, self);
+    size_t start = out->len;
+    write_members(r, own, SNAPSHOT_MAX - 1, out, truncated);
     if (!own)
         return;
     if (out->len > start)
         buf_char(out, ',');
-    buf_text(out, own->client);
+    buf_text(out, own->member);
+}
+
+void roster_write_others(const Roster *r, Text self, Buf *out, bool *truncated)
+{
+    write_members(r, map_get(&r->present, self), SNAPSHOT_MAX, out, truncated);
+}
+
+uint32_t roster_sockets(const Roster *r, Text key)
+{
+    const Present *p = map_get(&r->present, key);
+    return p ? p->sockets : 0;
 }

@@ -15,7 +15,8 @@ struct Channel;
 
 typedef struct Present {
     struct Present *prev, *next; /* in the roster's changes or its absent ones */
-    Text socket_id, client;      /* behind the struct */
+    Text key, member;            /* behind the struct: what is told of it, as JSON */
+    uint32_t sockets;            /* of a D2 identity; else 1 while it is here */
     bool announced;              /* the watchers know it */
     bool here;                   /* a member, or back in time */
     bool listed, absent;         /* in a list; in that of the absent */
@@ -29,7 +30,7 @@ typedef struct PresentList {
 } PresentList;
 
 typedef struct Roster {
-    Map present;         /* socket id → Present */
+    Map present;         /* socket id, in D2 the identity → Present */
     PresentList changes; /* to be announced at flush_ms, oldest first */
     PresentList absent;  /* lost ones that may come back */
     int64_t flush_ms, second_ms;
@@ -37,18 +38,22 @@ typedef struct Roster {
 } Roster;
 
 void roster_deinit(Roster *r);
-/** A member came, or came back. false: out of memory, nothing changed. */
-XS_MUST_CHECK bool roster_join(struct Channel *ch, Text socket_id, Text client, int64_t now_ms);
+/** A socket came, or came back. false: out of memory, nothing changed. */
+XS_MUST_CHECK bool roster_join(struct Channel *ch, Text key, Text member, int64_t now_ms);
 /** A member of another node came, or is there already. false: out of memory, nothing changed. */
-XS_MUST_CHECK bool roster_join_remote(struct Channel *ch, Text socket_id, Text client,
-                                      int64_t now_ms);
+XS_MUST_CHECK bool roster_join_remote(struct Channel *ch, Text key, Text member, int64_t now_ms);
 /** Somebody who is here on another node; NULL = nobody. */
-const Present *roster_remote(const Roster *r, Text socket_id);
-/** A member left; announced when it does not come back within grace_ms. */
-void roster_leave(struct Channel *ch, Text socket_id, uint32_t grace_ms, int64_t now_ms);
+const Present *roster_remote(const Roster *r, Text key);
+/** A socket left; announced when it was the last of its key and none comes back within grace_ms. */
+void roster_leave(struct Channel *ch, Text key, uint32_t grace_ms, int64_t now_ms);
 /** Announce what is due. true: more will be due later. */
 bool roster_tick(struct Channel *ch, int64_t now_ms);
-/** Members joined by commas, self among them; at most a thousand. */
+/** Members joined by commas, the last of them self (of this key, listed though nobody was told); at
+ * most a thousand. */
 void roster_write(const Roster *r, Text self, Buf *out, bool *truncated);
+/** The same without self. */
+void roster_write_others(const Roster *r, Text self, Buf *out, bool *truncated);
+/** Sockets of a key. */
+uint32_t roster_sockets(const Roster *r, Text key);
 
 #endif

@@ -1008,6 +1008,10 @@ static uint32_t grace_of(const xs_conn *c)
 
 void protocol_away(xs_conn *c)
 {
+    if (c->space->server) {
+        l2_away(c);
+        return;
+    }
     space_lock(c->space);
     for (size_t i = 0; i < c->subs.len; i++) {
         Sub *sub = c->subs.ptr[i];
@@ -1026,7 +1030,7 @@ bool protocol_leave_all(xs_conn *c)
     uint32_t grace_ms = grace_of(c);
     bool present = false;
     if (c->space->server)
-        return l2_gone(c);
+        return l2_gone(c, grace_ms);
     for (size_t i = c->subs.len; i-- > 0;) {
         Sub *sub = c->subs.ptr[i];
         bool joined = sub->joined;
@@ -1092,7 +1096,7 @@ static D1Error relay_private(Sub *sub, Text target, Text payload)
     space_lock(c->space);
     Member *to = channel_member(sub->ch, target);
     const Present *far = to ? NULL : roster_remote(&sub->ch->roster, target);
-    if (far && sub->ch->config->private_auth && !d1_client_authenticated(far->client))
+    if (far && sub->ch->config->private_auth && !d1_client_authenticated(far->member))
         result = D1_PRIVATE_AUTH;
     else if (far && !plane_publish(c->shard->hub, c->space, sub->name, sub->ch->config, ev))
         result = D1_INTERNAL;
@@ -1387,31 +1391,39 @@ bool protocol_seen_before(xs_conn *c, uint64_t ref)
 /* ---- renewing a token ---- */
 
 /* The same identity with a later end; who a connection is never changes. */
-static void do_auth(xs_conn *c, Frame *f)
+bool protocol_renew(xs_conn *c, Text token, int64_t *expires_in_s)
 {
     Hub *h = c->shard->hub;
-    JsonReader r;
     int64_t expires_ms = 0;
-    Identity *who = NULL;
-    if (f->token.found && h->opt.auth.check) {
-        json_reader_init(&r, span_text(f, f->token));
-        if (json_next(&r) == JSON_TEXT && r.text.len <= MAX_TOKEN)
-            who = h->opt.auth.check(h->opt.auth.ctx, c->space, r.text, &expires_ms);
-        json_reader_deinit(&r);
-    }
+    Identity *who = token.len && token.len <= MAX_TOKEN && h->opt.auth.check
+                        ? h->opt.auth.check(h->opt.auth.ctx, c->space, token, &expires_ms)
+                        : NULL;
     bool same = who && c->identity->authenticated && identity_same(who, c->identity);
     identity_unref(who);
-    if (!same) {
-        answer_error(c, D1_BAD_TOKEN, (Text){0}, TEXT("auth"), (Text){0});
-        return;
-    }
+    if (!same)
+        return false;
     clock_set_expiry(c, expires_ms);
-    if (!clock_arm(c)) {
+    if (!clock_arm(c))
         conn_close(c, 1011, "out of memory");
-        return;
-    }
     atomic_fetch_add_explicit(&h->renewed, 1, memory_order_relaxed);
-    conn_deliver(c, d1_auth("renewed", expires_ms ? (c->expires_ms - mono_ms() + 999) / 1000 : -1));
+    *expires_in_s = expires_ms ? (c->expires_ms - mono_ms() + 999) / 1000 : -1;
+    return true;
+}
+
+static void do_auth(xs_conn *c, Frame *f)
+{
+    JsonReader r;
+    int64_t expires_in_s = -1;
+    bool ok = false;
+    if (f->token.found) {
+        json_reader_init(&r, span_text(f, f->token));
+        ok = json_next(&r) == JSON_TEXT && protocol_renew(c, r.text, &expires_in_s);
+        json_reader_deinit(&r);
+    }
+    if (ok)
+        conn_deliver(c, d1_auth("renewed", expires_in_s));
+    else
+        answer_error(c, D1_BAD_TOKEN, (Text){0}, TEXT("auth"), (Text){0});
 }
 
 static void accept_frame(xs_conn *c, Frame *f, Text data)

@@ -28,6 +28,9 @@ void protocol_unpause(xs_conn *c);
 /** What tells the client that events of the channel with that number were left out; one reference.
  * NULL = it is not there any more, or is being closed. */
 xs_frame *protocol_hole(xs_conn *c, uint64_t channel);
+/** Another token of the connection's identity: it ends later. false: not such a one.
+ * *expires_in_s -1 = never. */
+XS_MUST_CHECK bool protocol_renew(xs_conn *c, Text token, int64_t *expires_in_s);
 /** Token buckets; false: too fast, protocol_punish tells the client. */
 bool protocol_take_frame(xs_conn *c);
 bool protocol_take_join(xs_conn *c);

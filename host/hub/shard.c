@@ -252,6 +252,8 @@ bool conn_may_see(const xs_conn *c, const Event *ev)
         return false;
     if ((flags & XS_FRAME_TARGET_ID) && !is_target(c->identity, ev))
         return false;
+    if ((flags & EVENT_NOT_ID) && c->identity->authenticated && is_target(c->identity, ev))
+        return false;
     return !(flags & XS_FRAME_EXCLUDE) || strcmp(c->socket_id, ev->exclude) != 0;
 }
 
