@@ -33,6 +33,23 @@ void arena_deinit(Arena *a)
     *a = (Arena){.max_bytes = a->max_bytes};
 }
 
+ArenaMark arena_mark(const Arena *a)
+{
+    return (ArenaMark){a->head, a->at, a->end, a->bytes};
+}
+
+void arena_rewind(Arena *a, ArenaMark to)
+{
+    while (a->head != to.head) {
+        ArenaBlock *next = a->head->next;
+        mem_free(a->head);
+        a->head = next;
+    }
+    a->at = to.at;
+    a->end = to.end;
+    a->bytes = to.bytes;
+}
+
 static bool add_block(Arena *a, size_t size)
 {
     size_t block = a->head ? a->head->size * 2 : ARENA_FIRST_BLOCK;

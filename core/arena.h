@@ -12,8 +12,18 @@ typedef struct Arena {
     size_t max_bytes; /* 0 = no cap */
 } Arena;
 
+/* A moment of an arena. */
+typedef struct ArenaMark {
+    ArenaBlock *head;
+    char *at, *end;
+    size_t bytes;
+} ArenaMark;
+
 void arena_init(Arena *a, size_t max_bytes);
 void arena_deinit(Arena *a);
+ArenaMark arena_mark(const Arena *a);
+/** Free what was handed out since the mark. */
+void arena_rewind(Arena *a, ArenaMark to);
 /** Zeroed, aligned to 16. NULL when out of memory or past the cap. */
 XS_MUST_CHECK void *arena_alloc(Arena *a, size_t size);
 /** Copy with a NUL behind it (not counted in len). ptr NULL when out of memory. */

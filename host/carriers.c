@@ -246,6 +246,13 @@ bool carriers_http(Carriers *set, const char *info_name, xs_http *x, xs_request 
     return true;
 }
 
+bool carriers_http_again(Carriers *set, const char *info_name, xs_http *x, xs_request *earlier)
+{
+    Carrier *c = find_carrier(set, info_name);
+    return c && XS_HAS(c->ops, http_again) && !c->stopped &&
+           c->ops->http_again(c->state, x, earlier);
+}
+
 static void drain_on_shard(xs_shard *shard, void *arg)
 {
     (void)shard;

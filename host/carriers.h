@@ -26,6 +26,8 @@ const char *carriers_name_at(const Carriers *c,
 void carriers_adopt(Carriers *c, int fd, Text head, xs_request *req);
 /** Let an HTTP-carried transport serve x. False = no such transport. */
 bool carriers_http(Carriers *c, const char *info_name, xs_http *x, xs_request *req);
+/** Serve x by a request it repeats (xs_transport_ops.http_again). False = not that way. */
+bool carriers_http_again(Carriers *c, const char *info_name, xs_http *x, xs_request *earlier);
 void carriers_drain(Carriers *c, uint32_t deadline_ms);
 /** Clients of the transports with their own thread. */
 uint64_t carriers_own_connections(const Carriers *c);

@@ -8,6 +8,8 @@
 #include "core/text.h"
 #include "host/http_i.h"
 
+enum { FIRST_PARAMS = 6 };
+
 /* ---- texts ---- */
 
 static int hex_digit(char c)
@@ -109,8 +111,16 @@ xs_http *exchange_new(const HttpCarrierOps *ops, size_t max_body)
     return x;
 }
 
+static void free_memo(Remembered *known)
+{
+    if (known->memo)
+        known->free_memo(known->memo);
+    *known = (Remembered){0};
+}
+
 static void free_memory(xs_http *x)
 {
+    free_memo(&x->known);
     buf_deinit(&x->body);
     arena_deinit(&x->arena);
     mem_free(x);
@@ -121,6 +131,46 @@ void exchange_drop(xs_http *x)
     x->over = true;
     if (!x->kept)
         free_memory(x);
+}
+
+bool exchange_renew(xs_http *x, Text query)
+{
+    size_t path_at = strlen(x->head.method) + 1, path_len = x->known.before.len - path_at;
+    arena_rewind(&x->arena, x->known.mark);
+    char *target = arena_alloc(&x->arena, path_len + query.len + 1);
+    if (!target)
+        return false;
+    memcpy(target, x->known.before.ptr + path_at, path_len);
+    memcpy(target + path_len, query.ptr, query.len);
+    x->head.target = (Text){target, path_len + query.len};
+    x->path = (Text){0};
+    x->query = x->headers = NULL;
+    x->params = NULL;
+    x->nparams = 0;
+    x->extra_headers = NULL;
+    x->small_body = (Text){"", 0};
+    x->user = x->peer = NULL;
+    x->events = NULL;
+    x->over = false;
+    x->known.again = true;
+    return true;
+}
+
+void http_remember(xs_http *x, void *memo, void (*free_one)(void *))
+{
+    http_forget(x);
+    if (!x->ops->remember || !x->ops->remember(x, memo, free_one))
+        free_one(memo);
+}
+
+void *http_memo(const xs_http *x)
+{
+    return x->known.again ? x->known.memo : NULL;
+}
+
+void http_forget(xs_http *x)
+{
+    free_memo(&x->known);
 }
 
 void http_keep(xs_http *x)
@@ -202,6 +252,11 @@ const Const *http_headers(xs_http *x)
     return x->headers;
 }
 
+const Const *http_headers_into(const xs_http *x, Arena *a)
+{
+    return http_head_map(a, &x->head);
+}
+
 static const char *api_method(xs_http *x)
 {
     return x->head.method;
@@ -219,13 +274,56 @@ static const char *api_header(xs_http *x, const char *name)
     return http_head_find(&x->head, name);
 }
 
+static Text decoded(Arena *a, Text t, bool plain)
+{
+    return plain ? t : decode(a, t, true, false);
+}
+
+/* Most names and values stand there as they are, and are not copied. NULL = memory. */
+static const HttpParam *find_params(xs_http *x)
+{
+    Arena *a = &x->arena;
+    Text q = http_querystring(x);
+    bool plain = !memchr(q.ptr, '%', q.len) && !memchr(q.ptr, '+', q.len);
+    uint32_t cap = 0, n = 0;
+    HttpParam *params = NULL;
+    for (size_t from = 0; from < q.len;) {
+        const char *amp = memchr(q.ptr + from, '&', q.len - from);
+        size_t end = amp ? (size_t)(amp - q.ptr) : q.len;
+        Text pair = {q.ptr + from, end - from};
+        from = end + 1;
+        if (!pair.len)
+            continue;
+        if (n == cap) {
+            cap = cap ? cap * 2 : FIRST_PARAMS;
+            HttpParam *grown = ARENA_ARRAY(a, HttpParam, cap);
+            if (!grown)
+                return NULL;
+            if (n)
+                memcpy(grown, params, n * sizeof *params);
+            params = grown;
+        }
+        const char *equals = memchr(pair.ptr, '=', pair.len);
+        size_t key = equals ? (size_t)(equals - pair.ptr) : pair.len;
+        Text value = equals ? text_slice(pair, key + 1, pair.len) : TEXT("");
+        HttpParam *p = &params[n++];
+        *p = (HttpParam){decoded(a, text_slice(pair, 0, key), plain), decoded(a, value, plain)};
+        if (!p->name.ptr || !p->value.ptr)
+            return NULL;
+    }
+    x->nparams = n;
+    return n ? params : ARENA_NEW(a, HttpParam);
+}
+
 static xs_str api_query(xs_http *x, const char *name, unsigned index)
 {
-    const Const *list = const_get(http_query_map(x), name);
-    if (!list || index >= list->count)
-        return (xs_str){0};
-    Text t = list->items[index]->text;
-    return (xs_str){t.ptr, t.len};
+    Text want = text_from(name);
+    if (!x->params)
+        x->params = find_params(x);
+    for (uint32_t i = 0; x->params && i < x->nparams; i++)
+        if (text_eq(x->params[i].name, want) && !index--)
+            return (xs_str){x->params[i].value.ptr, x->params[i].value.len};
+    return (xs_str){0};
 }
 
 static xs_str api_body(xs_http *x)

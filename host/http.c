@@ -26,7 +26,8 @@ enum {
     SWEEP_MS = 200,
     LINGER_MS = 2000,        /* for a peer that still sends to read the refusal */
     BODY_BYTES_PER_S = 1024, /* a body slower than this on average runs out of time */
-    FIRST_BODY_BYTES = 64 << 10
+    FIRST_BODY_BYTES = 64 << 10,
+    SPARE_BYTES = 64 << 10 /* the buffer of an answer, kept for the next one */
 };
 
 typedef struct Conn Conn;
@@ -54,8 +55,10 @@ struct Conn {
     bool http10;                /* the request that is answered */
     bool head_begun;            /* bytes of the next request have been seen */
     xs_http *x;
-    Buf in;   /* bytes of requests not used up yet */
-    Text now; /* the same while advancing: of the scratch buffer or of in */
+    xs_http *last; /* answered; remembered for the next request (http_remember) */
+    Buf in;        /* bytes of requests not used up yet */
+    Text now;      /* the same while advancing: of the scratch buffer or of in */
+    Text head;     /* of the request that the handler sees, as it was read */
     size_t scanned;
     uint64_t body_left;
     ChunkReader chunks;
@@ -82,8 +85,10 @@ struct Http {
     size_t count, busy;
     HttpStats stats;
     bool draining;
+    Buf spare; /* for the next answer */
     time_t date_s;
-    char date[40];
+    char date[80]; /* first lines of an answer with status 200 */
+    size_t date_len;
     char scratch[SCRATCH_BYTES];
 };
 /* ---- connections ---- */
@@ -127,6 +132,13 @@ static void set_state(Conn *c, ConnState state)
 
 static void drop_answer(Conn *c)
 {
+    Buf *spare = &c->http->spare;
+    if (c->out.ptr && !spare->ptr && c->out.cap <= SPARE_BYTES) {
+        *spare = c->out;
+        spare->len = 0;
+        spare->failed = false;
+        c->out = BUF_INIT;
+    }
     buf_deinit(&c->out);
     buf_deinit(&c->tail);
     c->out_at = c->tail_at = 0;
@@ -142,7 +154,17 @@ static void free_exchange(Conn *c)
     if (!x)
         return;
     x->conn = NULL;
-    exchange_drop(x);
+    if (x->known.memo && !x->kept && !c->broken && !c->last)
+        c->last = x;
+    else
+        exchange_drop(x);
+}
+
+static void forget_last(Conn *c)
+{
+    if (c->last)
+        exchange_drop(c->last);
+    c->last = NULL;
 }
 
 /* The exchange ends because the client left or the server stops. */
@@ -173,6 +195,7 @@ static void end_conn(Conn *c)
         return;
     set_state(c, C_LINGER);
     free_exchange(c);
+    forget_last(c);
     drop_answer(c);
     buf_deinit(&c->in);
     if (c->next)
@@ -339,7 +362,10 @@ static const char *reason(int status)
     return status < 400 ? "OK" : "Error";
 }
 
-static const char *date_now(Http *h)
+static const char OK_LINE[] = "HTTP/1.1 200 OK\r\n";
+
+/* The first two lines of an answer. */
+static void put_status(Http *h, Buf *b, int status)
 {
     struct timespec ts;
     clock_gettime(CLOCK_REALTIME_COARSE, &ts);
@@ -347,20 +373,46 @@ static const char *date_now(Http *h)
         struct tm tm;
         h->date_s = ts.tv_sec;
         gmtime_r(&h->date_s, &tm);
-        strftime(h->date, sizeof h->date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+        memcpy(h->date, OK_LINE, sizeof OK_LINE - 1);
+        h->date_len = sizeof OK_LINE - 1 +
+                      strftime(h->date + sizeof OK_LINE - 1, sizeof h->date - sizeof OK_LINE + 1,
+                               "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
     }
-    return h->date;
+    size_t skip = 0;
+    if (status != 200) {
+        buf_printf(b, "HTTP/1.1 %d %s\r\n", status, reason(status));
+        skip = sizeof OK_LINE - 1;
+    }
+    buf_append(b, h->date + skip, h->date_len - skip);
+}
+
+static bool is_header_name(const char *name, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (name[i] <= ' ' || name[i] == ':')
+            return false;
+    return len > 0;
 }
 
 /* A value with a line break would begin another header. */
 static void put_header(Buf *b, const char *name, const char *value)
 {
-    if (strpbrk(value, "\r\n") || strpbrk(name, "\r\n: "))
+    size_t name_len = strlen(name), len = strlen(value), at = b->len;
+    if (!is_header_name(name, name_len) || memchr(value, '\n', len) || memchr(value, '\r', len) ||
+        !buf_reserve(b, name_len + len + 4))
         return;
-    buf_cstr(b, name);
-    buf_append(b, ": ", 2);
-    buf_cstr(b, value);
-    buf_append(b, "\r\n", 2);
+    memcpy(b->ptr + at, name, name_len);
+    at += name_len;
+    memcpy(b->ptr + at, ": ", 2);
+    memcpy(b->ptr + at + 2, value, len);
+    memcpy(b->ptr + at + 2 + len, "\r\n", 2);
+    b->len = at + len + 4;
+}
+
+static void put_headers(Buf *b, const Const *map)
+{
+    for (uint32_t i = 0; map && i < map->count; i++)
+        put_header(b, map->pairs[i].key.ptr, map->pairs[i].value->text.ptr);
 }
 
 static void put_number(Buf *b, const char *before, uint64_t n)
@@ -380,20 +432,19 @@ static bool bodiless(int status)
     return status == 204 || status == 304;
 }
 
-/* The head of an answer up to its last header. */
-static void put_head(Conn *c, int status, const Const *extra, const xs_header *headers, size_t n)
+/* The head of an answer up to its last header; x may be NULL. */
+static void put_head(Conn *c, int status, const xs_http *x, const xs_header *headers, size_t n)
 {
     Buf *b = &c->out;
-    buf_reserve(b, 512);
-    if (status == 200) {
-        buf_cstr(b, "HTTP/1.1 200 OK\r\nDate: ");
-    } else {
-        buf_printf(b, "HTTP/1.1 %d %s\r\nDate: ", status, reason(status));
+    if (!b->ptr) {
+        *b = c->http->spare;
+        c->http->spare = BUF_INIT;
     }
-    buf_cstr(b, date_now(c->http));
-    buf_append(b, "\r\n", 2);
-    for (uint32_t i = 0; extra && i < extra->count; i++)
-        put_header(b, extra->pairs[i].key.ptr, extra->pairs[i].value->text.ptr);
+    buf_reserve(b, 512);
+    put_status(c->http, b, status);
+    if (x && x->known.again)
+        buf_text(b, x->known.headers);
+    put_headers(b, x ? x->extra_headers : NULL);
     for (size_t i = 0; i < n; i++)
         put_header(b, headers[i].name, headers[i].value);
     if (!c->keep_alive || c->http->draining)
@@ -437,7 +488,7 @@ static void finish_answer(xs_http *x, int status, const xs_header *headers, size
                           Text body)
 {
     Conn *c = x->conn;
-    put_head(c, status, x->extra_headers, headers, nheaders);
+    put_head(c, status, x, headers, nheaders);
     if (!bodiless(status))
         put_number(&c->out, "Content-Length: ", body.len + c->tail.len);
     buf_append(&c->out, "\r\n", 2);
@@ -494,6 +545,7 @@ static void run_handler(Conn *c)
     c->in_handler = true;
     h->handler(h->ctx, x);
     c->in_handler = false;
+    c->head = (Text){0};
     if (!x->over)
         return;
     free_exchange(c);
@@ -533,11 +585,39 @@ static bool begin_body(Conn *c)
     return true;
 }
 
+/* What is there begins with the remembered request but for its query: serve that. */
+static bool read_again(Conn *c)
+{
+    xs_http *x = c->last;
+    Text now = c->now, before = x->known.before, after = x->known.after;
+    if (!text_starts(now, before))
+        return false;
+    size_t max = now.len - before.len < HTTP_MAX_TARGET ? now.len - before.len : HTTP_MAX_TARGET;
+    const char *from = now.ptr + before.len, *blank = memchr(from, ' ', max);
+    Text query = {from, blank ? (size_t)(blank - from) : 0};
+    size_t end = before.len + query.len + after.len;
+    if (!blank || end > now.len || end > c->http->opt.max_head || !http_is_target(query) ||
+        memcmp(blank, after.ptr, after.len) != 0 || !exchange_renew(x, query))
+        return false;
+    c->last = NULL;
+    c->x = x;
+    x->conn = c;
+    c->head_begun = false;
+    c->keep_alive = true;
+    c->http10 = false;
+    c->head = text_slice(now, 0, end);
+    use_up(c, end);
+    run_handler(c);
+    return true;
+}
+
 /* False: more bytes are needed. */
 static bool read_head(Conn *c)
 {
     Http *h = c->http;
     HttpProblem problem;
+    if (c->last && read_again(c))
+        return true;
     size_t end = http_head_end(c->now, &c->scanned, &problem);
     if (end == SIZE_MAX) {
         refuse(c, problem);
@@ -555,6 +635,7 @@ static bool read_head(Conn *c)
         return false;
     }
     c->head_begun = false;
+    forget_last(c);
     xs_http *x = exchange_new(&own_ops, h->opt.max_body);
     if (!x) {
         refuse(c, (HttpProblem){500, "Out of memory."});
@@ -572,6 +653,7 @@ static bool read_head(Conn *c)
         refuse(c, (HttpProblem){500, "Out of memory."});
         return true;
     }
+    c->head = text_slice(c->now, 0, end);
     use_up(c, end);
     c->keep_alive = x->head.keep_alive;
     c->http10 = x->head.http10;
@@ -802,6 +884,7 @@ void http_free(Http *h)
     }
     if (h->sweep)
         event_free(h->sweep);
+    buf_deinit(&h->spare);
     mem_free(h);
 }
 /* ---- answers ---- */
@@ -833,7 +916,7 @@ static void own_reply_file(xs_http *x, int fd, uint64_t size, const xs_header *h
         return;
     }
     Conn *c = x->conn;
-    put_head(c, 200, x->extra_headers, headers, nheaders);
+    put_head(c, 200, x, headers, nheaders);
     put_number(&c->out, "Content-Length: ", size);
     buf_append(&c->out, "\r\n", 2);
     c->file = fd;
@@ -866,7 +949,7 @@ static void own_stream(xs_http *x, int status, const xs_header *headers, size_t 
     drop_answer(c);
     if (c->http10)
         c->keep_alive = false;
-    put_head(c, status, x->extra_headers, headers, nheaders);
+    put_head(c, status, x, headers, nheaders);
     if (!c->http10)
         buf_cstr(&c->out, "Transfer-Encoding: chunked\r\n");
     buf_append(&c->out, "\r\n", 2);
@@ -913,6 +996,41 @@ static void own_patience(xs_http *x, bool waiting)
         x->conn->deadline_ms = waiting ? now_ms() + (int64_t)x->conn->http->opt.idle_s * 1000 : 0;
 }
 
+/* The lines of the answer so far, as text. */
+static Text header_lines(xs_http *x)
+{
+    Buf lines = BUF_INIT;
+    put_headers(&lines, x->extra_headers);
+    Text t = lines.failed ? (Text){0} : arena_text(&x->arena, buf_view(&lines));
+    buf_deinit(&lines);
+    return t;
+}
+
+static bool own_remember(xs_http *x, void *memo, void (*free_memo)(void *))
+{
+    Conn *c = x->over ? NULL : x->conn;
+    Text head = c ? c->head : (Text){0};
+    size_t mark = text_find(head, TEXT("?"), 0);
+    size_t blank = mark == SIZE_MAX ? mark : text_find(head, TEXT(" "), mark);
+    /* Only what can be seen to be a plain GET in the bytes themselves. */
+    if (blank == SIZE_MAX || !text_starts(head, TEXT("GET /")) || !c->keep_alive || c->http10 ||
+        mark + 1 - 4 + http_querystring(x).len != x->head.target.len || x->head.chunked ||
+        x->head.length)
+        return false;
+    Remembered known = {
+        .memo = memo,
+        .free_memo = free_memo,
+        .before = arena_text(&x->arena, text_slice(head, 0, mark + 1)),
+        .after = arena_text(&x->arena, text_slice(head, blank, head.len)),
+        .headers = header_lines(x),
+    };
+    if (!known.before.ptr || !known.after.ptr || !known.headers.ptr)
+        return false;
+    known.mark = arena_mark(&x->arena);
+    x->known = known;
+    return true;
+}
+
 static const HttpCarrierOps own_ops = {
     .reply = own_reply,
     .reply_file = own_reply_file,
@@ -922,4 +1040,5 @@ static const HttpCarrierOps own_ops = {
     .want_write = own_want_write,
     .stream_end = own_stream_end,
     .patience = own_patience,
+    .remember = own_remember,
 };

@@ -53,7 +53,9 @@ Text http_raw_path(const xs_http *x);    /* not decoded */
 Text http_querystring(const xs_http *x); /* without "?" */
 Text http_remote_ip(const xs_http *x);
 int http_remote_port(const xs_http *x);
-const Const *http_headers(xs_http *x);   /* Title-Case names; NULL = out of memory */
+const Const *http_headers(xs_http *x); /* Title-Case names; NULL = out of memory */
+/** The same into another arena. */
+const Const *http_headers_into(const xs_http *x, Arena *a);
 const Const *http_query_map(xs_http *x); /* name → list of texts */
 void *http_user(const xs_http *x);       /* free for the handler */
 void http_set_user(xs_http *x, void *user);
@@ -77,6 +79,16 @@ void http_stream_patience(xs_http *x, bool waiting);
  */
 void http_keep(xs_http *x);
 void http_release(xs_http *x);
+/**
+ * When the next request of this connection is this one with another query, byte by byte, http_memo
+ * gives memo back in it, and its answer has the headers that http_add_header was given so far.
+ * Takes memo; it is freed when it is of no more use, which may be at once. For a GET, before its
+ * answer.
+ */
+void http_remember(xs_http *x, void *memo, void (*free_memo)(void *));
+void *http_memo(const xs_http *x); /* NULL = nothing is known of this request */
+/** Serve the request like any other. */
+void http_forget(xs_http *x);
 /** {"code","message","payload":""} */
 void http_write_error(Buf *out, const char *code, const char *message);
 

@@ -24,15 +24,33 @@ typedef struct HttpCarrierOps {
     void (*want_write)(xs_http *x, bool on);
     void (*stream_end)(xs_http *x, bool whole);
     void (*patience)(xs_http *x, bool waiting);
+    /** See http_remember; the carrier owns the memo when it says true. May be NULL. */
+    bool (*remember)(xs_http *x, void *memo, void (*free_memo)(void *));
 } HttpCarrierOps;
+
+typedef struct HttpParam {
+    Text name, value; /* decoded */
+} HttpParam;
+
+/* A request that may come again on its connection with nothing new but its query. */
+typedef struct Remembered {
+    void *memo; /* NULL: nothing is remembered */
+    void (*free_memo)(void *);
+    Text before, after; /* of the head as it was read: up to the "?", and from behind the query */
+    Text headers;       /* lines that its answer gets */
+    ArenaMark mark;     /* all of the exchange that stays is older */
+    bool again;         /* it has come again, and this is it */
+} Remembered;
 
 struct xs_http {
     const HttpCarrierOps *ops;
     struct Conn *conn; /* of the carrier; NULL: the exchange has left it */
     Arena arena;
     HttpHead head;
-    Text path; /* decoded */
-    const Const *query, *headers;
+    Text path;                    /* decoded */
+    const Const *query, *headers; /* made when asked for, as the parameters */
+    const HttpParam *params;
+    uint32_t nparams;
     Text small_body;
     Buf body;
     void *user;
@@ -43,10 +61,13 @@ struct xs_http {
     bool kept;                    /* its memory stays until http_release */
     int port;
     Text ip;
+    Remembered known;
 };
 
 /** A new exchange with empty head and body. NULL = memory. */
 xs_http *exchange_new(const HttpCarrierOps *ops, size_t max_body);
+/** Make the exchange what its head with another query says. false: no memory. */
+XS_MUST_CHECK bool exchange_renew(xs_http *x, Text query);
 /** Its carrier is done with it: freed now, or by http_release. */
 void exchange_drop(xs_http *x);
 bool exchange_is_head(const xs_http *x);

@@ -29,8 +29,9 @@ typedef struct Bench {
     xs_http *x; /* the exchange that waits */
     int chunks;
     _Atomic int closed, handled, writable;
-    const char *script; /* bytes the client sends */
-    bool cut;           /* the client leaves without reading */
+    int remembered, forgotten; /* memos made and given back */
+    const char *script;        /* bytes the client sends */
+    bool cut;                  /* the client leaves without reading */
     int pause_ms;
     char answer[65536];
     size_t len;
@@ -86,6 +87,31 @@ static void reply_later(evutil_socket_t fd, short what, void *arg)
     b->x = NULL;
 }
 
+static void forget(void *memo)
+{
+    ((Bench *)memo)->forgotten++;
+}
+
+/* "first V [H]" or "again V [H]": V is the query's, H a header's value. */
+static void answer_known(Bench *b, xs_http *x)
+{
+    bool again = http_memo(x) == b;
+    if (http_api.query(x, "forget", 0).ptr) {
+        http_forget(x);
+        again = false;
+    }
+    xs_str v = http_api.query(x, "v", 0);
+    const char *h = http_api.header(x, "H");
+    Text text = arena_printf(http_arena(x), "%s %.*s [%s] %s", again ? "again" : "first",
+                             (int)v.len, v.ptr ? v.ptr : "", h ? h : "", http_api.path(x));
+    if (!again) {
+        http_add_header(x, "X-Kept", TEXT("yes"));
+        b->remembered++;
+        http_remember(x, b, forget);
+    }
+    http_reply_json(x, 200, text);
+}
+
 static void on_request(void *ctx, xs_http *x)
 {
     Bench *b = (Bench *)ctx;
@@ -98,6 +124,8 @@ static void on_request(void *ctx, xs_http *x)
         http_add_header(x, "X-Query",
                         (Text){http_api.query(x, "q", 1).ptr, http_api.query(x, "q", 1).len});
         http_api.reply(x, 200, NULL, 0, body);
+    } else if (strcmp(path, "/known") == 0) {
+        answer_known(b, x);
     } else if (strcmp(path, "/later") == 0) {
         b->x = x;
         event_add(b->later, &soon);
@@ -265,6 +293,93 @@ static void test_keep_alive_and_large_body(void **state)
     test_free(b);
 }
 
+static unsigned count_of(const char *text, const char *word)
+{
+    unsigned n = 0;
+    for (const char *at = text; (at = strstr(at, word)); at++)
+        n++;
+    return n;
+}
+
+#define KNOWN(query, headers) "GET /known?" query " HTTP/1.1\r\nHost: h\r\n" headers "\r\n"
+
+/* A request that differs from the one before in its query alone brings back what was kept of it. */
+static void test_known_requests(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *script;
+        const char *answers[4]; /* in this order */
+        int made;
+    } cases[] = {
+        {KNOWN("v=1", "H: a\r\n") KNOWN("v=b%20c&w", "H: a\r\n") "~" KNOWN("", "H: a\r\n"),
+         {"first 1 [a] /known", "again b c [a] /known", "again  [a] /known"},
+         1},
+        {"GET /known?v=~1 HTTP/1.1\r\nHost: h\r\n~\r\nGET /known?v=~2 HTT~P/1.1\r\nHost: "
+         "h\r\n~\r\n",
+         {"first 1", "again 2"},
+         1},
+        {KNOWN("v=1", "H: a\r\n") KNOWN("v=2", "H: b\r\n") KNOWN("v=3", "H: b\r\n"),
+         {"first 1 [a]", "first 2 [b]", "again 3 [b]"},
+         2},
+        {KNOWN("v=1", "") KNOWN("v=2", "H: a\r\n") KNOWN("v=3", ""),
+         {"first 1 []", "first 2 [a]", "first 3 []"},
+         3},
+        {KNOWN("v=1", "") KNOWN("v=2&forget=", "") KNOWN("v=3", ""),
+         {"first 1 []", "first 2 []", "again 3 []"},
+         2},
+        {KNOWN("v=1", "") "GET /known?v#2 HTTP/1.1\r\nHost: h\r\n\r\n",
+         {"first 1 []", "HTTP/1.1 400"},
+         1},
+        {KNOWN("v=1", "") "GET /known?v=2 HTTP/1.0\r\nHost: h\r\n\r\n",
+         {"first 1 []", "first 2 []"},
+         2},
+        {KNOWN("v=1", "Content-Length: 2\r\n") "ab" KNOWN("v=2", "Content-Length: 2\r\n") "cd",
+         {"first 1 []", "first 2 []"},
+         2},
+        {"GET /known HTTP/1.1\r\nHost: h\r\nX: a?b c\r\n\r\nGET http://h/known?v=1 "
+         "HTTP/1.1\r\nHost: "
+         "h\r\n\r\n",
+         {"first  []", "first 1 []"},
+         2},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        Bench *b = test_calloc(1, sizeof *b);
+        char script[1024];
+        snprintf(script, sizeof script, "%s%s", cases[i].script, GET("/end"));
+        run_client(b, script, false);
+        const char *at = b->answer;
+        for (size_t k = 0; k < 4 && cases[i].answers[k]; k++) {
+            at = strstr(at, cases[i].answers[k]);
+            if (!at)
+                fail_msg("case %zu: no '%s' in %s", i, cases[i].answers[k], b->answer);
+        }
+        assert_int_equal(b->remembered, cases[i].made);
+        assert_int_equal(count_of(b->answer, "X-Kept: yes"), count_of(b->answer, "/known"));
+        end_bench(b);
+        assert_int_equal(b->forgotten, b->remembered);
+        test_free(b);
+    }
+}
+
+/* A query that would make the head too long is refused as in the first request. */
+static void test_known_request_too_long(void **state)
+{
+    (void)state;
+    Bench *b = test_calloc(1, sizeof *b);
+    char script[6000] = KNOWN("v=1", "") "GET /known?v=";
+    static const char rest[] = " HTTP/1.1\r\nHost: h\r\n\r\n";
+    size_t at = strlen(script);
+    memset(script + at, 'x', 4080);
+    memcpy(script + at + 4080, rest, sizeof rest);
+    run_client(b, script, false);
+    assert_non_null(strstr(b->answer, "first 1"));
+    assert_non_null(strstr(b->answer, "HTTP/1.1 431"));
+    end_bench(b);
+    assert_int_equal(b->forgotten, 1);
+    test_free(b);
+}
+
 static void test_clients_that_leave(void **state)
 {
     (void)state;
@@ -324,6 +439,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_keep_alive_and_large_body),
+        cmocka_unit_test(test_known_requests),
+        cmocka_unit_test(test_known_request_too_long),
         cmocka_unit_test(test_clients_that_leave),
         cmocka_unit_test(test_stop_while_waiting),
     };

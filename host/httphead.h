@@ -39,6 +39,9 @@ size_t http_head_end(Text in, size_t *scanned, HttpProblem *problem);
 /** Read a complete head. Its texts are in the arena. False: *problem. */
 XS_MUST_CHECK bool http_head_parse(Arena *a, Text head, HttpHead *out, HttpProblem *problem);
 
+/** Only characters that may stand in a request target (also true of an empty text). */
+bool http_is_target(Text t);
+
 /** NULL = absent. The name in any case; the first one of several. */
 const char *http_head_find(const HttpHead *h, const char *name);
 

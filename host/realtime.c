@@ -15,6 +15,9 @@
 
 enum { TICKET_TTL_MS = 30000, TICKETS_MAX = 65536, TICKET_BYTES = 16, SEND_MAX_FRAMES = 32 };
 
+/* The carrier whose clients ask again and again. */
+static const char REPEATED[] = "lp";
+
 struct Realtime {
     RealtimeOptions opt;
     Expiring *tickets;
@@ -167,6 +170,11 @@ static Identity *find_identity(Realtime *r, xs_request *q, bool *offered)
     return NULL;
 }
 
+static bool has_query_credentials(xs_http *x)
+{
+    return http_api.query(x, "token", 0).ptr || http_api.query(x, "ticket", 0).ptr;
+}
+
 /* Fill identity and bad_token. False = out of memory. */
 static bool identify(Realtime *r, xs_request *q)
 {
@@ -253,30 +261,6 @@ bool realtime_upgrade(Realtime *r, int fd, Text head, const struct sockaddr *add
 
 /* ---- HTTP ---- */
 
-static const Const *copy_const(Arena *a, const Const *c)
-{
-    if (!c)
-        return NULL;
-    if (c->kind == C_TEXT)
-        return const_text(a, c->text);
-    Const *out = NULL;
-    if (c->kind == C_LIST) {
-        out = const_list(a, c->count);
-        for (uint32_t i = 0; out && i < c->count; i++)
-            if (!const_push(a, out, copy_const(a, c->items[i])))
-                return NULL;
-    } else if (c->kind == C_MAP) {
-        out = const_map(a, c->count);
-        for (uint32_t i = 0; out && i < c->count; i++) {
-            Text key = arena_text(a, c->pairs[i].key);
-            const Const *value = copy_const(a, c->pairs[i].value);
-            if (!key.ptr || !value || !const_set(a, out, key, value))
-                return NULL;
-        }
-    }
-    return out;
-}
-
 static xs_request *request_of(Realtime *r, xs_http *x, const RealtimePath *path, Space *space)
 {
     xs_request *q = request_new();
@@ -289,7 +273,7 @@ static xs_request *request_of(Realtime *r, xs_http *x, const RealtimePath *path,
     q->uri = arena_text(a, http_uri(x));
     q->querystring = arena_text(a, http_querystring(x));
     q->remote_ip = arena_text(a, http_remote_ip(x));
-    q->headers = copy_const(a, http_headers(x));
+    q->headers = http_headers_into(x, a);
     q->query = http_parse_query(a, q->querystring);
     if (q->base.ptr && q->method.ptr && q->uri.ptr && q->querystring.ptr && q->remote_ip.ptr &&
         q->headers && q->query && identify(r, q))
@@ -488,6 +472,22 @@ static bool classify(const Realtime *r, xs_http *x, Text action, Need *need, con
     return false;
 }
 
+static void forget_request(void *memo)
+{
+    request_unref((xs_request *)memo);
+}
+
+static void carry(Realtime *r, xs_http *x, xs_request *q, const char *carrier)
+{
+    bool repeated = strcmp(carrier, REPEATED) == 0;
+    if (repeated && !has_query_credentials(x))
+        http_remember(x, request_ref(q), forget_request);
+    if (!carriers_http(r->opt.carriers, carrier, x, q))
+        reply_not_found(x);
+    else if (!repeated || !first_query(q->query, "sid").len)
+        r->opt.handshake(r->opt.ctx);
+}
+
 static void serve(Realtime *r, xs_http *x, const RealtimePath *path)
 {
     Need need;
@@ -512,11 +512,19 @@ static void serve(Realtime *r, xs_http *x, const RealtimePath *path)
         make_ticket(r, x, q);
     else if (need == NEED_SEND)
         handle_send(r, x, q);
-    else if (!carriers_http(r->opt.carriers, carrier, x, q))
-        reply_not_found(x);
-    else if (strcmp(carrier, "lp") != 0 || !first_query(q->query, "sid").len)
-        r->opt.handshake(r->opt.ctx);
+    else
+        carry(r, x, q, carrier);
     request_unref(q);
+}
+
+bool realtime_again(Realtime *r, xs_http *x)
+{
+    xs_request *q = (xs_request *)http_memo(x);
+    if ((!q->expires_ms || service_now_ms() < q->expires_ms) && !has_query_credentials(x) &&
+        carriers_http_again(r->opt.carriers, REPEATED, x, q))
+        return true;
+    http_forget(x);
+    return false;
 }
 
 bool realtime_handle(Realtime *r, xs_http *x)

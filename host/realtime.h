@@ -32,6 +32,8 @@ void realtime_stop(Realtime *r);
 void realtime_free(Realtime *r);
 /** Answer x when its path is under /rt/ or /ws/, now or later; false = another path. */
 bool realtime_handle(Realtime *r, xs_http *x);
+/** Answer x, which is known (http_memo). False: it is not any more, serve it like any other. */
+bool realtime_again(Realtime *r, xs_http *x);
 /** A connection with a complete head: take it when it is a WebSocket upgrade to serve; false =
  * leave it to HTTP. */
 bool realtime_upgrade(Realtime *r, int fd, Text head, const struct sockaddr *addr);

@@ -118,8 +118,10 @@ static void reply_not_found(xs_http *x)
 static void on_request(void *ctx, xs_http *x)
 {
     Server *s = (Server *)ctx;
-    Text path = http_raw_path(x);
     metric_add(&s->metrics.http_requests);
+    if (http_memo(x) && realtime_again(s->realtime, x))
+        return;
+    Text path = http_raw_path(x);
     log_line(&s->log, LEVEL_DEBUG, "%s " TEXT_FMT, http_api.method(x), TEXT_ARG(path));
     if (query_handle(&s->queries, x) || realtime_handle(s->realtime, x))
         return;

@@ -188,6 +188,12 @@ typedef struct xs_transport_ops {
      * queue or a reference. May be missing (XS_HAS).
      */
     xs_deliver_result (*burst)(void *state, void *peer, const xs_burst *burst);
+    /**
+     * HTTP-carried: the next request of an HTTP connection with the same bytes but for its query,
+     * which has no credentials of its own: who and where are as in `earlier`, whose query is not to
+     * be looked at. False: it needs a request of its own, http follows. May be missing (XS_HAS).
+     */
+    bool (*http_again)(void *state, xs_http *x, xs_request *earlier);
 } xs_transport_ops;
 
 #endif

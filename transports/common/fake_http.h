@@ -10,7 +10,8 @@
 
 struct xs_http {
     const char *method;
-    int status; /* of a reply or stream; 0 = unanswered */
+    xs_request *req; /* what it asks for, while the transport is given it */
+    int status;      /* of a reply or stream; 0 = unanswered */
     char headers[1024];
     char body[65536];
     bool held, streaming, http10, ended, want_write;
@@ -40,6 +41,16 @@ static FAKE_UNUSED void exchange_free(xs_http *x)
 static const char *http_method(xs_http *x)
 {
     return x->method;
+}
+
+static xs_str http_query(xs_http *x, const char *name, unsigned index)
+{
+    return fake_query(x->req, name, index);
+}
+
+static const char *http_header(xs_http *x, const char *name)
+{
+    return fake_header(x->req, name).ptr;
 }
 
 static void http_headers(xs_http *x, const xs_header *headers, size_t n)
@@ -136,6 +147,8 @@ static FAKE_UNUSED const char *exchange_read(xs_http *x)
 static const xs_http_api fake_http_api = {
     .size = sizeof fake_http_api,
     .method = http_method,
+    .header = http_header,
+    .query = http_query,
     .reply = http_reply,
     .hold = http_hold,
     .stream = http_stream,
@@ -163,7 +176,9 @@ static FAKE_UNUSED void fake_http_start(void)
 static FAKE_UNUSED xs_http *exchange_begin(xs_request *req)
 {
     xs_http *x = exchange_new();
+    x->req = req;
     fake.ops->http(fake.state, x, req);
+    x->req = NULL;
     fake_request_unref(req);
     return x;
 }

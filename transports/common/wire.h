@@ -87,19 +87,39 @@ XS_PRINTF(2, 3) static inline void out_printf(Out *o, const char *fmt, ...)
         out_append(o, text, (size_t)n);
 }
 
+static inline void out_number(Out *o, uint64_t n)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + n % 10);
+    while (n /= 10);
+    out_append(o, digits + at, sizeof digits - at);
+}
+
+/** 16 hex digits. */
+static inline void out_hex(Out *o, uint64_t n)
+{
+    char digits[16];
+    for (size_t i = sizeof digits; i-- > 0; n >>= 4)
+        digits[i] = "0123456789abcdef"[n & 15];
+    out_append(o, digits, sizeof digits);
+}
+
 /** A JSON string with its quotes. */
 static inline void out_json(Out *o, xs_str s)
 {
+    size_t done = 0;
     out_text(o, "\"");
     for (size_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.ptr[i];
-        if (c == '"' || c == '\\')
-            out_printf(o, "\\%c", c);
-        else if (c < 0x20)
-            out_printf(o, "\\u%04x", c);
-        else
-            out_append(o, &s.ptr[i], 1);
+        if (c >= 0x20 && c != '"' && c != '\\')
+            continue;
+        out_append(o, s.ptr + done, i - done);
+        done = i + 1;
+        out_printf(o, c < 0x20 ? "\\u%04x" : "\\%c", c);
     }
+    out_append(o, s.ptr + done, s.len - done);
     out_text(o, "\"");
 }
 

@@ -16,7 +16,8 @@ enum {
     LIMIT_MAX = 500,
     RESTART_WAIT_MS = 4000, /* clients come back spread over this */
     RESYNC_CHANNELS = 128,
-    SESSION_BUCKETS = 1024
+    SESSION_BUCKETS = 1024,
+    KEEP_BYTES = 65536 /* of the text of an answer */
 };
 
 enum { CLOSE_NORMAL = 1000, CLOSE_RESTART = 1012, CLOSE_AUTH = 4401 };
@@ -52,6 +53,8 @@ struct Longpoll {
     Session *sessions, *newest, *dirty;  /* in the order they began */
     Session *lingering, **lingering_end; /* in the order of answer_ms */
     Session *buckets[SESSION_BUCKETS];   /* by sid */
+    Out cursor, etag, sid, body;         /* of an answer; kept for the next one */
+    uint64_t jitter;
     bool draining;
     int64_t drain_start_ms, checked_ms;
     uint32_t drain_ms;
@@ -251,8 +254,11 @@ static xs_deliver_result lp_deliver(void *state, void *peer, xs_frame *frame)
 
 static void out_cursor(Out *o, uint64_t epoch, uint64_t seq, uint64_t m)
 {
-    out_printf(o, "%016llx.%llu.%llu", (unsigned long long)epoch, (unsigned long long)seq,
-               (unsigned long long)m);
+    out_hex(o, epoch);
+    out_text(o, ".");
+    out_number(o, seq);
+    out_text(o, ".");
+    out_number(o, m);
 }
 
 /* How far an answer with the first n slots brings the client. */
@@ -274,6 +280,7 @@ static void answer_cursor(Session *s, uint32_t n, Out *cursor)
 static void out_frames(Session *s, uint32_t n, Out *body)
 {
     bool comma = false;
+    uint64_t count = 0;
     out_text(body, "\"resync\":[");
     for (uint32_t i = 0; i < n; i++) {
         const QueueSlot *slot = queue_at(&s->q, i);
@@ -294,9 +301,51 @@ static void out_frames(Session *s, uint32_t n, Out *body)
             out_text(body, ",");
         out_append(body, slot->wire->bytes, slot->wire->len);
         comma = true;
-        counter_add(&s->lp->frames_out, 1);
+        count++;
     }
     out_text(body, "]}");
+    counter_add(&s->lp->frames_out, count);
+}
+
+/* A text of the answer before: empty again, its memory kept unless it was a large one. */
+static void out_reset(Out *o)
+{
+    if (o->cap > KEEP_BYTES) {
+        free(o->ptr);
+        *o = (Out){0};
+    }
+    o->len = 0;
+    o->failed = false;
+}
+
+static void out_answer(Session *s, uint32_t n, uint32_t wait_ms)
+{
+    Longpoll *lp = s->lp;
+    xs_str sid = lp->host->conn_sid(s->conn);
+    Out *body = &lp->body;
+    out_reset(&lp->cursor);
+    out_reset(&lp->etag);
+    out_reset(&lp->sid);
+    out_reset(body);
+    answer_cursor(s, n, &lp->cursor);
+    xs_str cursor = {lp->cursor.ptr, lp->cursor.len};
+    if (n || s->empty == EMPTY_200) {
+        out_text(body, "{\"sid\":");
+        out_json(body, sid);
+        out_text(body, ",\"cursor\":\"");
+        out_str(body, cursor);
+        out_text(body,
+                 n < s->q.count ? "\",\"more\":true,\"wait\":" : "\",\"more\":false,\"wait\":");
+        out_number(body, wait_ms);
+        out_text(body, ",");
+        out_frames(s, n, body);
+    }
+    out_text(&lp->etag, "\"");
+    out_str(&lp->etag, cursor);
+    out_append(&lp->etag, "\"", 2);
+    out_append(&lp->cursor, "", 1);
+    out_str(&lp->sid, sid);
+    out_append(&lp->sid, "", 1);
 }
 
 /* Answer the waiting poll with the first n slots. */
@@ -310,43 +359,23 @@ static void answer(Session *s, uint32_t n, uint32_t wait_ms)
     s->x = NULL;
     stop_linger(s);
     s->seen_ms = host->now_ms();
-    Out cursor = {0}, etag = {0}, sid = {0}, body = {0};
-    answer_cursor(s, n, &cursor);
-    out_append(&cursor, "", 1);
-    out_text(&etag, "\"");
-    out_text(&etag, cursor.failed ? "" : cursor.ptr);
-    out_append(&etag, "\"", 2);
-    out_str(&sid, host->conn_sid(s->conn));
-    out_append(&sid, "", 1);
-    if (n || s->empty == EMPTY_200) {
-        out_text(&body, "{\"sid\":");
-        out_json(&body, host->conn_sid(s->conn));
-        out_printf(&body, ",\"cursor\":\"%s\",\"more\":%s,\"wait\":%u,",
-                   cursor.failed ? "" : cursor.ptr, n < s->q.count ? "true" : "false", wait_ms);
-        out_frames(s, n, &body);
-    }
-    if (cursor.failed || etag.failed || sid.failed || body.failed) {
+    out_answer(s, n, wait_ms);
+    const Out *body = &lp->body;
+    if (lp->cursor.failed || lp->etag.failed || lp->sid.failed || body->failed) {
         reply_json(host, x, 503, "Out of memory", 1);
-    } else {
-        const xs_header headers[] = {
-            {"Cache-Control", "no-store"},
-            {"Vary", "Authorization"},
-            {"ETag", etag.ptr},
-            {"X-XS-Sid", sid.ptr},
-            {"X-XS-Cursor", cursor.ptr},
-            {"Content-Type", "application/json"},
-        };
-        size_t count = sizeof headers / sizeof *headers;
-        int status = body.len ? 200 : s->empty == EMPTY_304 ? 304 : 204;
-        host->http->reply(x, status, headers, body.len ? count : count - 1,
-                          (xs_str){body.ptr, body.len});
-        counter_add(&lp->writes, 1);
-        counter_add(&lp->bytes_out, body.len);
+        return;
     }
-    free(cursor.ptr);
-    free(etag.ptr);
-    free(sid.ptr);
-    free(body.ptr);
+    const xs_header headers[] = {
+        {"Cache-Control", "no-store"},   {"Vary", "Authorization"},
+        {"ETag", lp->etag.ptr},          {"X-XS-Sid", lp->sid.ptr},
+        {"X-XS-Cursor", lp->cursor.ptr}, {"Content-Type", "application/json"},
+    };
+    size_t count = sizeof headers / sizeof *headers;
+    int status = body->len ? 200 : s->empty == EMPTY_304 ? 304 : 204;
+    counter_add(&lp->writes, 1);
+    counter_add(&lp->bytes_out, body->len);
+    host->http->reply(x, status, headers, body->len ? count : count - 1,
+                      (xs_str){body->ptr, body->len});
 }
 
 static void answer_full(Session *s, uint32_t wait_ms)
@@ -398,10 +427,10 @@ static void on_closed(void *peer)
 static const xs_http_events hold_events = {NULL, on_closed};
 
 /* A number parameter; false: malformed or out of range. */
-static bool number_param(const xs_host *host, xs_request *req, const char *name, uint32_t low,
+static bool number_param(const xs_host *host, xs_http *x, const char *name, uint32_t low,
                          uint32_t high, uint32_t *value)
 {
-    xs_str s = host->request_query(req, name, 0);
+    xs_str s = host->http->query(x, name, 0);
     if (!s.len)
         return true;
     uint64_t n;
@@ -419,18 +448,19 @@ typedef struct Poll {
     uint64_t epoch, seq, m;
 } Poll;
 
-static bool read_poll(const xs_host *host, xs_request *req, Poll *p)
+static bool read_poll(const xs_host *host, xs_http *x, Poll *p)
 {
     *p = (Poll){.timeout_s = TIMEOUT_S, .limit = LIMIT};
     uint32_t empty = 200;
-    if (!number_param(host, req, "timeout", 0, TIMEOUT_MAX_S, &p->timeout_s) ||
-        !number_param(host, req, "limit", 1, LIMIT_MAX, &p->limit) ||
-        !number_param(host, req, "empty", 200, 204, &empty) || (empty != 200 && empty != 204))
+    if (!number_param(host, x, "timeout", 0, TIMEOUT_MAX_S, &p->timeout_s) ||
+        !number_param(host, x, "limit", 1, LIMIT_MAX, &p->limit) ||
+        !number_param(host, x, "empty", 200, 204, &empty) || (empty != 200 && empty != 204))
         return false;
     p->empty = empty == 204 ? EMPTY_204 : EMPTY_200;
-    xs_str cursor = host->request_query(req, "cursor", 0);
+    xs_str cursor = host->http->query(x, "cursor", 0);
     if (!cursor.len) {
-        cursor = host->request_header(req, "If-None-Match");
+        const char *known = host->http->header(x, "If-None-Match");
+        cursor = str_from(known ? known : "");
         if (cursor.len >= 2 && cursor.ptr[0] == '"' && cursor.ptr[cursor.len - 1] == '"') {
             cursor.ptr++;
             cursor.len -= 2;
@@ -440,6 +470,15 @@ static bool read_poll(const xs_host *host, xs_request *req, Poll *p)
     /* A malformed one counts as "latest". */
     p->has_cursor = cursor.len && parse_position(cursor, &p->epoch, &p->seq, &p->m);
     return true;
+}
+
+/* Below n. Nobody gains by guessing it, so no system call is spent on it (splitmix64). */
+static uint32_t jitter(Longpoll *lp, uint32_t n)
+{
+    uint64_t z = lp->jitter += 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return (uint32_t)(z >> 32) % n;
 }
 
 static void set_away(Session *s, bool away)
@@ -464,8 +503,36 @@ static void begin_poll(Session *s, xs_http *x, const Poll *p, bool at_once)
     }
     /* A tenth of jitter, so that polls do not run in step. */
     uint32_t hold = p->timeout_s * 1000;
-    s->until_ms = s->seen_ms + hold - random_below(host, hold / 10 + 1);
+    s->until_ms = s->seen_ms + hold - jitter(s->lp, hold / 10 + 1);
     host->http->hold(x, s, &hold_events);
+}
+
+static bool is_owner(const Session *s, xs_request *req)
+{
+    const xs_host *host = s->lp->host;
+    return !XS_HAS(host, same_client) || host->same_client(s->conn, req);
+}
+
+/* The next poll of a session. */
+static void go_on(Session *s, xs_http *x, const Poll *poll)
+{
+    answer(s, 0, 0); /* a second poll releases the first */
+    if (poll->has_cursor)
+        acknowledge(s, poll->epoch, poll->seq, poll->m);
+    begin_poll(s, x, poll, !poll->has_cursor);
+    flush_dirty(s->lp);
+}
+
+static bool lp_http_again(void *state, xs_http *x, xs_request *earlier)
+{
+    Longpoll *lp = (Longpoll *)state;
+    const xs_host *host = lp->host;
+    Poll poll;
+    Session *s = find_session(lp, host->http->query(x, "sid", 0));
+    if (!s || s->closing || lp->draining || !is_owner(s, earlier) || !read_poll(host, x, &poll))
+        return false;
+    go_on(s, x, &poll);
+    return true;
 }
 
 static void lp_http(void *state, xs_http *x, xs_request *req)
@@ -477,7 +544,7 @@ static void lp_http(void *state, xs_http *x, xs_request *req)
         reply_json(host, x, 405, "Use GET", 0);
         return;
     }
-    if (!read_poll(host, req, &poll)) {
+    if (!read_poll(host, x, &poll)) {
         reply_json(host, x, 400, "Bad timeout, limit or empty parameter", 0);
         return;
     }
@@ -485,17 +552,13 @@ static void lp_http(void *state, xs_http *x, xs_request *req)
         reply_json(host, x, 503, "Restarting", 1 + random_below(host, 5));
         return;
     }
-    Session *s = find_session(lp, host->request_query(req, "sid", 0));
-    if (s && XS_HAS(host, same_client) && !host->same_client(s->conn, req)) {
+    Session *s = find_session(lp, host->http->query(x, "sid", 0));
+    if (s && !is_owner(s, req)) {
         reply_json(host, x, 403, "The session belongs to someone else", 0);
         return;
     }
     if (s && !s->closing) {
-        answer(s, 0, 0); /* a second poll releases the first */
-        if (poll.has_cursor)
-            acknowledge(s, poll.epoch, poll.seq, poll.m);
-        begin_poll(s, x, &poll, !poll.has_cursor);
-        flush_dirty(lp);
+        go_on(s, x, &poll);
         return;
     }
     xs_refusal why = {.status = 401};
@@ -624,6 +687,7 @@ static void *lp_create(const xs_host *host, xs_error *err)
     }
     lp->host = host;
     lp->lingering_end = &lp->lingering;
+    host->random(&lp->jitter, sizeof lp->jitter);
     return lp;
 }
 
@@ -640,6 +704,10 @@ static void lp_destroy(void *state)
     for (Session *s = lp->sessions; s; s = s->next)
         lp_close(lp, s, CLOSE_RESTART, "restart");
     flush_dirty(lp);
+    free(lp->cursor.ptr);
+    free(lp->etag.ptr);
+    free(lp->sid.ptr);
+    free(lp->body.ptr);
     free(lp);
 }
 
@@ -673,5 +741,6 @@ static const xs_transport_ops ops = {
     .destroy = lp_destroy,
     .stats = lp_stats,
     .tick = lp_tick,
+    .http_again = lp_http_again,
 };
 XS_PLUGIN_DEFINE(longpoll, XS_PLUGIN_TRANSPORT, "Long polling", "1.0", &ops);

@@ -92,6 +92,45 @@ static void lost_answer_is_repeated(void **state)
     finish();
 }
 
+/* Polls by a request that repeats an earlier one. */
+static void repeated_request(void **state)
+{
+    (void)state;
+    fake_http_start();
+    exchange_free(poll_with(NULL, NULL, NULL, NULL));
+    xs_request *earlier = fake_request(NULL), *now = fake_request(NULL);
+    earlier->query[0][0] = "sid";
+    earlier->query[0][1] = "somebody else";
+    now->query[0][0] = "sid";
+    now->query[0][1] = "0a3sid1";
+    now->query[1][0] = "cursor";
+    now->query[1][1] = EPOCH ".41.0";
+    xs_http *x = exchange_new();
+    x->req = now;
+    assert_true(fake.ops->http_again(fake.state, x, earlier));
+    assert_true(x->held);
+    deliver("{\"n\":1}", 42);
+    fake.ops->flush(fake.state);
+    assert_non_null(strstr(x->body, "\"frames\":[{\"n\":1}]}"));
+    exchange_free(x);
+    static const char *const not_this_way[][2] = {
+        {"sid", "0a3sid2"}, {"sid", ""}, {"timeout", "many"}};
+    for (unsigned i = 0; i < 3; i++) {
+        x = exchange_new();
+        x->req = now;
+        now->query[i / 2][0] = not_this_way[i][0];
+        now->query[i / 2][1] = not_this_way[i][1];
+        assert_false(fake.ops->http_again(fake.state, x, earlier));
+        assert_int_equal(x->status, 0);
+        assert_false(x->held);
+        exchange_free(x);
+        now->query[0][1] = "0a3sid1";
+    }
+    fake_request_unref(earlier);
+    fake_request_unref(now);
+    finish();
+}
+
 static void limit_leaves_more(void **state)
 {
     (void)state;
@@ -312,6 +351,7 @@ int main(void)
         cmocka_unit_test_setup(first_poll_answers_at_once, setup),
         cmocka_unit_test_setup(lost_answer_is_repeated, setup),
         cmocka_unit_test_setup(limit_leaves_more, setup),
+        cmocka_unit_test_setup(repeated_request, setup),
         cmocka_unit_test_setup(empty_answers, setup),
         cmocka_unit_test_setup(bad_parameters, setup),
         cmocka_unit_test_setup(overflow_becomes_resync, setup),
