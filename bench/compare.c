@@ -1,107 +1,176 @@
 /* compare.c - xs bench compare.
  *
  * Each row of `cases` is measured in rounds; in a round every target runs once, so that a ratio is
- * made of two runs of the same minute. Medians of the rounds go into a page of Markdown, costs and
- * latencies over the number of subscribers and over time into two SVG charts beside it. */
+ * made of two runs of the same minute. Results are kept beside the page (results.h) and both are
+ * written anew after every round: a matrix may be measured in pieces and cut short. */
 #include "bench/compare.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "bench/fanout.h"
+#include "bench/page.h"
 #include "cli/cli.h"
-#include "core/buf.h"
+#include "core/clock.h"
 #include "core/mem.h"
+#include "core/text.h"
 
-enum { ROUNDS_MAX = 31, TARGETS_MAX = 10, POINTS_MAX = 8, SPEAKERS = 100 };
+enum { ROUNDS_MAX = 31, SPEAKERS = 100 };
 
-typedef enum Measure { CPU, MEMORY, TRIGGERS, IDLE_CPU } Measure;
+#define CURVE(n, m)                                                                                \
+    {                                                                                              \
+        "curve-" #n, NULL, CARRY_WS, CPU, n, 0, 0, 128, 1, 1, 1, m, "xs send nchan nats node-ws",  \
+            0, 0                                                                                   \
+    }
 
-typedef struct Case {
-    const char *name;
-    Carrier carrier;
-    Measure measure;
-    uint32_t clients, idle, size, batch, window, threads;
-    uint64_t messages;
-    bool trigger;
-    const char *targets; /* the first one is what ratios are made to */
-    double ratio, value; /* goals for xs: at most (triggers: at least); 0 = none */
-} Case;
-
+/* id, name, carrier, measure, clients, idle, late, size, batch, window, threads, messages, targets,
+ * ratio, value */
 static const Case cases[] = {
-    {"WebSocket, one at a time, 1,000 x 128 B", CARRY_WS, CPU, 1000, 0, 128, 1, 1, 1, 250, false,
-     "send xs nchan nats mosquitto node-ws socket.io", 1.10, 0},
-    {"WebSocket, one at a time, 1,000 x 1 KiB", CARRY_WS, CPU, 1000, 0, 1024, 1, 1, 1, 250, false,
-     "send xs nchan nats mosquitto node-ws socket.io", 1.10, 0},
-    {"WebSocket, one at a time, 10,000 x 128 B", CARRY_WS, CPU, 10000, 0, 128, 1, 1, 1, 40, false,
-     "send xs nchan nats node-ws", 1.20, 0},
-    {"WebSocket, one at a time, 10,000 x 1 KiB", CARRY_WS, CPU, 10000, 0, 1024, 1, 1, 1, 40, false,
-     "send xs", 1.20, 0},
-    {"WebSocket, 16 ready, 1,000 x 128 B", CARRY_WS, CPU, 1000, 0, 128, 16, 1, 1, 960, false,
-     "cork xs nchan nats node-ws", 1.25, 0.25},
-    {"WebSocket, 16 ready, 10,000 x 128 B", CARRY_WS, CPU, 10000, 0, 128, 16, 1, 1, 320, false,
-     "cork xs", 1.25, 0.25},
-    {"SSE, one at a time, 1,000 x 128 B", CARRY_SSE, CPU, 1000, 0, 128, 1, 1, 1, 250, false,
+    {"ws-1000", "WebSocket, one at a time, 1,000 x 128 B", CARRY_WS, CPU, 1000, 0, 0, 128, 1, 1, 1,
+     250, "send xs nchan nats mosquitto node-ws socket.io", 1.10, 0},
+    {"ws-1000-1k", "WebSocket, one at a time, 1,000 x 1 KiB", CARRY_WS, CPU, 1000, 0, 0, 1024, 1, 1,
+     1, 250, "send xs nchan nats mosquitto node-ws socket.io", 1.10, 0},
+    {"ws-10000", "WebSocket, one at a time, 10,000 x 128 B", CARRY_WS, CPU, 10000, 0, 0, 128, 1, 1,
+     1, 40, "send xs nchan nats node-ws", 1.20, 0},
+    {"ws-10000-1k", "WebSocket, one at a time, 10,000 x 1 KiB", CARRY_WS, CPU, 10000, 0, 0, 1024, 1,
+     1, 1, 40, "send xs", 1.20, 0},
+    {"ws16-1000", "WebSocket, 16 ready, 1,000 x 128 B", CARRY_WS, CPU, 1000, 0, 0, 128, 16, 1, 1,
+     960, "cork xs nchan nats node-ws", 1.25, 0.25},
+    {"ws16-10000", "WebSocket, 16 ready, 10,000 x 128 B", CARRY_WS, CPU, 10000, 0, 0, 128, 16, 1, 1,
+     320, "cork xs", 1.25, 0.25},
+    {"sse-1000", "SSE, one at a time, 1,000 x 128 B", CARRY_SSE, CPU, 1000, 0, 0, 128, 1, 1, 1, 250,
      "send xs nchan", 1.15, 0},
-    {"SSE, one at a time, 10,000 x 128 B", CARRY_SSE, CPU, 10000, 0, 128, 1, 1, 1, 40, false,
-     "send xs nchan", 1.25, 0},
-    {"SSE, 16 ready, 1,000 x 128 B", CARRY_SSE, CPU, 1000, 0, 128, 16, 1, 1, 960, false,
+    {"sse-1000-1k", "SSE, one at a time, 1,000 x 1 KiB", CARRY_SSE, CPU, 1000, 0, 0, 1024, 1, 1, 1,
+     250, "send xs nchan", 1.15, 0},
+    {"sse-10000", "SSE, one at a time, 10,000 x 128 B", CARRY_SSE, CPU, 10000, 0, 0, 128, 1, 1, 1,
+     40, "send xs nchan", 1.25, 0},
+    {"sse16-1000", "SSE, 16 ready, 1,000 x 128 B", CARRY_SSE, CPU, 1000, 0, 0, 128, 16, 1, 1, 960,
      "cork xs nchan", 0, 0.20},
-    {"long-poll, one at a time, 1,000 x 128 B", CARRY_LONGPOLL, CPU, 1000, 0, 128, 1, 1, 1, 100,
-     false, "send xs nchan", 1.5, 0},
-    {"long-poll, one at a time, 10,000 x 128 B", CARRY_LONGPOLL, CPU, 10000, 0, 128, 1, 1, 1, 20,
-     false, "send xs nchan", 1.5, 0},
-    {"100 active among 10,000 idle, WebSocket", CARRY_WS, CPU, 100, 10000, 128, 1, 1, 1, 1000,
-     false, "xs-alone xs", 1.1, 0},
-    {"50,000 idle WebSockets, cores", CARRY_WS, IDLE_CPU, 1, 50000, 128, 1, 1, 1, 10, false, "xs",
-     0, 0.05},
-    {"bytes per idle WebSocket", CARRY_WS, MEMORY, 10000, 0, 128, 1, 1, 1, 1, false,
+    {"lp-1000", "long-poll, one at a time, 1,000 x 128 B", CARRY_LONGPOLL, CPU, 1000, 0, 0, 128, 1,
+     1, 1, 100, "send xs nchan", 1.5, 0},
+    {"lp-1000-1k", "long-poll, one at a time, 1,000 x 1 KiB", CARRY_LONGPOLL, CPU, 1000, 0, 0, 1024,
+     1, 1, 1, 100, "send xs nchan", 1.5, 0},
+    {"lp-10000", "long-poll, one at a time, 10,000 x 128 B", CARRY_LONGPOLL, CPU, 10000, 0, 0, 128,
+     1, 1, 1, 20, "send xs nchan", 1.5, 0},
+    {"active-100", "100 active among 10,000 idle, WebSocket", CARRY_WS, CPU, 100, 10000, 0, 128, 1,
+     1, 1, 1000, "xs-alone xs", 1.1, 0},
+    {"idle-50000", "50,000 idle WebSockets, cores", CARRY_WS, IDLE_CPU, 1, 50000, 0, 128, 1, 1, 1,
+     10, "xs", 0, 0.05},
+    {"memory-ws", "bytes per idle WebSocket", CARRY_WS, MEMORY, 1, 10000, 0, 128, 1, 1, 1, 1,
      "xs nchan nats", 0, 2048},
-    {"bytes per SSE stream", CARRY_SSE, MEMORY, 5000, 0, 128, 1, 1, 1, 1, false, "xs nchan", 0,
-     4096},
-    {"bytes per parked long-poll", CARRY_LONGPOLL, MEMORY, 5000, 0, 128, 1, 1, 1, 1, false,
+    {"memory-sse", "bytes per SSE stream", CARRY_SSE, MEMORY, 1, 10000, 0, 128, 1, 1, 1, 1,
      "xs nchan", 0, 4096},
-    {"triggers with db.add, fan-out to 1,000, per second", CARRY_WS, TRIGGERS, 1000, 0, 128, 1, 64,
-     1, 2000, true, "xs", 0, 5000},
-    {"two WebSocket threads, 1,000 x 128 B", CARRY_WS, CPU, 1000, 0, 128, 1, 1, 2, 250, false,
-     "xs-one xs", 0, 0},
+    {"memory-lp", "bytes per parked long-poll", CARRY_LONGPOLL, MEMORY, 1, 10000, 0, 128, 1, 1, 1,
+     1, "xs nchan", 0, 4096},
+    {"triggers", "triggers with db.add, fan-out to 1,000, per second", CARRY_WS, TRIGGERS, 1000, 0,
+     0, 128, 1, 64, 1, 2000, "xs", 0, 5000},
+    {"threads", "two WebSocket threads, clients that read at the end", CARRY_WS, RATE, 2000, 0,
+     1992, 128, 1, 1, 2, 100, "xs-one xs", 1.8, 0},
+    {"threads-read", "two WebSocket threads, clients that read meanwhile", CARRY_WS, RATE, 1000, 0,
+     0, 128, 1, 1, 2, 250, "xs-one xs", 0, 0},
+    CURVE(100, 4000),
+    CURVE(300, 1333),
+    CURVE(1000, 400),
+    CURVE(3000, 133),
+    CURVE(10000, 40),
+    {"steady", NULL, CARRY_WS, CPU, 1000, 0, 0, 128, 1, 1, 1, 1500, "xs send", 0, 0},
 };
-
-typedef struct Runs {
-    const char *target;
-    bool skipped;
-    char why[160];
-    uint32_t count;
-    double value[ROUNDS_MAX], p50[ROUNDS_MAX], p99[ROUNDS_MAX], rate[ROUNDS_MAX];
-} Runs;
 
 typedef struct Compare {
     uint64_t rounds;
-    bool failed, progress;
-    const char *only;
-    Buf page;
-    FanoutResult result;
+    const char *only, *targets; /* NULL = all */
+    bool missing, quick;
+    const char *out, *plot;
+    char data[4096]; /* path of the results; "" = they are not kept */
+    Results results;
+    bool failed, terminal;
+    double expected, left; /* seconds as guessed: of the runs so far, of those to come */
+    double took;           /* seconds of the runs so far */
+    FanoutResult run;
 } Compare;
 
-static int by_value(const void *a, const void *b)
+/* ---- which ---- */
+
+/* Is the word, or what it begins with up to a "-", in the list? */
+static bool is_chosen(const char *list, const char *word)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    for (const char *at = list; at && *at;) {
+        size_t n = strcspn(at, ",");
+        if (n && strncmp(at, word, n) == 0 && (word[n] == '\0' || word[n] == '-'))
+            return true;
+        at += n + (at[n] == ',');
+    }
+    return !list;
 }
 
-static double median(const double *values, uint32_t n)
+static const char *program_of(const char *target)
 {
-    double sorted[ROUNDS_MAX];
-    if (!n)
-        return (double)NAN;
-    memcpy(sorted, values, n * sizeof *sorted);
-    qsort(sorted, n, sizeof *sorted, by_value);
-    return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+    return strncmp(target, "xs", 2) == 0 ? "xs" : target;
+}
+
+/* The targets of a case that are wanted; the one that ratios are made to always is. */
+static size_t chosen_targets(const Compare *cmp, const Case *c, TargetName names[TARGETS_MAX])
+{
+    size_t n = case_targets(c, names), kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || is_chosen(cmp->targets, names[i]))
+            memmove(names[kept++], names[i], sizeof *names);
+    return kept;
+}
+
+static uint32_t rounds_of(const Compare *cmp, const Case *c)
+{
+    bool once = c->measure == MEMORY || c->measure == IDLE_CPU || !c->name;
+    return once ? 1 : (uint32_t)cmp->rounds;
+}
+
+static bool is_wanted(const Compare *cmp, const Case *c)
+{
+    const Result *xs = results_find(&cmp->results, c->id, "xs");
+    return is_chosen(cmp->only, c->id) && !(cmp->missing && xs && xs->count >= rounds_of(cmp, c));
+}
+
+/* A case small enough to see that measuring works. */
+static Case quick_case(const Case *c)
+{
+    enum { CLIENTS = 100, MESSAGES = 10 };
+    Case q = *c;
+    q.clients = c->clients / CLIENTS + 1;
+    q.idle = c->idle / CLIENTS;
+    q.late = c->late / CLIENTS;
+    q.messages = c->messages / MESSAGES + 1;
+    return q;
+}
+
+/* ---- time ---- */
+
+/* A guess, put right by what runs took so far. */
+static double guess_seconds(const Case *c)
+{
+    double deliveries = (double)c->messages * c->clients;
+    double each = c->carrier == CARRY_LONGPOLL ? 25e-6 : c->batch > 1 ? 2e-6 : 10e-6;
+    return 2 + (c->clients + c->idle) * 2e-4 + deliveries * each;
+}
+
+static double guess_case(const Compare *cmp, const Case *c)
+{
+    TargetName names[TARGETS_MAX];
+    char why[160];
+    double seconds = 0;
+    size_t n = chosen_targets(cmp, c, names);
+    for (size_t i = 0; i < n; i++)
+        if (target_available(program_of(names[i]), c->carrier, why, sizeof why))
+            seconds += guess_seconds(c) * rounds_of(cmp, c);
+    return seconds;
+}
+
+static void show_progress(const Compare *cmp, const Case *c, const char *target, uint32_t round)
+{
+    double factor = cmp->expected > 0 ? cmp->took / cmp->expected : 1;
+    fprintf(stderr, "%s%s, round %u of %u: %s; about %.0f s left%s",
+            cmp->terminal ? "\r\033[K" : "", c->id, round + 1, rounds_of(cmp, c), target,
+            cmp->left * factor, cmp->terminal ? "" : "\n");
 }
 
 /* ---- running ---- */
@@ -109,17 +178,17 @@ static double median(const double *values, uint32_t n)
 /* "xs-alone" and "xs-one" are xs with the case's idle clients or second thread left out. */
 static FanoutOptions options_of(const Case *c, const char *target)
 {
-    bool own = strncmp(target, "xs", 2) == 0;
     return (FanoutOptions){
         .quiet_s = 1,
-        .target = own ? "xs" : target,
+        .target = program_of(target),
         .with = {.carrier = c->carrier,
                  .channels = 1,
                  .threads = strcmp(target, "xs-one") == 0 ? 1 : c->threads,
                  .size = c->size,
-                 .speakers = c->trigger ? SPEAKERS : 0},
+                 .speakers = c->measure == TRIGGERS ? SPEAKERS : 0},
         .clients = c->clients,
         .idle = strcmp(target, "xs-alone") == 0 ? 0 : c->idle,
+        .late = c->late,
         .batch = c->batch,
         .window = c->window,
         .messages = c->messages,
@@ -129,368 +198,165 @@ static FanoutOptions options_of(const Case *c, const char *target)
 
 static double value_of(const Case *c, const FanoutResult *r)
 {
+    double rate = r->seconds > 0 ? (double)r->deliveries / r->seconds : 0;
     switch (c->measure) {
     case MEMORY: return r->bytes_per_conn;
     case IDLE_CPU: return r->idle_cores;
     case TRIGGERS: return r->seconds > 0 ? (double)c->messages / r->seconds : 0;
+    case RATE: return rate;
     case CPU: break;
     }
     return r->cpu_us;
 }
 
-static void run_once(Compare *cmp, const Case *c, Runs *runs)
+/* The series of a run as if each sample were a round. */
+static void keep_series(Result *to, const FanoutResult *r)
 {
-    FanoutOptions o = options_of(c, runs->target);
-    FanoutResult *r = &cmp->result;
-    if (cmp->progress)
-        fprintf(stderr, "\r\033[K%s: %s", c->name, runs->target);
+    for (uint32_t i = 0; i < r->samples; i++) {
+        to->value[i] = r->series[i].seconds;
+        to->rate[i] = r->series[i].rate;
+        to->p99[i] = r->series[i].p99_us;
+    }
+    to->count = r->samples;
+}
+
+static void run_once(Compare *cmp, const Case *c, Result *to)
+{
+    FanoutOptions o = options_of(c, to->target);
+    FanoutResult *r = &cmp->run;
+    int64_t start = clock_mono_us();
     if (!fanout_measure(&o, r) || r->missing || r->disordered) {
         fprintf(stderr, "%sxs bench: %s: %s: failed (missing %llu, out of order %llu)\n",
-                cmp->progress ? "\r\033[K" : "", c->name, runs->target,
-                (unsigned long long)r->missing, (unsigned long long)r->disordered);
-        snprintf(runs->why, sizeof runs->why, "a run failed");
-        cmp->failed = cmp->failed || strncmp(runs->target, "xs", 2) == 0;
-        return;
+                cmp->terminal ? "\r\033[K" : "", c->id, to->target, (unsigned long long)r->missing,
+                (unsigned long long)r->disordered);
+        snprintf(to->why, sizeof to->why, "a run failed");
+        cmp->failed = cmp->failed || strcmp(program_of(to->target), "xs") == 0;
+    } else if (strcmp(c->id, "steady") == 0) {
+        keep_series(to, r);
+    } else {
+        uint32_t i = to->count++;
+        to->value[i] = value_of(c, r);
+        to->p50[i] = (double)r->p50;
+        to->p99[i] = (double)r->p99;
+        to->rate[i] = r->seconds > 0 ? (double)r->deliveries / r->seconds : 0;
     }
-    uint32_t i = runs->count++;
-    runs->value[i] = value_of(c, r);
-    runs->p50[i] = (double)r->p50;
-    runs->p99[i] = (double)r->p99;
-    runs->rate[i] = r->seconds > 0 ? (double)r->deliveries / r->seconds : 0;
+    cmp->took += (double)(clock_mono_us() - start) / 1e6;
+    cmp->expected += guess_seconds(c);
+    cmp->left -= guess_seconds(c);
 }
 
-static size_t split_targets(const Case *c, char names[TARGETS_MAX][16], Runs runs[TARGETS_MAX])
+static bool write_all(const Compare *cmp)
 {
-    size_t n = 0;
-    for (const char *at = c->targets; *at && n < TARGETS_MAX;) {
-        size_t len = strcspn(at, " ");
-        snprintf(names[n], sizeof names[n], "%.*s", (int)len, at);
-        runs[n] = (Runs){.target = names[n]};
-        const char *real = strncmp(names[n], "xs", 2) == 0 ? "xs" : names[n];
-        runs[n].skipped = !target_available(real, c->carrier, runs[n].why, sizeof runs[n].why);
-        n++;
-        at += len + (at[len] == ' ');
-    }
-    return n;
-}
-
-/* ---- the page ---- */
-
-static const char *verdict(const Case *c, const Runs *xs, const Runs *base, double ratio)
-{
-    if (c->ratio <= 0 && c->value <= 0)
-        return "";
-    double value = median(xs->value, xs->count);
-    bool met = true, near = false;
-    if (c->ratio > 0) {
-        met = ratio <= c->ratio;
-        /* Inside the noise: some rounds met it and some did not. */
-        uint32_t n = xs->count < base->count ? xs->count : base->count, good = 0;
-        for (uint32_t i = 0; i < n; i++)
-            good += xs->value[i] <= c->ratio * base->value[i];
-        near = good > 0 && good < n;
-    }
-    if (c->value > 0)
-        met = met && (c->measure == TRIGGERS ? value >= c->value : value <= c->value);
-    return met    ? near ? "met, inside the noise" : "met"
-           : near ? "missed, inside the noise"
-                  : "missed";
-}
-
-static void add_case(Compare *cmp, const Case *c, const Runs *runs, size_t n)
-{
-    static const char *const units[] = {[CPU] = "server CPU us per delivery",
-                                        [MEMORY] = "bytes per connection",
-                                        [TRIGGERS] = "triggers per second",
-                                        [IDLE_CPU] = "cores"};
-    Buf *b = &cmp->page;
-    const Runs *base = &runs[0];
-    buf_printf(b, "\n## %s\n\n", c->name);
-    if (c->ratio > 0 || c->value > 0) {
-        buf_cstr(b, "Goal:");
-        if (c->ratio > 0)
-            buf_printf(b, " at most %.2f x %s", c->ratio, base->target);
-        if (c->value > 0)
-            buf_printf(b, "%s at %s %g %s", c->ratio > 0 ? " and" : "",
-                       c->measure == TRIGGERS ? "least" : "most", c->value, units[c->measure]);
-        buf_cstr(b, ".\n\n");
-    }
-    buf_printf(b,
-               "| target | %s | lowest..highest | ratio to %s | deliveries/s | p50 ms | p99 ms | "
-               "goal |\n|---|---|---|---|---|---|---|---|\n",
-               units[c->measure], base->target);
-    for (size_t i = 0; i < n; i++) {
-        const Runs *r = &runs[i];
-        if (!r->count) {
-            buf_printf(b, "| %s | %s | | | | | | |\n", r->target, r->why);
-            continue;
-        }
-        double ratios[ROUNDS_MAX], low = r->value[0], high = r->value[0];
-        uint32_t pairs = r->count < base->count ? r->count : base->count;
-        for (uint32_t k = 0; k < pairs; k++)
-            ratios[k] = r->value[k] / base->value[k];
-        for (uint32_t k = 0; k < r->count; k++) {
-            low = fmin(low, r->value[k]);
-            high = fmax(high, r->value[k]);
-        }
-        double ratio = median(ratios, pairs);
-        int digits = c->measure == MEMORY || c->measure == TRIGGERS ? 0 : 3;
-        buf_printf(b, "| %s | %.*f | %.*f..%.*f | %.2f | %.0f | %.2f | %.2f | %s |\n", r->target,
-                   digits, median(r->value, r->count), digits, low, digits, high, ratio,
-                   median(r->rate, r->count), median(r->p50, r->count) / 1e3,
-                   median(r->p99, r->count) / 1e3,
-                   strcmp(r->target, "xs") == 0 ? verdict(c, r, base, ratio) : "");
-    }
-}
-
-static void run_case(Compare *cmp, const Case *c)
-{
-    char names[TARGETS_MAX][16];
-    static Runs runs[TARGETS_MAX];
-    size_t n = split_targets(c, names, runs);
-    uint64_t rounds = c->measure == MEMORY || c->measure == IDLE_CPU ? 1 : cmp->rounds;
-    for (uint64_t round = 0; round < rounds; round++)
-        for (size_t i = 0; i < n; i++)
-            if (!runs[i].skipped && !*runs[i].why)
-                run_once(cmp, c, &runs[i]);
-    add_case(cmp, c, runs, n);
-}
-
-/* ---- charts ---- */
-
-typedef struct Line {
-    const char *name;
-    double x[FANOUT_SERIES], y[FANOUT_SERIES];
-    uint32_t n;
-} Line;
-
-enum {
-    CHART_W = 720,
-    CHART_H = 360,
-    PAD_LEFT = 64,
-    PAD_TOP = 36,
-    PAD_BOTTOM = 44,
-    PAD_RIGHT = 120
-};
-
-static double place(double v, double low, double high, bool logarithmic)
-{
-    if (logarithmic)
-        return (log10(v) - log10(low)) / (log10(high) - log10(low));
-    return (v - low) / (high - low);
-}
-
-static void chart(Buf *b, double top, const char *title, const char *xname, const Line *lines,
-                  size_t n, bool log_x)
-{
-    static const char *const colours[] = {"#2266cc", "#888888", "#cc5522", "#229955",
-                                          "#aa44aa", "#bb9900", "#444444", "#0099aa"};
-    double xl = (double)INFINITY, xh = 0, yh = 0;
-    for (size_t i = 0; i < n; i++)
-        for (uint32_t k = 0; k < lines[i].n; k++) {
-            xl = fmin(xl, lines[i].x[k]);
-            xh = fmax(xh, lines[i].x[k]);
-            yh = fmax(yh, lines[i].y[k]);
-        }
-    if (!(xh > xl) || yh <= 0)
-        return;
-    double w = CHART_W - PAD_LEFT - PAD_RIGHT, h = CHART_H - PAD_TOP - PAD_BOTTOM;
-    double step = pow(10, floor(log10(yh)));
-    step = yh / step < 2 ? step / 5 : yh / step < 5 ? step / 2 : step;
-    yh = ceil(yh / step) * step;
-    buf_printf(b,
-               "<g transform=\"translate(0 %.0f)\"><text x=\"%d\" y=\"20\" "
-               "font-weight=\"bold\">%s</text>\n",
-               top, PAD_LEFT, title);
-    for (double y = 0; y <= yh * 1.0001; y += step) {
-        double py = PAD_TOP + h - h * y / yh;
-        buf_printf(b,
-                   "<line x1=\"%d\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#ddd\"/>"
-                   "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n",
-                   PAD_LEFT, py, PAD_LEFT + w, py, PAD_LEFT - 6, py + 4, y);
-    }
-    for (uint32_t k = 0; k<lines[0].n; k += lines[0].n> 10 ? lines[0].n / 8 : 1)
-        buf_printf(b, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%g</text>\n",
-                   PAD_LEFT + w * place(lines[0].x[k], xl, xh, log_x), PAD_TOP + h + 16,
-                   round(lines[0].x[k] * 10) / 10);
-    buf_printf(b, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>\n",
-               PAD_LEFT + w / 2, PAD_TOP + h + 34, xname);
-    for (size_t i = 0; i < n; i++) {
-        if (!lines[i].n)
-            continue;
-        buf_printf(b, "<polyline fill=\"none\" stroke-width=\"2\" stroke=\"%s\" points=\"",
-                   colours[i % COUNT_OF(colours)]);
-        for (uint32_t k = 0; k < lines[i].n; k++)
-            buf_printf(b, "%.1f,%.1f ", PAD_LEFT + w * place(lines[i].x[k], xl, xh, log_x),
-                       PAD_TOP + h - h * lines[i].y[k] / yh);
-        buf_printf(b, "\"/><text x=\"%.1f\" y=\"%.1f\" fill=\"%s\">%s</text>\n", PAD_LEFT + w + 8,
-                   PAD_TOP + 14 + 16.0 * (double)i, colours[i % COUNT_OF(colours)], lines[i].name);
-    }
-    buf_cstr(b, "</g>\n");
-}
-
-static bool write_file(const char *path, const Buf *b)
-{
-    FILE *file = b->failed ? NULL : fopen(path, "w");
-    bool ok = file && fwrite(b->ptr, 1, b->len, file) == b->len;
-    ok = file && fclose(file) == 0 && ok;
-    if (!ok)
-        fprintf(stderr, "xs bench: cannot write %s\n", path);
+    Buf page = BUF_INIT, chart = BUF_INIT;
+    page_write(&page, cases, COUNT_OF(cases), &cmp->results);
+    bool ok = !cmp->out ||
+              (results_write_file(cmp->out, &page) && results_save(&cmp->results, cmp->data));
+    if (cmp->plot && page_draw(&chart, cases, COUNT_OF(cases), &cmp->results))
+        ok = results_write_file(cmp->plot, &chart) && ok;
+    buf_deinit(&page);
+    buf_deinit(&chart);
     return ok;
 }
 
-/* Cost and latency over the number of subscribers, and over the time of one run. */
-static bool draw(Compare *cmp, const char *path)
+/* false: not to go on. */
+static bool run_case(Compare *cmp, const Case *c)
 {
-    static const uint32_t counts[] = {100, 300, 1000, 3000, 10000};
-    static const char *const targets[] = {"xs", "send", "nchan", "nats", "node-ws"};
-    static Line cost[COUNT_OF(targets)], late[COUNT_OF(targets)], rate[2], p99[2];
-    char why[160];
-    for (size_t t = 0; t < COUNT_OF(targets); t++) {
-        cost[t] = late[t] = (Line){.name = targets[t]};
-        if (!target_available(targets[t], CARRY_WS, why, sizeof why))
-            continue;
-        for (size_t i = 0; i < COUNT_OF(counts); i++) {
-            Case c = {targets[t], CARRY_WS,           CPU,   counts[i], 0, 128, 1, 1,
-                      1,          400000 / counts[i], false, "",        0, 0};
-            Runs one = {.target = targets[t]};
-            run_once(cmp, &c, &one);
-            if (!one.count)
+    TargetName names[TARGETS_MAX];
+    Result *rows[TARGETS_MAX];
+    uint64_t files = proc_raise_files();
+    size_t n = chosen_targets(cmp, c, names);
+    results_drop(&cmp->results, c->id);
+    for (size_t i = 0; i < n; i++) {
+        Result *one = rows[i] = results_add(&cmp->results, c->id, names[i]);
+        if (!one) {
+            fputs("xs bench: out of memory\n", stderr);
+            return false;
+        }
+        if ((uint64_t)c->clients + c->idle + 100 > files)
+            snprintf(one->why, sizeof one->why, "the limit of open files is %llu",
+                     (unsigned long long)files);
+        else
+            (void)target_available(program_of(names[i]), c->carrier, one->why, sizeof one->why);
+    }
+    for (uint32_t round = 0; round < rounds_of(cmp, c); round++) {
+        for (size_t i = 0; i < n; i++) {
+            if (*rows[i]->why)
                 continue;
-            cost[t].x[cost[t].n] = late[t].x[late[t].n] = counts[i];
-            cost[t].y[cost[t].n++] = one.value[0];
-            late[t].y[late[t].n++] = one.p99[0] / 1e3;
+            show_progress(cmp, c, names[i], round);
+            run_once(cmp, c, rows[i]);
         }
+        if (!write_all(cmp))
+            return false;
     }
-    Case steady = {"steady", CARRY_WS, CPU, 1000, 0, 128, 1, 1, 1, 1500, false, "", 0, 0};
-    for (size_t t = 0; t < COUNT_OF(rate); t++) {
-        Runs one = {.target = targets[t]};
-        rate[t] = p99[t] = (Line){.name = targets[t]};
-        run_once(cmp, &steady, &one);
-        for (uint32_t i = 0; one.count && i < cmp->result.samples; i++) {
-            rate[t].x[i] = p99[t].x[i] = cmp->result.series[i].seconds;
-            rate[t].y[i] = cmp->result.series[i].rate / 1e3;
-            p99[t].y[i] = cmp->result.series[i].p99_us / 1e3;
-            rate[t].n = p99[t].n = i + 1;
-        }
-    }
-    Buf b = BUF_INIT;
-    buf_printf(&b,
-               "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
-               "font-family=\"sans-serif\" font-size=\"12\"><rect width=\"100%%\" "
-               "height=\"100%%\" fill=\"white\"/>\n",
-               CHART_W, CHART_H * 4);
-    chart(&b, 0, "Server CPU per delivery, microseconds (WebSocket, 128 B, one at a time)",
-          "subscribers", cost, COUNT_OF(targets), true);
-    chart(&b, CHART_H, "Latency p99, milliseconds", "subscribers", late, COUNT_OF(targets), true);
-    chart(&b, CHART_H * 2, "Thousand deliveries per second over one run, 1,000 subscribers",
-          "seconds", rate, COUNT_OF(rate), false);
-    chart(&b, CHART_H * 3, "Latency p99 over the same run, milliseconds", "seconds", p99,
-          COUNT_OF(p99), false);
-    buf_cstr(&b, "</svg>\n");
-    bool ok = write_file(path, &b);
-    buf_deinit(&b);
-    return ok;
+    return true;
 }
 
 /* ---- command ---- */
 
-static void add_version(Buf *b, const char *name, const char *command)
+static void list_case(const Compare *cmp, const Case *c)
 {
-    char line[200] = "";
-    FILE *p = popen(command, "r");
-    bool any = p && fgets(line, sizeof line, p);
-    if (p)
-        pclose(p);
-    line[strcspn(line, "\r\n")] = '\0';
-    if (any && *line)
-        buf_printf(b, "| %s | %s |\n", name, line);
-}
-
-static void begin_page(Compare *cmp)
-{
-    Buf *b = &cmp->page;
-    struct utsname u;
-    char date[32] = "", line[256];
-    time_t now = time(NULL);
-    struct tm tm;
-    if (gmtime_r(&now, &tm))
-        strftime(date, sizeof date, "%Y-%m-%d", &tm);
-    buf_printf(b,
-               "# Fan-out, measured\n\nWritten by `bench/compare` on %s: %llu paired rounds, "
-               "medians; in a round all targets run after each other. `send` and `cork` are the "
-               "floor: a bare epoll loop with one `send` per delivery, or one `writev` per client "
-               "and batch. Server and clients are pinned to different processors.\n\n"
-               "| machine | |\n|---|---|\n",
-               date, (unsigned long long)cmp->rounds);
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, "model name", 10) == 0) {
-            line[strcspn(line, "\n")] = '\0';
-            buf_printf(b, "| processor |%s, %u used |\n", strchr(line, ':') + 1, proc_cpus());
-            break;
-        }
-    if (file)
-        fclose(file);
-    if (uname(&u) == 0)
-        buf_printf(b, "| kernel | %s %s |\n", u.sysname, u.release);
-    buf_printf(b, "| xs | %s |\n", XS_VERSION);
-    add_version(b, "nchan", "dpkg-query -W -f '${Version}' libnginx-mod-nchan 2>/dev/null");
-    add_version(b, "nats-server", "dpkg-query -W -f '${Version}' nats-server 2>/dev/null");
-    add_version(b, "mosquitto", "dpkg-query -W -f '${Version}' mosquitto 2>/dev/null");
-    add_version(b, "node", "node --version 2>/dev/null");
-    add_version(b, "ws", "node -p 'require(\"ws/package.json\").version' 2>/dev/null");
-    add_version(b, "socket.io",
-                "node -p 'require(\"socket.io/package.json\").version' 2>/dev/null");
+    printf("%-12s %4.0f s  %s [%s]\n", c->id, guess_case(cmp, c),
+           c->name ? c->name : "for the charts", c->targets);
 }
 
 int bench_compare(int argc, char **argv)
 {
-    const char *rounds = NULL, *only = NULL, *out = NULL, *plot = NULL;
+    const char *rounds = NULL;
     bool list = false;
+    static Compare cmp;
+    cmp = (Compare){.rounds = 5, .terminal = isatty(STDERR_FILENO)};
     const CliOption options[] = {
         {"--rounds", "N", "paired rounds per case (5)", NULL, &rounds},
-        {"-k", "TEXT", "only the cases whose name has this", NULL, &only},
-        {"--out", "FILE", "where the page goes (standard output)", NULL, &out},
-        {"--plot", "FILE", "also draw charts into this SVG file", NULL, &plot},
-        {"--list", NULL, "list the cases", &list, NULL},
+        {"--only", "IDS", "cases, by id or what ids begin with: ws-1000,sse", NULL, &cmp.only},
+        {"--targets", "NAMES", "targets beside the one that ratios are made to", NULL,
+         &cmp.targets},
+        {"--missing", NULL, "only cases that FILE does not have all rounds of", &cmp.missing, NULL},
+        {"--quick", NULL, "few clients and messages, to see that it works", &cmp.quick, NULL},
+        {"--out", "FILE", "page to write; what it has of other cases stays (standard output)", NULL,
+         &cmp.out},
+        {"--plot", "FILE", "also draw charts into this SVG file", NULL, &cmp.plot},
+        {"--list", NULL, "list the cases with the seconds they take", &list, NULL},
         {0},
     };
     int done = cli_options(&argc, argv, "bench compare [OPTIONS]",
                            "Measures fan-out against the floor and every other server that is "
-                           "installed, and writes a page of ratios.",
+                           "installed, and writes a page of ratios. The figures are kept beside "
+                           "the page, in FILE.jsonl, so that cases can be measured one by one.",
                            options);
     if (done >= 0)
         return done;
     if (argc > 1)
         return cli_usage("bench compare", "unexpected argument '%s'", argv[1]);
-    static Compare cmp;
-    cmp = (Compare){.rounds = 5, .progress = isatty(STDERR_FILENO), .page = BUF_INIT};
     if (!measure_count(rounds, 1, ROUNDS_MAX, &cmp.rounds))
         return cli_usage("bench compare", "--rounds needs a number from 1 to %d", ROUNDS_MAX);
-    uint64_t files = proc_raise_files();
-    begin_page(&cmp);
-    for (size_t i = 0; i < COUNT_OF(cases); i++) {
-        const Case *c = &cases[i];
-        if (only && !strstr(c->name, only))
+    if (cmp.out)
+        snprintf(cmp.data, sizeof cmp.data, "%s.jsonl", cmp.out);
+    if (cmp.out && !results_load(&cmp.results, cmp.data))
+        return EXIT_PROBLEM;
+    bool ok = true, any = false;
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        if (is_wanted(&cmp, &cases[i]))
+            cmp.left += guess_case(&cmp, &cases[i]);
+    for (size_t i = 0; ok && i < COUNT_OF(cases); i++) {
+        any = any || is_chosen(cmp.only, cases[i].id);
+        if (!is_wanted(&cmp, &cases[i]))
             continue;
+        Case quick = quick_case(&cases[i]);
         if (list)
-            printf("%s\n", c->name);
-        else if ((uint64_t)c->clients + c->idle + 100 > files)
-            buf_printf(&cmp.page, "\n## %s\n\nNot run: the limit of open files is %llu.\n", c->name,
-                       (unsigned long long)files);
+            list_case(&cmp, &cases[i]);
         else
-            run_case(&cmp, c);
+            ok = run_case(&cmp, cmp.quick ? &quick : &cases[i]);
     }
-    if (cmp.progress)
+    if (!any)
+        return cli_usage("bench compare", "--only %s is no case; see --list", cmp.only);
+    if (cmp.terminal && !list)
         fputs("\r\033[K", stderr);
-    bool ok = !cmp.failed;
-    if (!list && plot)
-        ok = draw(&cmp, plot) && ok;
-    if (!list && out)
-        ok = write_file(out, &cmp.page) && ok;
-    else if (!list)
-        fwrite(cmp.page.ptr, 1, cmp.page.len, stdout);
-    buf_deinit(&cmp.page);
-    return ok ? EXIT_OK : EXIT_PROBLEM;
+    if (ok && !list && !cmp.out) {
+        Buf page = BUF_INIT;
+        page_write(&page, cases, COUNT_OF(cases), &cmp.results);
+        fwrite(page.ptr, 1, page.len, stdout);
+        buf_deinit(&page);
+    }
+    results_free(&cmp.results);
+    return ok && !cmp.failed ? EXIT_OK : EXIT_PROBLEM;
 }

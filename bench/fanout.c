@@ -186,21 +186,42 @@ static bool deliver_all(Run *run)
     return f->received > 0 && !atomic_load(&run->failed);
 }
 
-static void fill_result(Run *run, uint64_t cpu, uint64_t quiet_cpu)
+/* Those that have not read yet do. */
+static void catch_up(Run *run)
+{
+    Fleet *f = &run->fleet;
+    uint64_t total = run->o->messages * (run->receivers + run->o->late), seen = f->received;
+    int64_t moved = clock_mono_us();
+    fleet_catch_up(f);
+    while (f->received < total && clock_mono_us() - moved < (int64_t)IDLE_MS * 1000) {
+        fleet_step(f, 100);
+        if (f->received != seen)
+            moved = clock_mono_us();
+        seen = f->received;
+    }
+}
+
+static void fill_times(Run *run)
 {
     const Fleet *f = &run->fleet;
     FanoutResult *r = run->r;
-    uint64_t total = run->o->messages * run->receivers;
-    r->deliveries = f->received;
-    r->missing = total > f->received ? total - f->received : 0;
-    r->disordered = f->disordered;
-    r->closed = f->ended;
     r->seconds = (double)(f->last_us - f->first_us) / 1e6;
     r->p50 = hist_percentile(&f->latency, 0.5);
     r->p90 = hist_percentile(&f->latency, 0.9);
     r->p99 = hist_percentile(&f->latency, 0.99);
     r->p999 = hist_percentile(&f->latency, 0.999);
     r->max = f->latency.max;
+}
+
+static void fill_result(Run *run, uint64_t cpu, uint64_t quiet_cpu)
+{
+    const Fleet *f = &run->fleet;
+    FanoutResult *r = run->r;
+    uint64_t total = run->o->messages * (run->receivers + run->o->late);
+    r->deliveries = f->received;
+    r->missing = total > f->received ? total - f->received : 0;
+    r->disordered = f->disordered;
+    r->closed = f->ended;
     r->cpu_us = cpu && f->received ? (double)cpu / (double)f->received : -1;
     r->idle_cores = (double)quiet_cpu / (run->o->quiet_s * 1e6);
     if (f->unordered)
@@ -214,9 +235,11 @@ bool fanout_measure(const FanoutOptions *o, FanoutResult *out)
     *out = (FanoutResult){.cpu_us = -1, .bytes_per_conn = -1};
     if (!run)
         return false;
+    cpu_set_t cpus; /* of this thread, given back at the end: the next server starts on all */
+    sched_getaffinity(0, sizeof cpus, &cpus);
     run->o = o;
     run->r = out;
-    run->receivers = o->clients - o->stuck;
+    run->receivers = o->clients - o->stuck - o->late;
     bool started = target_start(&run->target, o->target, &o->with);
     Target *t = &run->target;
     if (started && !fleet_init(&run->fleet, t->host, t->port)) {
@@ -224,7 +247,7 @@ bool fanout_measure(const FanoutOptions *o, FanoutResult *out)
     } else if (started) {
         run->fleet.unordered = o->with.speakers > 0;
         bool pin = o->pin && t->own && proc_cpus() > 1;
-        if (pin && !(proc_pin(t->pid, 0) && proc_pin(0, 1)))
+        if (pin && !(proc_pin(t->pid, &cpus, 0) && proc_pin(0, &cpus, 1)))
             fprintf(stderr, "xs bench: cannot pin to processors\n");
         uint64_t memory = t->pid ? proc_anon_bytes(t->pid) : 0;
         if (connect_all(run)) {
@@ -236,7 +259,10 @@ bool fanout_measure(const FanoutOptions *o, FanoutResult *out)
             wait_quiet(run, o->idle ? (int)o->quiet_s * 1000 : 0);
             uint64_t before = t->pid ? proc_cpu_us(t->pid) : 0;
             fleet_stick(&run->fleet, o->stuck);
+            fleet_postpone(&run->fleet, o->late);
             ok = deliver_all(run);
+            fill_times(run);
+            catch_up(run);
             fill_result(run, t->pid ? proc_cpu_us(t->pid) - before : 0,
                         o->idle ? before - quiet : 0);
             uint64_t last_memory = t->pid ? proc_anon_bytes(t->pid) : 0;
@@ -244,6 +270,7 @@ bool fanout_measure(const FanoutOptions *o, FanoutResult *out)
                 out->stuck_bytes = (double)(last_memory - open_memory) / o->stuck;
         }
     }
+    sched_setaffinity(0, sizeof cpus, &cpus);
     fleet_deinit(&run->fleet);
     if (started)
         target_stop(t);
@@ -296,6 +323,8 @@ static void report(const FanoutOptions *o, const FanoutResult *r)
         printf(" and %u idle", o->idle);
     if (o->stuck)
         printf(", %u of them stuck", o->stuck);
+    if (o->late)
+        printf(", %u of them reading at the end", o->late);
     printf(", %llu events of %u bytes, %u per publish\n", (unsigned long long)o->messages,
            o->with.size, o->batch);
     printf("  connecting     %.0f ms, %.0f per second\n", r->connect_seconds * 1e3,
@@ -351,10 +380,10 @@ static int list_targets(void)
 
 int bench_fanout(int argc, char **argv)
 {
-    const char *target = "xs", *clients = NULL, *idle = NULL, *stuck = NULL, *channels = NULL,
-               *messages = NULL, *size = NULL, *batch = NULL, *window = NULL, *rate = NULL,
-               *transport = "ws", *threads = NULL, *url = NULL, *admin = NULL, *key = NULL,
-               *base = NULL, *pid = NULL, *quiet = NULL, *speakers = NULL;
+    const char *target = "xs", *clients = NULL, *idle = NULL, *stuck = NULL, *late = NULL,
+               *channels = NULL, *messages = NULL, *size = NULL, *batch = NULL, *window = NULL,
+               *rate = NULL, *transport = "ws", *threads = NULL, *url = NULL, *admin = NULL,
+               *key = NULL, *base = NULL, *pid = NULL, *quiet = NULL, *speakers = NULL;
     bool json = false, no_pin = false, trigger = false, targets = false;
     const CliOption options[] = {
         {"--clients", "N", "subscribers (100)", NULL, &clients},
@@ -368,6 +397,7 @@ int bench_fanout(int argc, char **argv)
         {"--idle", "N", "subscribers of another channel besides (0)", NULL, &idle},
         {"--stuck", "N", "of the subscribers, how many stop reading (0)", NULL, &stuck},
         {"--quiet", "S", "with --idle: seconds to watch the server before (1)", NULL, &quiet},
+        {"--late", "N", "of the subscribers, how many read only at the end (0)", NULL, &late},
         {"--trigger", NULL, "publish by messages through a trigger that writes a row", &trigger,
          NULL},
         {"--speakers", "N", "with --trigger: clients that take turns (100)", NULL, &speakers},
@@ -395,8 +425,8 @@ int bench_fanout(int argc, char **argv)
         return cli_usage("bench fanout", "unexpected argument '%s'", argv[1]);
     if (targets)
         return list_targets();
-    uint64_t n_clients = 100, n_idle = 0, n_stuck = 0, n_channels = 1, n_size = 128, n_batch = 1,
-             n_window = 1, n_rate = 0, n_threads = 1, n_pid = 0, n_quiet = QUIET_S,
+    uint64_t n_clients = 100, n_idle = 0, n_stuck = 0, n_late = 0, n_channels = 1, n_size = 128,
+             n_batch = 1, n_window = 1, n_rate = 0, n_threads = 1, n_pid = 0, n_quiet = QUIET_S,
              n_speakers = SPEAKERS;
     static char url_host[64], admin_host[64];
     FanoutOptions o = {.target = target, .messages = 1000, .pin = !no_pin};
@@ -429,6 +459,8 @@ int bench_fanout(int argc, char **argv)
         bad = "--quiet needs a number from 1 to 3600";
     else if (!measure_count(speakers, 1, 100000, &n_speakers))
         bad = "--speakers needs a number from 1";
+    else if (!measure_count(late, 0, n_clients - n_stuck - 1, &n_late))
+        bad = "--late needs a number below --clients without --stuck";
     else if (!measure_count(threads, 1, 64, &n_threads))
         bad = "--threads needs a number from 1 to 64";
     else if (!measure_count(pid, 1, INT_MAX, &n_pid))
@@ -447,6 +479,7 @@ int bench_fanout(int argc, char **argv)
     o.clients = (uint32_t)n_clients;
     o.idle = (uint32_t)n_idle;
     o.stuck = (uint32_t)n_stuck;
+    o.late = (uint32_t)n_late;
     o.batch = (uint32_t)n_batch;
     o.window = (uint32_t)n_window;
     o.rate = (uint32_t)n_rate;

@@ -9,6 +9,7 @@ typedef struct FanoutOptions {
     const char *target;
     TargetOptions with;
     uint32_t clients, idle, stuck;
+    uint32_t late;     /* of the clients: read when the others have received everything */
     uint32_t batch;    /* events per publish */
     uint32_t window;   /* publishes under way before all their events arrived; 0 = no waiting */
     uint32_t rate;     /* publishes per second; 0 = as fast as the window lets */

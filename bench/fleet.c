@@ -33,7 +33,7 @@ typedef struct Sub {
     const Dialect *dialect;
     int fd;
     uint8_t phase;
-    bool idle, joined, stuck, started;
+    bool idle, joined, stuck, started, late;
     uint8_t carry;      /* bytes of a marker cut by the end of a read */
     uint8_t frame_have; /* bytes of a WebSocket frame header */
     uint8_t opcode;
@@ -597,6 +597,30 @@ static void stick(FleetState *st, Sub *s)
     epoll_ctl(st->epoll, EPOLL_CTL_DEL, s->fd, NULL);
     setsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     s->stuck = true;
+}
+
+void fleet_postpone(Fleet *f, uint32_t n)
+{
+    FleetState *st = f->state;
+    int large = 1 << 20; /* what comes meanwhile should fit into the socket */
+    for (uint32_t i = 0; i < f->count && n; i++) {
+        Sub *s = st->subs[i];
+        if (s->phase == PHASE_ENDED || s->idle)
+            continue;
+        setsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof large);
+        s->late = true;
+        n -= watch(st, s, 0, EPOLL_CTL_MOD);
+    }
+}
+
+void fleet_catch_up(Fleet *f)
+{
+    for (uint32_t i = 0; i < f->count; i++) {
+        Sub *s = f->state->subs[i];
+        if (s->late && s->phase != PHASE_ENDED && !watch(f->state, s, EPOLLIN, EPOLL_CTL_MOD))
+            end(f->state, s, strerror(errno));
+        s->late = false;
+    }
 }
 
 void fleet_stick(Fleet *f, uint32_t n)

@@ -57,6 +57,9 @@ void fleet_step(Fleet *f, int timeout_ms);
 void fleet_stick(Fleet *f, uint32_t n);
 /** Unordered: receivers that have events 0 … n-1 once each, as far as their sum tells. */
 uint32_t fleet_complete(const Fleet *f, uint64_t n);
+/** From now on the first n receivers read nothing; fleet_catch_up ends that. */
+void fleet_postpone(Fleet *f, uint32_t n);
+void fleet_catch_up(Fleet *f);
 /** Close the last n connections of those that are open. */
 void fleet_drop(Fleet *f, uint32_t n);
 

@@ -56,19 +56,18 @@ uint64_t hist_percentile(const Histogram *h, double share)
 
 /* ---- processes ---- */
 
-/* fn(pid, …) for a process and its descendants, summed. */
-static uint64_t over_tree(pid_t pid, uint64_t (*fn)(pid_t))
+/* fn(pid, ctx) for a process and its descendants. */
+static void over_tree(pid_t pid, void (*fn)(pid_t, void *), void *ctx)
 {
     char path[64];
-    uint64_t total = fn(pid);
+    fn(pid, ctx);
     snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
     FILE *file = fopen(path, "r");
     int child;
     while (file && fscanf(file, "%d", &child) == 1)
-        total += over_tree(child, fn);
+        over_tree(child, fn, ctx);
     if (file)
         fclose(file);
-    return total;
 }
 
 /* fn(tid, ctx) for every thread of a process. */
@@ -96,14 +95,12 @@ static void add_thread_cpu(pid_t tid, void *ctx)
         fclose(file);
 }
 
-static uint64_t one_cpu_us(pid_t pid)
+static void add_cpu(pid_t pid, void *ctx)
 {
-    uint64_t total = 0;
-    each_thread(pid, add_thread_cpu, &total);
-    return total;
+    each_thread(pid, add_thread_cpu, ctx);
 }
 
-static uint64_t one_anon_bytes(pid_t pid)
+static void add_anon_bytes(pid_t pid, void *ctx)
 {
     char path[64], line[128];
     unsigned long long kib = 0;
@@ -114,17 +111,21 @@ static uint64_t one_anon_bytes(pid_t pid)
             break;
     if (file)
         fclose(file);
-    return (uint64_t)kib * 1024;
+    *(uint64_t *)ctx += kib * 1024;
 }
 
 uint64_t proc_cpu_us(pid_t pid)
 {
-    return over_tree(pid, one_cpu_us);
+    uint64_t total = 0;
+    over_tree(pid, add_cpu, &total);
+    return total;
 }
 
 uint64_t proc_anon_bytes(pid_t pid)
 {
-    return over_tree(pid, one_anon_bytes);
+    uint64_t total = 0;
+    over_tree(pid, add_anon_bytes, &total);
+    return total;
 }
 
 static void pin_thread(pid_t tid, void *ctx)
@@ -133,13 +134,23 @@ static void pin_thread(pid_t tid, void *ctx)
         CPU_ZERO((cpu_set_t *)ctx); /* tells the caller */
 }
 
-bool proc_pin(pid_t pid, unsigned cpu)
+static void pin_process(pid_t pid, void *ctx)
+{
+    each_thread(pid, pin_thread, ctx);
+}
+
+bool proc_pin(pid_t pid, const cpu_set_t *of, unsigned n)
 {
     cpu_set_t set;
+    int cpu = 0;
+    while (cpu < CPU_SETSIZE && (!CPU_ISSET(cpu, of) || n--))
+        cpu++;
+    if (cpu == CPU_SETSIZE)
+        return false;
     CPU_ZERO(&set);
     CPU_SET(cpu, &set);
     if (pid)
-        each_thread(pid, pin_thread, &set);
+        over_tree(pid, pin_process, &set);
     else
         pin_thread(0, &set);
     return CPU_COUNT(&set) == 1;

@@ -3,6 +3,7 @@
 #ifndef BENCH_MEASURE_H
 #define BENCH_MEASURE_H
 
+#include <sched.h>
 #include <sys/types.h>
 
 #include "core/base.h"
@@ -23,9 +24,10 @@ uint64_t hist_percentile(const Histogram *h, double share);
 uint64_t proc_cpu_us(pid_t pid);
 /** Anonymous resident memory of a process and its descendants in bytes; 0 = unknown. */
 uint64_t proc_anon_bytes(pid_t pid);
-/** Bind a process with all its threads (0 = this thread) to one processor. false: not possible. */
-bool proc_pin(pid_t pid, unsigned cpu);
-unsigned proc_cpus(void); /* processors this process may use */
+/** Bind a process and its descendants with all their threads (0 = this thread, and what it starts)
+ * to the n-th processor of a set. false: not possible. */
+bool proc_pin(pid_t pid, const cpu_set_t *of, unsigned n);
+unsigned proc_cpus(void); /* processors this thread may use */
 /** As many open files as the hard limit allows, or this user may have. @return the limit */
 uint64_t proc_raise_files(void);
 /** A TCP port of 127.0.0.1 that is free now; 0 = none. */
