@@ -94,6 +94,7 @@ async function readRoom() {
 
 function onFrame(frame) {
   if (frame.action === "error") return note(frame.payload.message);
+  if (frame.action === "join") return showPeople(true); // ourselves among them
   if (frame.action === "auth" && frame.payload.state === "expiring") return note("Your login ends soon.");
   if (frame.action !== "event") return;
   const {event, data} = frame.payload;
@@ -174,7 +175,6 @@ async function enter(name) {
   location.hash = encodeURIComponent(room.name);
   await Promise.all([readRoom(), showRooms()]);
   reconnect();
-  showPeople(true);
   $("text").focus();
 }
 
