@@ -1140,6 +1140,17 @@ static bool own_input(Gen *g, Stmt *s)
     return true;
 }
 
+/* Call a native until what it gives is falsy, with the same arguments each time. */
+static void repeat_call(Gen *g, int win, int n, uint32_t site)
+{
+    int args = gen_temps(g, (size_t)n);
+    uint32_t again = gen_pc(g);
+    for (int i = 0; i < n; i++)
+        emit_move(g, args + i, win + i);
+    emit_extra(g, OP_CALLN, args, n, 0, site);
+    emit_jump_to(g, OP_JT, args, 0, 0, again);
+}
+
 /* A native: operand, clauses in row order, values of the descriptor, the scope. */
 void gen_native(Gen *g, Stmt *s)
 {
@@ -1167,8 +1178,11 @@ void gen_native(Gen *g, Stmt *s)
         emit_abc(g, OP_GETSYS, at + 2, SYS_AUTH, 0);
     }
     g->pos = s->pos;
-    emit_extra(g, OP_CALLN, win, (int)n, 0,
-               emit_site(g->em, s->keyword, q.desc ? q.desc : &const_null));
+    uint32_t site = emit_site(g->em, s->keyword, q.desc ? q.desc : &const_null);
+    if (text_eq(s->keyword, TEXT("api.stream")))
+        repeat_call(g, win, (int)n, site);
+    else
+        emit_extra(g, OP_CALLN, win, (int)n, 0, site);
     if ((s->info->flags & SF_MUTATES) && s->operand)
         gen_store(g, s->operand, win);
     else

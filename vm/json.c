@@ -4,6 +4,7 @@
 
 #include "vm/convert.h"
 #include "vm/obj.h"
+#include "vm/stream.h"
 
 /* ---- reading ---- */
 
@@ -185,6 +186,20 @@ static bool write_map(const Writer *w, const MapObj *m, unsigned depth)
     return buf_char(w->out, '}');
 }
 
+static bool write_stream(const Writer *w, Value stream, unsigned depth)
+{
+    xs_error err;
+    Value v;
+    bool ok = buf_char(w->out, '[') && stream_begin(stream, &err), first = true;
+    int more = 0;
+    while (ok && (more = stream_next(stream, &v, &err)) > 0) {
+        ok = (first || buf_char(w->out, ',')) && write_value(w, v, depth + 1);
+        val_unref(stream_heap(stream), v);
+        first = false;
+    }
+    return ok && more == 0 && buf_char(w->out, ']');
+}
+
 static bool write_value(const Writer *w, Value v, unsigned depth)
 {
     if (depth > JSON_MAX_DEPTH)
@@ -198,7 +213,9 @@ static bool write_value(const Writer *w, Value v, unsigned depth)
     case V_TEXT: json_write_text(w->out, val_text_view(v)); break;
     case V_LIST: return write_list(w, v.list, depth);
     case V_MAP: return write_map(w, v.map, depth);
-    case V_HANDLE: /* a file prints as its metadata */
+    case V_HANDLE: /* a file prints as its metadata, a stream as what is left of it */
+        if (val_is_stream(v))
+            return write_stream(w, v, depth);
         if (v.handle->value.kind == V_MAP && strcmp(v.handle->type, "file") == 0)
             return write_map(w, v.handle->value.map, depth);
         return buf_append(w->out, "null", 4);

@@ -1,5 +1,6 @@
 /* step.c - the longer instructions. Reading, changing and building values, calling, iterating. */
 #include "vm/step.h"
+#include "vm/stream.h"
 
 #include "core/num.h"
 #include "core/text.h"
@@ -555,6 +556,12 @@ NativeResult step_call_statement(Fiber *f, Value *args, uint8_t a, uint8_t nargs
 bool step_iterate(Fiber *f, Value *it, Value from, uint8_t kind, bool *empty)
 {
     bool is_map = from.kind == V_MAP && from.map->count;
+    if (kind == 0 && val_is_stream(from)) {
+        *empty = false;
+        slot_set(f->heap, &it[0], val_ref(from));
+        slot_set(f->heap, &it[1], val_int(0));
+        return stream_begin(from, clean_error(f));
+    }
     if (kind == 0 && from.kind != V_LIST && from.kind != V_MAP)
         return raise_code(f, XS_E_NOT_LIST);
     if (kind == 0 && is_map)
@@ -567,10 +574,27 @@ bool step_iterate(Fiber *f, Value *it, Value from, uint8_t kind, bool *empty)
     return true;
 }
 
+static int next_of_stream(Fiber *f, Value *it, Value *to, bool with_key)
+{
+    Value v = val_unset();
+    int more = stream_next(it[0], &v, clean_error(f));
+    if (more <= 0) {
+        slot_set(f->heap, &it[0], val_unset());
+        return more;
+    }
+    slot_set(f->heap, to, v);
+    if (with_key)
+        slot_set(f->heap, to + 1, val_int(it[1].i));
+    it[1].i++;
+    return 1;
+}
+
 /* Next of a map, or the end of either kind; lists go on in the loop itself. 1 next, 0 end, -1
  * raised. */
 int step_next(Fiber *f, Value *it, Value *to, bool with_key)
 {
+    if (val_is_stream(it[0]) && it[1].kind == V_INT)
+        return next_of_stream(f, it, to, with_key);
     bool is_map = it[0].kind == V_MAP;
     if ((!is_map && it[0].kind != V_LIST) || it[1].kind != V_INT) {
         raise_bug(f, "next of something that is no iterator");

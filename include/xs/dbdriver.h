@@ -59,7 +59,8 @@ typedef struct xs_dbdriver_ops {
      */
     xs_db_stmt *(*prepare)(xs_db_conn *conn, const char *sql, size_t len, unsigned flags,
                            xs_error *err);
-    /** Interrupt statements that take longer, XS_E_DEADLINE; 0 = never. */
+    /** Interrupt statements that take longer, XS_E_DEADLINE; 0 = never. One that has begun counts
+     * from now. */
     void (*limit)(xs_db_conn *conn, uint32_t statement_ms);
     bool (*control)(xs_db_conn *conn, xs_db_control what, xs_error *err);
     bool (*readonly)(xs_db_stmt *stmt);

@@ -395,6 +395,11 @@ void sql_columns(Buf *out, const char *alias, const OutCol *outs, uint32_t n);
 bool call_db_error(Call *c, const xs_error *err, Text conflict);
 /** Payload {"table","fields"} from "t.a, t.b". V_UNSET: memory. */
 Value conflict_payload(Heap *h, Text conflict);
+/** Prepare a read with its values bound. NULL: error raised. */
+xs_db_stmt *begin_read(Call *c, Db *db, xs_db_conn *conn, const Sql *sql);
+/** The row the statement stands on. false: memory. */
+XS_MUST_CHECK bool read_row(const xs_dbdriver_ops *drv, xs_db_stmt *st, Heap *h, const OutCol *outs,
+                            uint32_t nouts, Value keys, Value *row);
 /** Run a read and build its rows: list (owned). */
 XS_MUST_CHECK bool read_rows(Call *c, Db *db, xs_db_conn *conn, const Sql *sql, const OutCol *outs,
                              uint32_t nouts, Value *list);

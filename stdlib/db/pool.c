@@ -56,6 +56,11 @@ static void limit_conn(DbPool *p, xs_db_conn *conn)
     p->drv->limit(conn, p->opt.statement_ms ? p->opt.statement_ms : 30000);
 }
 
+xs_db_conn *pool_reader(DbPool *p, xs_error *err)
+{
+    return open_conn(p, false, err);
+}
+
 static bool bring_up(DbPool *p, xs_error *err)
 {
     DbPlan plan;

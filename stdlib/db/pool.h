@@ -4,6 +4,8 @@
 
 #include "stdlib/db/dbi.h"
 
+/** A reader of the caller's own; close it with the driver. NULL: err is set. */
+xs_db_conn *pool_reader(DbPool *p, xs_error *err);
 /** Run a statement without parameters and results. */
 XS_MUST_CHECK bool conn_exec(DbPool *p, xs_db_conn *conn, const char *sql, xs_error *err);
 /** End the open transaction, if any, without keeping it. Needs no memory. */

@@ -22,6 +22,7 @@ typedef struct Select {
     const Table *t;
     ReturnType type;
     bool distinct;
+    bool stream; /* a list that is read while it is walked */
     Page page;
     OutCol *outs;
     uint32_t nouts;
@@ -37,8 +38,8 @@ static bool read_type(Select *s, const Const *ret)
 {
     Text t = const_get_text(ret, "type");
     static const char *const names[] = {"list", "single", "exists", "count", "aggregate"};
-    if (!t.len ||
-        text_eq(t, TEXT("stream"))) /* a stream is read whole: foreach sees no difference */
+    s->stream = text_eq(t, TEXT("stream"));
+    if (!t.len || s->stream)
         return true;
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (text_eq(t, text_from(names[i]))) {
@@ -746,7 +747,10 @@ NativeResult op_db_query(Call *c)
             out = val_int(n);
     } else if (ok && s.type == RET_EXISTS) {
         ok = read_exists(&s, conn, &out);
-    } else if (ok) {
+    } else if (ok && s.stream && !s.page.on && c->fiber && conn == db->reader) {
+        write_list(&s);
+        ok = rowstream_open(&s.q, s.outs, s.nouts, &s.shape, s.addons, &out);
+    } else if (ok) { /* a stream of a transaction's own rows is read at once */
         ok = read_list(&s, conn, ret, &out);
     }
     val_unref(c->heap, keys);

@@ -25,6 +25,14 @@ typedef struct Query {
     bool aggregate;
 } Query;
 
+struct RowShape;
+/**
+ * A stream of the rows the query's SQL gives, shaped and with addons; what q holds is taken over.
+ * outs, shape and addons live in its arena.
+ */
+XS_MUST_CHECK bool rowstream_open(Query *q, const OutCol *outs, uint32_t nouts,
+                                  const struct RowShape *shape, const Const *addons, Value *out);
+
 /* One side of a comparison. */
 typedef struct Ex {
     Text sql;          /* ptr NULL: a plain value */

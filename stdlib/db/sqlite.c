@@ -124,6 +124,7 @@ enum {
 static void sq_limit(xs_db_conn *c, uint32_t statement_ms)
 {
     c->statement_ms = statement_ms;
+    c->deadline_ms = statement_ms ? coarse_ms() + statement_ms : INT64_MAX;
     sqlite3_progress_handler(c->db, statement_ms ? PROGRESS_OPS : 0, past_deadline, c);
 }
 

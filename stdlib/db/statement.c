@@ -179,7 +179,7 @@ bool call_db_error(Call *c, const xs_error *err, Text conflict)
 
 /* ---- reading ---- */
 
-static xs_db_stmt *begin_read(Call *c, Db *db, xs_db_conn *conn, const Sql *sql)
+xs_db_stmt *begin_read(Call *c, Db *db, xs_db_conn *conn, const Sql *sql)
 {
     const xs_dbdriver_ops *drv = db->pool->drv;
     if (!sql_ok(sql, c->err))
@@ -192,6 +192,21 @@ static xs_db_stmt *begin_read(Call *c, Db *db, xs_db_conn *conn, const Sql *sql)
             return NULL;
         }
     return st;
+}
+
+bool read_row(const xs_dbdriver_ops *drv, xs_db_stmt *st, Heap *h, const OutCol *outs,
+              uint32_t nouts, Value keys, Value *row)
+{
+    bool ok = (*row = map_new(h, nouts)).kind != V_UNSET;
+    for (uint32_t i = 0; ok && i < nouts; i++) {
+        xs_db_value cell;
+        drv->column(st, i, &cell);
+        Value v = row_decode(h, outs[i].type, &cell);
+        ok = v.kind != V_UNSET && map_set(h, row, val_ref(list_at(keys.list, i)), v);
+    }
+    if (!ok)
+        val_unref(h, *row);
+    return ok;
 }
 
 bool read_rows(Call *c, Db *db, xs_db_conn *conn, const Sql *sql, const OutCol *outs,
@@ -210,17 +225,9 @@ bool read_rows(Call *c, Db *db, xs_db_conn *conn, const Sql *sql, const OutCol *
             ok = r == XS_DB_DONE;
             break;
         }
-        Value row = map_new(h, nouts);
-        ok = row.kind != V_UNSET;
-        for (uint32_t i = 0; ok && i < nouts; i++) {
-            xs_db_value cell;
-            drv->column(st, i, &cell);
-            Value v = row_decode(h, outs[i].type, &cell);
-            ok = v.kind != V_UNSET && map_set(h, &row, val_ref(list_at(keys.list, i)), v);
-        }
-        if (!ok)
-            val_unref(h, row);
-        ok = (ok && list_push(h, &rows, row)) || fail_memory(c);
+        Value row;
+        ok = (read_row(drv, st, h, outs, nouts, keys, &row) && list_push(h, &rows, row)) ||
+             fail_memory(c);
     }
     drv->finish(st);
     val_unref(h, keys);

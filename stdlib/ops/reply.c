@@ -5,8 +5,11 @@
 #include "stdlib/filters/codec.h"
 #include "stdlib/filters/helpers.h"
 #include "stdlib/outside.h"
+#include "vm/stream.h"
 
 /* ---- formats ---- */
+
+enum { PIECE_BYTES = 64 << 10 }; /* of what comes from a stream */
 
 typedef bool (*WriteRow)(Call *c, Value row, Buf *out);
 
@@ -110,6 +113,23 @@ static const struct {
     {"raw", "application/octet-stream", write_raw},
 };
 
+static bool write_rows(Call *c, size_t format, Value v, bool first, Buf *out);
+
+/* As many values of a stream as make a piece. *more: there may be others. */
+static bool write_some(Call *c, size_t format, Value stream, bool first, Buf *out, bool *more)
+{
+    int got = 0;
+    Value v;
+    bool ok = true;
+    while (ok && out->len < PIECE_BYTES && (got = stream_next(stream, &v, c->err)) > 0) {
+        ok = write_rows(c, format, v, first, out);
+        val_unref(c->heap, v);
+        first = false;
+    }
+    *more = got > 0;
+    return ok && got >= 0;
+}
+
 static bool write_rows(Call *c, size_t format, Value v, bool first, Buf *out)
 {
     if (!formats[format].row)
@@ -122,11 +142,17 @@ static bool write_rows(Call *c, size_t format, Value v, bool first, Buf *out)
     return true;
 }
 
+static NativeResult result_of(bool ok)
+{
+    return ok ? NATIVE_OK : NATIVE_ERROR;
+}
+
 /* ---- waiting for the client ---- */
 
 typedef struct RoomWait {
     Wait wait;
     const Services *services;
+    bool more; /* the statement is not done */
 } RoomWait;
 
 static void on_room(void *arg)
@@ -148,14 +174,21 @@ static void room_cancel(Wait *w)
     wait_done(w);
 }
 
+static bool room_result(Wait *w, Heap *h, Value *out, xs_error *err, Value *thrown)
+{
+    (void)h, (void)err, (void)thrown;
+    *out = val_bool(((RoomWait *)w)->more);
+    return true;
+}
+
 static void room_free(Wait *w)
 {
     mem_free(w);
 }
 
-static const WaitOps room_ops = {.start = room_start, .cancel = room_cancel, .free = room_free};
+static const WaitOps room_ops = {room_start, room_cancel, room_result, room_free};
 
-static NativeResult wait_for_room(Call *c)
+static NativeResult wait_for_room(Call *c, bool more)
 {
     Outside *o = call_outside(c);
     RoomWait *w = o ? mem_zalloc(1, sizeof *w) : NULL;
@@ -167,9 +200,11 @@ static NativeResult wait_for_room(Call *c)
     w->wait.ops = &room_ops;
     w->wait.timeout_ms = INT64_MAX;
     w->services = c->services;
+    w->more = more;
     return wait_for(c, o->io, &w->wait);
 }
 
+/* True: the value is a stream that has more; the statement is repeated then. */
 NativeResult op_api_stream(Call *c)
 {
     Text name = TEXT("jsonl"), filename = {"", 0};
@@ -186,9 +221,10 @@ NativeResult op_api_stream(Call *c)
     if (!s || !s->stream_write)
         return NATIVE_OK;
     Buf out = flt_buf();
-    bool begun = s->stream_begun(s->ctx), full = false;
-    bool ok = write_rows(c, format, val_is_null(call_arg(c, 0)) ? val_null() : call_arg(c, 0),
-                         !begun, &out);
+    bool begun = s->stream_begun(s->ctx), full = false, more = false;
+    Value v = val_is_null(call_arg(c, 0)) ? val_null() : call_arg(c, 0);
+    bool ok = val_is_stream(v) ? write_some(c, format, v, !begun, &out, &more)
+                               : write_rows(c, format, v, !begun, &out);
     if (ok && out.failed)
         ok = call_fail(c, XS_E_LIMIT, NULL);
     StreamPiece piece = {text_from(formats[format].type), filename, &out};
@@ -196,5 +232,5 @@ NativeResult op_api_stream(Call *c)
     buf_deinit(&out);
     if (!ok)
         return NATIVE_ERROR;
-    return full ? wait_for_room(c) : NATIVE_OK;
+    return full ? wait_for_room(c, more) : result_of(call_return(c, val_bool(more)));
 }

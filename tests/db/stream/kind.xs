@@ -1,0 +1,6 @@
+table "kind" {
+  schema {
+    int id
+    text name
+  }
+}

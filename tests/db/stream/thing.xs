@@ -1,0 +1,7 @@
+table "thing" {
+  schema {
+    int id
+    text name
+    int kind_id
+  }
+}

@@ -1,0 +1,5 @@
+table "tally" {
+  schema {
+    int id
+  }
+}
