@@ -33,6 +33,9 @@ Value yaml_value(Heap *h, Text in, xs_error *err);
 /** Text of val_to_json. Errors: XS_E_MEMORY. */
 XS_MUST_CHECK bool value_json(Value v, Buf *out, xs_error *err);
 /** A value as one cell, quoted where needed. scratch is cleared first. Errors: XS_E_NOT_TEXT. */
+/** Lines of a text as texts ("raw"), values ("jsonl") or rows ("csv"): a list. Errors: XS_E_BAD_ARG
+ * for another format, those of the format, memory. */
+XS_MUST_CHECK bool rows_of_text(Heap *h, Text t, Text format, Value *out, xs_error *err);
 XS_MUST_CHECK bool csv_write_cell(Value v, char sep, char quote, Buf *scratch, Buf *out,
                                   xs_error *err);
 /** A new version 4 UUID, 36 characters and a NUL. */

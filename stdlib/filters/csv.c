@@ -3,6 +3,7 @@
 #include "core/text.h"
 #include "stdlib/filters/codec.h"
 #include "stdlib/filters/helpers.h"
+#include "stdlib/registry.h"
 #include "stdlib/storage/file.h"
 
 typedef struct Dialect {
@@ -242,6 +243,56 @@ NativeResult op_stream_from_jsonl(Call *c)
         return call_return(c, list) ? NATIVE_OK : NATIVE_ERROR;
     val_unref(c->heap, list);
     return NATIVE_ERROR;
+}
+
+static bool split_lines(Heap *h, Text t, Value *out, xs_error *err)
+{
+    *out = list_new(h, 8);
+    bool ok = out->kind == V_LIST;
+    for (size_t from = 0; ok && from < t.len;) {
+        size_t end = text_find(t, TEXT("\n"), from);
+        Text line = text_slice(t, from, end);
+        if (line.len && line.ptr[line.len - 1] == '\r')
+            line.len--;
+        ok = list_push(h, out, text_new(h, line));
+        from = end == SIZE_MAX ? t.len : end + 1;
+    }
+    if (ok)
+        return true;
+    val_unref(h, *out);
+    return heap_fail(h, err);
+}
+
+bool rows_of_text(Heap *h, Text t, Text format, Value *out, xs_error *err)
+{
+    bool csv = text_eq(format, TEXT("csv"));
+    if (!format.len || text_eq(format, TEXT("raw")))
+        return split_lines(h, t, out, err);
+    if (!csv && !text_eq(format, TEXT("jsonl")))
+        return xs_fail(err, XS_E_BAD_ARG, XS_NO_POS,
+                       "stream.from_request: unknown format '" TEXT_FMT "'", TEXT_ARG(format));
+    Value args[5] = {text_new(h, t)}; /* the other clauses have their defaults */
+    for (size_t i = 1; i < COUNT_OF(args); i++)
+        args[i] = val_unset();
+    const void *row = NULL;
+    void *slot = NULL;
+    const char *name = csv ? "stream.from_csv" : "stream.from_jsonl";
+    (void)stdlib_natives.statement(text_from(name), &row);
+    Call c = {.heap = h,
+              .name = name,
+              .row = row,
+              .args = args,
+              .nargs = COUNT_OF(args),
+              .site = &const_null,
+              .site_data = &slot,
+              .ret = val_null(),
+              .err = err};
+    bool ok = args[0].kind != V_UNSET || heap_fail(h, err);
+    ok = ok && (csv ? op_stream_from_csv(&c) : op_stream_from_jsonl(&c)) == NATIVE_OK;
+    call_end(&c);
+    val_unref(h, args[0]);
+    *out = c.ret;
+    return ok;
 }
 
 /* ---- writing ---- */

@@ -81,6 +81,10 @@ static bool serve(const Server *s, int fd)
         answer(fd, "200 OK\r\nContent-Type: application/json\r\nX-A: 1", TEXT("{\"usd\":1.09}"));
     else if (strncmp(path, "/badjson", 8) == 0)
         answer(fd, "201 Created\r\nContent-Type: application/json", TEXT("{oops"));
+    else if (strncmp(path, "/lines", 6) == 0)
+        answer(fd, "200 OK\r\nContent-Type: application/x-ndjson", TEXT("{\"n\":1}\r\n\n[2]\n"));
+    else if (strncmp(path, "/table", 6) == 0)
+        answer(fd, "200 OK\r\nContent-Type: text/csv", TEXT("id,name\n1,\"a,b\"\n"));
     else if (strncmp(path, "/text", 5) == 0)
         answer(fd, "404 Not Found\r\nContent-Type: text/plain", TEXT("{\"no\":1}"));
     else if (strncmp(path, "/redirect", 9) == 0) {
@@ -176,10 +180,10 @@ static void world_close(World *w)
 }
 
 /* args: an object of clauses by name, consumed. NULL-kind result: w->err says why. */
-static Value request(World *w, Value args)
+static Value run_statement(World *w, const char *name, Value args)
 {
     const void *row = NULL;
-    StatementFn fn = stdlib_natives.statement(TEXT("api.request"), &row);
+    StatementFn fn = stdlib_natives.statement(text_from(name), &row);
     const StatementInfo *info = row;
     Value window[STATEMENT_MAX_CLAUSES];
     void *site = NULL;
@@ -190,7 +194,7 @@ static Value request(World *w, Value args)
     }
     Call c = {.heap = w->h,
               .services = &w->services,
-              .name = "api.request",
+              .name = name,
               .row = row,
               .args = window,
               .nargs = info->nclauses,
@@ -201,6 +205,11 @@ static Value request(World *w, Value args)
     call_end(&c);
     val_unref(w->h, args);
     return ok ? c.ret : val_unset();
+}
+
+static Value request(World *w, Value args)
+{
+    return run_statement(w, "api.request", args);
 }
 
 static Value clauses(World *w, const char *path, const char *json)
@@ -277,6 +286,40 @@ static void responses(void **state)
     check(&w, "/json", "{\"headers\":[\"Accept: x/y\"],\"params\":{\"a\":1}}", "request.headers",
           "[\"Accept: x/y\"]");
     check(&w, "/json", "{\"params\":{\"a\":1}}", "request.params", "{\"a\":1}");
+    world_close(&w);
+}
+
+static void streams(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *json, *want;
+    } cases[] = {
+        {"/lines", "{}", "[\"{\\\"n\\\":1}\",\"\",\"[2]\"]"},
+        {"/lines", "{\"format\":\"raw\"}", "[\"{\\\"n\\\":1}\",\"\",\"[2]\"]"},
+        {"/lines", "{\"format\":\"jsonl\"}", "[{\"n\":1},[2]]"},
+        {"/table", "{\"format\":\"csv\"}", "[{\"id\":\"1\",\"name\":\"a,b\"}]"},
+        {"/badjson", "{\"format\":\"jsonl\"}", "Error parsing JSON in line 1"},
+        {"/table", "{\"format\":\"xml\"}", "stream.from_request: unknown format 'xml'"},
+        {"/table", "{\"format\":\"spreadsheet\"}", "Invalid value for param: format"},
+        {"http://127.0.0.1:1/", "{}", "stream.from_request: "},
+    };
+    World w;
+    world_open(&w, true);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        Buf out = BUF_INIT;
+        Value v =
+            run_statement(&w, "stream.from_request", clauses(&w, cases[i].path, cases[i].json));
+        if (v.kind == V_UNSET)
+            buf_cstr(&out, w.err.message);
+        else
+            assert_true(val_write_json(v, &out));
+        val_unref(w.h, v);
+        if (!text_starts(buf_view(&out), text_from(cases[i].want)))
+            fail_msg("%s %s: want %s, got " TEXT_FMT, cases[i].path, cases[i].json, cases[i].want,
+                     TEXT_ARG(buf_view(&out)));
+        buf_deinit(&out);
+    }
     world_close(&w);
 }
 
@@ -461,9 +504,13 @@ static void shutdown_ends_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(responses),        cmocka_unit_test(coding),
-        cmocka_unit_test(failures),         cmocka_unit_test(private_addresses),
-        cmocka_unit_test(public_addresses), cmocka_unit_test(shutdown_ends_it),
+        cmocka_unit_test(responses),
+        cmocka_unit_test(streams),
+        cmocka_unit_test(coding),
+        cmocka_unit_test(failures),
+        cmocka_unit_test(private_addresses),
+        cmocka_unit_test(public_addresses),
+        cmocka_unit_test(shutdown_ends_it),
     };
     tables_init();
     return cmocka_run_group_tests(tests, start_server, stop_server);

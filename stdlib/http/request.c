@@ -25,12 +25,14 @@ enum {
     A_CERT,
     A_CERT_PASS,
     A_KEY,
-    A_KEY_PASS
+    A_KEY_PASS,
+    A_FORMAT /* of stream.from_request */
 };
 
 typedef struct Request {
     Transfer t;
-    Value echo; /* of the fiber's heap: {"url","method","headers","params"} */
+    Value echo;     /* of the fiber's heap: {"url","method","headers","params"} */
+    char format[8]; /* of stream.from_request */
 } Request;
 
 typedef struct Build {
@@ -542,9 +544,24 @@ static void request_free(Wait *w)
     mem_free(r);
 }
 
-static const WaitOps ops = {transfer_start, transfer_cancel, result, request_free};
+static bool rows_result(Wait *w, Heap *h, Value *out, xs_error *err, Value *thrown)
+{
+    (void)thrown;
+    Request *r = (Request *)w;
+    Text problem = transfer_problem(&r->t);
+    val_unref(h, r->echo);
+    r->echo = val_unset();
+    if (problem.ptr)
+        return xs_fail(err, XS_E_IO, XS_NO_POS, "stream.from_request: " TEXT_FMT,
+                       TEXT_ARG(problem));
+    return rows_of_text(h, buf_view(&r->t.body), text_from(r->format), out, err);
+}
 
-NativeResult op_api_request(Call *c)
+static const WaitOps request_ops = {transfer_start, transfer_cancel, result, request_free},
+                     rows_ops = {transfer_start, transfer_cancel, rows_result, request_free};
+
+/* format: of the rows; it fits. */
+static NativeResult send_request(Call *c, const WaitOps *ops, Text format)
 {
     Outside *o = call_outside(c);
     if (!o)
@@ -554,7 +571,8 @@ NativeResult op_api_request(Call *c)
         no_memory(c);
         return NATIVE_ERROR;
     }
-    r->t.wait.ops = &ops;
+    r->t.wait.ops = ops;
+    memcpy(r->format, format.ptr, format.len);
     r->t.http = true;
     Build b = {.c = c, .r = r, .url = flt_buf()};
     CURL *e = r->t.easy;
@@ -574,4 +592,39 @@ NativeResult op_api_request(Call *c)
     val_unref(c->heap, r->echo);
     request_free(&r->t.wait);
     return NATIVE_ERROR;
+}
+
+NativeResult op_api_request(Call *c)
+{
+    return send_request(c, &request_ops, TEXT(""));
+}
+
+/* The body of the request that runs this, when it was decoded already: a list, or one value. */
+static bool own_body(Call *c, Text format)
+{
+    const Const *body = c->run ? c->run->raw_input : NULL;
+    if (body && body->kind == C_TEXT)
+        return rows_of_text(c->heap, body->text, format, &c->ret, c->err);
+    Value v = body ? val_from_const(c->heap, body) : list_new(c->heap, 0);
+    if (v.kind == V_UNSET || v.kind == V_LIST)
+        return call_return(c, v) || flt_memory(c);
+    Value list = list_new(c->heap, 1);
+    if (list.kind == V_LIST && list_push(c->heap, &list, v))
+        return call_return(c, list);
+    val_unref(c->heap, list);
+    return flt_memory(c);
+}
+
+NativeResult op_stream_from_request(Call *c)
+{
+    Text format = TEXT("");
+    if (!call_text_opt(c, A_FORMAT, &format))
+        return NATIVE_ERROR;
+    if (format.len >= sizeof((Request *)0)->format) {
+        call_bad_arg(c, A_FORMAT);
+        return NATIVE_ERROR;
+    }
+    if (call_has(c, A_URL))
+        return send_request(c, &rows_ops, format);
+    return own_body(c, format) ? NATIVE_OK : NATIVE_ERROR;
 }

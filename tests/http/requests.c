@@ -75,6 +75,14 @@ static const Case cases[] = {
      "204", false, "Access-Control-Allow-Headers: x-a", NULL},
     {"rows", "GET /api:raw/rows HTTP/1.1\r\n" H "\r\n" GET_OK, "200 200", false,
      "{\"id\":1,\"name\":\"a,b\"}\n{\"id\":2,", "never"},
+    {"lines of the body",
+     "POST /api:raw/lines?format=jsonl HTTP/1.1\r\n" H
+     "Content-Type: application/x-ndjson\r\nContent-Length: 12\r\n\r\n{\"n\":1}\n[2]\n",
+     "200", false, "[{\"n\":1},[2]]", NULL},
+    {"lines of a JSON body",
+     "POST /api:raw/lines HTTP/1.1\r\n" H
+     "Content-Type: application/json\r\nContent-Length: 5\r\n\r\n[1,2]",
+     "200", false, "[1,2]", NULL},
     {"rows of a stream", "GET /api:raw/many HTTP/1.1\r\n" H "\r\n" GET_OK, "200 200", false,
      "{\"id\":10000}\n", NULL},
     {"rows of a stream as csv", "GET /api:raw/many?format=csv HTTP/1.1\r\n" H "\r\n", "200", false,
