@@ -274,11 +274,18 @@ static bool publish_one(Hub *h, Space *s, Text channel, const HubPublish *p, Hub
         ev->frame.flags |= XS_FRAME_EXCLUDE;
     }
     if (h->plane.ops) {
-        bool sent = plane_publish(h, s, channel, config, ev);
         space_lock(s);
         Channel *mirror = space_find(s, channel);
-        out->delivered_local += mirror ? mirror->members.count : 0;
+        uint64_t here = mirror ? mirror->members.count : 0;
         space_unlock(s);
+        if (p->receipt) {
+            p->receipt->pending = true;
+            p->receipt->delivered = here;
+        }
+        bool sent = plane_publish(h, s, channel, config, ev, p->receipt);
+        if (p->receipt && !sent)
+            p->receipt->pending = false;
+        out->delivered_local += here;
         out->epoch = s->epoch;
         frame_unref(&ev->frame);
         count(sent ? &h->published : &h->dropped);
@@ -339,6 +346,9 @@ static bool live_matches(Space *s, Text pattern, Arena *a, TextVec *names)
 
 static bool publish_pattern(Hub *h, Space *s, const HubPublish *p, HubPublished *out, xs_error *err)
 {
+    if (h->plane.ops)
+        return plane_publish_all(h, s, text_slice(p->channel, 0, p->channel.len - 1), p) ||
+               xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
     Arena a;
     TextVec names = {0};
     arena_init(&a, 0);
@@ -383,11 +393,6 @@ bool hub_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out, xs_er
         event.data = buf_view(&compact);
     }
     bool pattern = p->channel.ptr[p->channel.len - 1] == '*';
-    if (pattern && h->plane.ops && !s->server) {
-        buf_deinit(&compact);
-        return xs_fail(err, XS_E_UNSUPPORTED, XS_NO_POS,
-                       "publishing to a pattern is not supported with realtime.backplane");
-    }
     bool ok = s->server ? l2_publish(h, s, &event, &result, err)
               : pattern ? publish_pattern(h, s, &event, &result, err)
                         : publish_one(h, s, p->channel, &event, &result, err);

@@ -201,7 +201,7 @@ static bool is_meant(const xs_conn *c, const HubTarget *who)
            text_eq(bare_row_id(c->identity->row_id), who->row_id);
 }
 
-size_t hub_end(Hub *h, Space *s, const HubTarget *who, Text channel, bool reconnect)
+size_t hub_end_here(Hub *h, Space *s, const HubTarget *who, Text channel, bool reconnect)
 {
     size_t at = 0, told = 0;
     MapSlot *slot;
@@ -225,4 +225,10 @@ size_t hub_end(Hub *h, Space *s, const HubTarget *who, Text channel, bool reconn
     }
     pthread_mutex_unlock(&h->lock);
     return told;
+}
+
+size_t hub_end(Hub *h, Space *s, const HubTarget *who, Text channel, bool reconnect)
+{
+    plane_end(h, s, who, channel, reconnect);
+    return hub_end_here(h, s, who, channel, reconnect);
 }

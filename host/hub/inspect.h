@@ -37,5 +37,7 @@ typedef struct HubTarget {
  * @return how many connections were told
  */
 size_t hub_end(Hub *h, Space *s, const HubTarget *who, Text channel, bool reconnect);
+/** On this node only. */
+size_t hub_end_here(Hub *h, Space *s, const HubTarget *who, Text channel, bool reconnect);
 
 #endif

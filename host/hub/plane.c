@@ -22,7 +22,9 @@ enum {
     LINGER_MS = 10 * 1000,     /* a mirror without members */
     WAIT_MS = 5 * 1000,        /* a join for its mirror */
     TTL_MS = 24 * 3600 * 1000, /* of what the backplane keeps of an idle channel */
-    RECORD_PARTS = 7
+    RECORD_PARTS = 7,
+    NOTE_PARTS = 5,
+    EXPANDED_MAX = 10000 /* channels that a published pattern reaches */
 };
 
 typedef struct Mirror {
@@ -73,7 +75,8 @@ static void pack_text(msgpack_packer *pk, Text t)
     msgpack_pack_bin_body(pk, t.len ? t.ptr : "", t.len);
 }
 
-bool plane_publish(Hub *h, Space *s, Text channel, const ChannelConfig *config, const Event *ev)
+bool plane_publish(Hub *h, Space *s, Text channel, const ChannelConfig *config, const Event *ev,
+                   Receipt *receipt)
 {
     msgpack_sbuffer out;
     msgpack_packer pk;
@@ -92,9 +95,21 @@ bool plane_publish(Hub *h, Space *s, Text channel, const ChannelConfig *config, 
     xs_plane_limits limits = {.events = events, .ttl_ms = TTL_MS};
     ok = ok && h->plane.ops->publish(h->plane.state, str_of(s->key), str_of(channel),
                                      (ev->frame.flags & XS_FRAME_STORED) != 0, &limits,
-                                     (xs_str){out.data, out.size});
+                                     (xs_str){out.data, out.size}, receipt);
     msgpack_sbuffer_destroy(&out);
     return ok;
+}
+
+static void on_published(void *ctx, void *token, bool ok, const xs_plane_record *numbers)
+{
+    (void)ctx;
+    Receipt *receipt = token;
+    if (ok) {
+        receipt->epoch = numbers->epoch;
+        receipt->seq = numbers->seq;
+        receipt->off = numbers->off;
+    }
+    receipt->ready(receipt, ok);
 }
 
 static Text bin(const msgpack_object *o)
@@ -496,6 +511,104 @@ static void on_barrier(void *ctx, xs_str space, xs_str channel, uint64_t n)
     finish_jobs(jobs, true);
 }
 
+/* ---- to channels that are anywhere ---- */
+
+/* An event that waits for the names of the channels. */
+typedef struct Spread {
+    HubPublish event; /* its texts are behind the struct */
+    char bytes[];
+} Spread;
+
+static Text keep(char **at, Text t)
+{
+    Text copy = {t.ptr ? *at : NULL, t.len};
+    if (t.len)
+        memcpy(*at, t.ptr, t.len);
+    *at += t.len;
+    return copy;
+}
+
+bool plane_publish_all(Hub *h, Space *s, Text prefix, const HubPublish *p)
+{
+    Spread *w =
+        mem_alloc(sizeof *w + p->event.len + p->data.len + p->row_id.len + p->exclude.len + 1);
+    if (!w)
+        return false;
+    char *at = w->bytes;
+    w->event = *p;
+    w->event.receipt = NULL;
+    w->event.event = keep(&at, p->event);
+    w->event.data = keep(&at, p->data);
+    w->event.row_id = keep(&at, p->row_id);
+    w->event.exclude = keep(&at, p->exclude);
+    if (h->plane.ops->list(h->plane.state, str_of(s->key), str_of(prefix), w))
+        return true;
+    mem_free(w);
+    return false;
+}
+
+static void on_listed(void *ctx, xs_str space, void *token, bool ok, const xs_str *channels,
+                      size_t n)
+{
+    Hub *h = ctx;
+    Spread *w = token;
+    pthread_mutex_lock(&h->lock);
+    Space *s = map_get(&h->spaces, text_of(space));
+    pthread_mutex_unlock(&h->lock);
+    if (!ok || !s)
+        atomic_fetch_add_explicit(&h->dropped, 1, memory_order_relaxed);
+    for (size_t i = 0; ok && s && i < n && i < EXPANDED_MAX; i++) {
+        xs_error err = {0};
+        w->event.channel = text_of(channels[i]);
+        if (!hub_publish(h, s, &w->event, NULL, &err))
+            hub_log(1, "backplane: %s", err.message);
+    }
+    mem_free(w);
+}
+
+/* ---- notes: ending connections wherever they are ---- */
+
+void plane_end(Hub *h, Space *s, const HubTarget *who, Text channel, bool reconnect)
+{
+    msgpack_sbuffer out;
+    msgpack_packer pk;
+    if (!h->plane.ops)
+        return;
+    msgpack_sbuffer_init(&out);
+    msgpack_packer_init(&pk, &out, msgpack_sbuffer_write);
+    msgpack_pack_array(&pk, NOTE_PARTS);
+    msgpack_pack_int64(&pk, who->dbo_id);
+    pack_text(&pk, who->row_id);
+    pack_text(&pk, who->socket_id);
+    pack_text(&pk, channel);
+    bool ok = (reconnect ? msgpack_pack_true(&pk) : msgpack_pack_false(&pk)) == 0;
+    if (!ok || !h->plane.ops->spread(h->plane.state, str_of(s->key), (xs_str){out.data, out.size}))
+        hub_log(1, "backplane: other nodes were not told to end connections");
+    msgpack_sbuffer_destroy(&out);
+}
+
+static void on_note(void *ctx, xs_str space, xs_str data)
+{
+    Hub *h = ctx;
+    msgpack_unpacked result;
+    size_t at = 0;
+    pthread_mutex_lock(&h->lock);
+    Space *s = map_get(&h->spaces, text_of(space));
+    pthread_mutex_unlock(&h->lock);
+    msgpack_unpacked_init(&result);
+    if (s && msgpack_unpack_next(&result, data.ptr, data.len, &at) == MSGPACK_UNPACK_SUCCESS &&
+        result.data.type == MSGPACK_OBJECT_ARRAY && result.data.via.array.size == NOTE_PARTS) {
+        const msgpack_object *parts = result.data.via.array.ptr;
+        HubTarget who = {
+            .dbo_id = parts[0].type == MSGPACK_OBJECT_POSITIVE_INTEGER ? parts[0].via.i64 : 0,
+            .row_id = bin(&parts[1]),
+            .socket_id = bin(&parts[2])};
+        bool reconnect = parts[4].type == MSGPACK_OBJECT_BOOLEAN && parts[4].via.boolean;
+        hub_end_here(h, s, &who, bin(&parts[3]), reconnect);
+    }
+    msgpack_unpacked_destroy(&result);
+}
+
 static Present *next_remote(Channel *ch, bool stale)
 {
     size_t at = 0;
@@ -673,6 +786,9 @@ bool hub_set_backplane(Hub *h, const xs_backplane_ops *ops, Text url, xs_error *
                           .member = on_member,
                           .snapshot = on_snapshot,
                           .barrier = on_barrier,
+                          .published = on_published,
+                          .listed = on_listed,
+                          .note = on_note,
                           .state = on_state,
                           .log = hub_log};
     void *state = ops->create(&host, str_of(url), (xs_str){node, sizeof node}, err);

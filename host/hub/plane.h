@@ -8,6 +8,7 @@
 #define HOST_HUB_PLANE_H
 
 #include "host/hub/channel.h"
+#include "host/hub/inspect.h"
 #include "include/xs/backplane.h"
 
 typedef struct Plane {
@@ -27,9 +28,16 @@ void plane_tick(Hub *h, int64_t now_ms);
 /** The epoch that a new space has on all nodes. May wait. */
 XS_MUST_CHECK bool plane_epoch(Hub *h, Text space, uint64_t *epoch, xs_error *err);
 
-/** Send an event instead of numbering it here. false: not taken, counted. Any thread, any lock. */
+/**
+ * Send an event instead of numbering it here; receipt: NULL, or told its numbers. false: not taken,
+ * counted. Any thread, any lock.
+ */
 XS_MUST_CHECK bool plane_publish(Hub *h, Space *s, Text channel, const ChannelConfig *config,
-                                 const Event *ev);
+                                 const Event *ev, Receipt *receipt);
+/** To every channel that begins so and has members anywhere. false: out of memory. Any thread. */
+XS_MUST_CHECK bool plane_publish_all(Hub *h, Space *s, Text prefix, const HubPublish *p);
+/** hub_end on the other nodes. Any thread. */
+void plane_end(Hub *h, Space *s, const HubTarget *who, Text channel, bool reconnect);
 
 /**
  * A client wants to join and knows events up to the number `known`. true: the mirror is complete.

@@ -1065,7 +1065,7 @@ static D1Error relay_public(Sub *sub, bool authenticated, Text payload)
         return D1_INTERNAL;
     bool ok;
     if (h->plane.ops) {
-        ok = plane_publish(h, c->space, sub->name, sub->ch->config, ev);
+        ok = plane_publish(h, c->space, sub->name, sub->ch->config, ev, NULL);
     } else {
         space_lock(c->space);
         ok = channel_store(sub->ch, ev);
@@ -1098,7 +1098,7 @@ static D1Error relay_private(Sub *sub, Text target, Text payload)
     const Present *far = to ? NULL : roster_remote(&sub->ch->roster, target);
     if (far && sub->ch->config->private_auth && !d1_client_authenticated(far->member))
         result = D1_PRIVATE_AUTH;
-    else if (far && !plane_publish(c->shard->hub, c->space, sub->name, sub->ch->config, ev))
+    else if (far && !plane_publish(c->shard->hub, c->space, sub->name, sub->ch->config, ev, NULL))
         result = D1_INTERNAL;
     else if (far)
         result = D1_ERROR_COUNT;

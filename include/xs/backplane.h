@@ -45,6 +45,12 @@ typedef struct xs_plane_host {
                    const xs_plane_member *m, bool here);
     /** The answer to watch; later records are the ones behind it. */
     void (*snapshot)(void *ctx, xs_str space, xs_str channel, const xs_plane_snapshot *s);
+    /** What became of a record with a token, once. */
+    void (*published)(void *ctx, void *token, bool ok, const xs_plane_record *numbers);
+    /** The channels of the answer to list, sorted; ok false: they could not be asked for. */
+    void (*listed)(void *ctx, xs_str space, void *token, bool ok, const xs_str *channels, size_t n);
+    /** What another node spread. */
+    void (*note)(void *ctx, xs_str space, xs_str data);
     /** Everything this node published before the barrier has been handed up. */
     void (*barrier)(void *ctx, xs_str space, xs_str channel, uint64_t n);
     /** The connection was lost (every watched channel will get a snapshot), or is back. */
@@ -74,9 +80,14 @@ typedef struct xs_backplane_ops {
     /** Begin to watch, or ask for another snapshot. False = out of memory. */
     bool (*watch)(void *state, xs_str space, xs_str channel, uint32_t events);
     void (*unwatch)(void *state, xs_str space, xs_str channel);
-    /** False: the queue is full; counted as dropped. */
+    /** token: NULL, or given to the host's published. False: the queue is full; counted as dropped.
+     */
     bool (*publish)(void *state, xs_str space, xs_str channel, bool numbered,
-                    const xs_plane_limits *limits, xs_str data);
+                    const xs_plane_limits *limits, xs_str data, void *token);
+    /** Which channels that begin so does any node watch? Answered by the host's listed. */
+    bool (*list)(void *state, xs_str space, xs_str prefix, void *token);
+    /** To every other node, once, when it can be reached. */
+    bool (*spread)(void *state, xs_str space, xs_str data);
     /** Answered by the host's barrier or by the next snapshot. */
     bool (*barrier)(void *state, xs_str space, xs_str channel, uint64_t n);
     /** A member of this node came or went. */

@@ -26,6 +26,7 @@ typedef struct Person {
 typedef struct World {
     TestRedis redis;
     Server servers[NODES];
+    int admin_ports[NODES];
     RtLoop *loop;
     Person people[PEOPLE];
     char tokens[2][1024]; /* of the first two; the others are anonymous */
@@ -208,6 +209,12 @@ static bool resynced(void *ctx)
     return wish->w->people[wish->who].resync[0] != '\0';
 }
 
+static bool one_closed(void *ctx)
+{
+    const Wish *wish = ctx;
+    return wish->w->people[wish->who].closed;
+}
+
 static bool all_closed(void *ctx)
 {
     const Wish *wish = ctx;
@@ -274,6 +281,41 @@ static void scene_messages(World *w)
           "and somebody there");
 }
 
+/* Answered at node 0; true: 200 and the answer holds `part`. */
+static bool admin(World *w, const char *action, const char *body, const char *part)
+{
+    char path[64], *reply = NULL;
+    snprintf(path, sizeof path, "/_xs/rt/harbor/%s", action);
+    bool ok = http_request(w->admin_ports[0], "POST", path, secret, body, &reply) == 200 && reply &&
+              strstr(reply, part);
+    if (!ok)
+        printf("%s: %s\n", action, reply ? reply : "no answer");
+    free(reply);
+    return ok;
+}
+
+static void scene_admin(World *w)
+{
+    static const bool all[PEOPLE] = {true, true, true, true};
+    char body[128];
+    check(w,
+          admin(w, "publish", "{\"channel\":\"harbor/p\",\"data\":{\"n\":21}}",
+                "\"seq\":\"3\",\"off\":\"3\",\"delivered_local\":1") &&
+              wait_for(w, WAIT_MS, heard, (Wish){.here = all, .said = 21}),
+          "the publish endpoint answers with the numbers");
+    check(w,
+          admin(w, "publish", "{\"channel\":\"harbor/*\",\"data\":{\"n\":22}}", "\"ok\":true") &&
+              wait_for(w, WAIT_MS, heard, (Wish){.here = all, .said = 22}),
+          "a pattern reaches channels wherever they are");
+    snprintf(body, sizeof body, "{\"socket\":\"%s\"}", w->people[2].socket_id);
+    check(w,
+          admin(w, "disconnect", body, "\"ok\":true") &&
+              wait_for(w, WAIT_MS, one_closed, (Wish){.who = 2}),
+          "an administrator ends a connection of the other node");
+    check(w, come(w, 2, 1, RT_SSE, NULL) && wait_for(w, WAIT_MS, same_roster, (Wish){.here = all}),
+          "who comes again");
+}
+
 static void scene_killed(World *w)
 {
     static const bool left[PEOPLE] = {true, false, false, false};
@@ -323,17 +365,22 @@ static bool start(World *w, char *xs, char *app)
     char serve[] = "serve", listen_flag[] = "--listen", address[] = "127.0.0.1:0", db[] = "--db",
          memory[] = ":memory:", drain[] = "--drain-ms", ms[] = "200", log[] = "--log-level",
          level[] = "error", plane[] = "--realtime-backplane", auth[] = "--auth-secret",
-         grace[] = "--realtime-sse-grace-ms", short_ms[] = "300";
+         grace[] = "--realtime-sse-grace-ms", short_ms[] = "300", admin_flag[] = "--admin-listen",
+         admin_at[32], keys[] = "--realtime-publish-keys";
     memcpy(hex, secret, sizeof hex);
     for (int i = 0; i < 2; i++)
         if (!mint_token(xs, app, secret, i ? "2" : "1", w->tokens[i], sizeof w->tokens[i]))
             return false;
     snprintf(url, sizeof url, "redis://127.0.0.1:%d", w->redis.port);
-    char *args[] = {xs,  serve, app,   listen_flag, address, db,  memory, drain,    ms,
-                    log, level, plane, url,         auth,    hex, grace,  short_ms, NULL};
-    for (int i = 0; i < NODES; i++)
+    char *args[] = {xs,       serve,      app,      listen_flag, address, db,   memory, drain,
+                    ms,       log,        level,    plane,       url,     auth, hex,    grace,
+                    short_ms, admin_flag, admin_at, keys,        hex,     NULL};
+    for (int i = 0; i < NODES; i++) {
+        w->admin_ports[i] = http_free_port();
+        snprintf(admin_at, sizeof admin_at, "127.0.0.1:%d", w->admin_ports[i]);
         if (!server_start(&w->servers[i], args))
             return false;
+    }
     return true;
 }
 
@@ -348,6 +395,7 @@ int main(int argc, char **argv)
         return 1;
     scene_presence(&w);
     scene_messages(&w);
+    scene_admin(&w);
     scene_killed(&w);
     scene_restart(&w);
     for (int i = 0; i < PEOPLE; i++)

@@ -3,12 +3,13 @@
  * of a cluster. Specification: realtime.md §13.1.
  *
  *   xs:{S}:epoch, xs:{S}:seq   the space's epoch, 16 hex digits; its counter
- *   xs:{S}:i:<node>            the number of the node's newest record, for an hour
+ *   xs:{S}:i:<node>            "<number> <seq> <off>" of the node's newest record, for an hour
  *   xs:{S}:m:C                 hash: off, last (seq), ver (changes of members)
  *   xs:{S}:h:C                 stream <seq>-0: o (off), t (ms), v (record)
  *   xs:{S}:p:C, xs:{S}:px:C    members: hash socket id → "<node> <data>", and when they end (ms)
  *   xs:{S}:c:C                 topic: "E <epoch> <seq> <off> <ms> <record>" numbered, "U <record>",
  *                              "J|L <ver> <socket id> <node> <data>" members
+ *   xs:{S}:a                   topic of all nodes: "<node> <note>"
  *   xs:{S}:n:<node>            topic of one node: its snapshots, and "B <n> <length> <channel>",
  *                              a barrier behind what it published */
 #ifndef BACKPLANE_REDIS_KEYS_H
@@ -29,14 +30,16 @@
 /* keys: epoch seq m h topic i; args: epoch if there is none, events, ttl ms, record, its number
  * among those of the node. A record that is sent again, since its answer was lost, counts once. */
 static const char script_publish[] = EPOCH NOW
-    "if tonumber(redis.call('GET',KEYS[6]) or '0')>=tonumber(ARGV[5]) then return '0' end "
-    "redis.call('SET',KEYS[6],ARGV[5],'PX',3600000) "
+    "local last=redis.call('GET',KEYS[6]) "
+    "if last then local n,s,o=string.match(last,'(%d+) (%d+) (%d+)') "
+    "if tonumber(n)>=tonumber(ARGV[5]) then return {e,s,o} end end "
     "local s=string.format('%.0f',redis.call('INCR',KEYS[2])) "
     "local o=string.format('%.0f',redis.call('HINCRBY',KEYS[3],'off',1)) "
+    "redis.call('SET',KEYS[6],ARGV[5]..' '..s..' '..o,'PX',3600000) "
     "redis.call('HSET',KEYS[3],'last',s) "
     "redis.call('XADD',KEYS[4],'MAXLEN','~',ARGV[2],s..'-0','o',o,'t',now,'v',ARGV[4]) "
     "redis.call('PEXPIRE',KEYS[3],ARGV[3]) redis.call('PEXPIRE',KEYS[4],ARGV[3]) "
-    "redis.call('PUBLISH',KEYS[5],'E '..e..' '..s..' '..o..' '..now..' '..ARGV[4]) return s";
+    "redis.call('PUBLISH',KEYS[5],'E '..e..' '..s..' '..o..' '..now..' '..ARGV[4]) return {e,s,o}";
 
 /* keys: epoch seq m h p px node-topic; args: epoch if there is none, events, "S <nonce> <length of
  * the channel> <channel>". The answer goes over the topic: it comes behind everything it contains,

@@ -45,7 +45,17 @@ enum {
     ARGS_MAX = 16
 };
 
-typedef enum OpKind { OP_PUBLISH, OP_WATCH, OP_UNWATCH, OP_BARRIER, OP_JOIN, OP_LEAVE } OpKind;
+typedef enum OpKind {
+    OP_PUBLISH,
+    OP_SPACE,
+    OP_WATCH,
+    OP_UNWATCH,
+    OP_BARRIER,
+    OP_LIST, /* channel: the prefix */
+    OP_SPREAD,
+    OP_JOIN,
+    OP_LEAVE
+} OpKind;
 
 typedef struct Op {
     struct Op *next;
@@ -53,6 +63,7 @@ typedef struct Op {
     bool numbered;
     uint32_t events;
     int64_t ttl_ms, queued_ms;
+    void *token;
     uint64_t n; /* OP_PUBLISH: among the numbered records of this node; 0 = not sent yet */
     xs_str space, channel, socket_id, data; /* behind the struct */
 } Op;
@@ -71,6 +82,11 @@ typedef struct Watch {
     bool wanted;     /* … and will be */
     uint64_t nonce;  /* of the snapshot that is under way; 0 = none */
 } Watch;
+
+/* A space of this node; the key is its name. */
+typedef struct Place {
+    Link link;
+} Place;
 
 /* A member of this node; the key is "<topic> <socket id>". */
 typedef struct Own {
@@ -108,7 +124,7 @@ typedef struct Redis {
     OpList sent;                /* numbered records without an answer */
     uint64_t nrecords;
     OpList waiting; /* records, while there is no connection */
-    Table watches, own;
+    Table spaces, watches, own;
     uint64_t nonce;
     int64_t retry_ms, retry_at, ping_at, pinged_ms, stay_at;
     int64_t complained_ms;
@@ -129,6 +145,41 @@ static void complain(Redis *r, const char *what)
         return; /* once a second is enough */
     r->complained_ms = now;
     r->host.log(1, "backplane: %s", what);
+}
+
+/* The text up to the next blank; moves behind the blank. */
+static xs_str word(xs_str *t)
+{
+    const char *blank = t->len ? memchr(t->ptr, ' ', t->len) : NULL;
+    xs_str w = {t->ptr, blank ? (size_t)(blank - t->ptr) : t->len};
+    size_t used = w.len + (blank != NULL);
+    *t = (xs_str){t->ptr + used, t->len - used};
+    return w;
+}
+
+static uint64_t number(xs_str *t, unsigned base)
+{
+    xs_str w = word(t);
+    uint64_t n = 0;
+    for (size_t i = 0; i < w.len; i++) {
+        unsigned char c = (unsigned char)w.ptr[i];
+        unsigned digit = c >= '0' && c <= '9'   ? c - '0' + 0u
+                         : c >= 'a' && c <= 'f' ? c - 'a' + 10u
+                                                : base;
+        if (digit >= base)
+            return n;
+        n = n * base + digit;
+    }
+    return n;
+}
+
+static xs_str put(char **at, xs_str t)
+{
+    xs_str copy = {*at, t.len};
+    if (t.len)
+        memcpy(*at, t.ptr, t.len);
+    *at += t.len;
+    return copy;
 }
 
 /* ---- commands ---- */
@@ -348,6 +399,29 @@ static void count_answer(Redis *r, const redisReply *answer)
     atomic_fetch_add(ok ? &r->published : &r->dropped, 1);
 }
 
+/* The end of a record; numbers NULL: it failed. */
+static void finish_record(Redis *r, Op *op, const xs_plane_record *numbers)
+{
+    if (op->kind == OP_PUBLISH && op->token)
+        r->host.published(r->host.ctx, op->token, numbers != NULL, numbers);
+    free(op);
+}
+
+static bool read_numbers(const redisReply *answer, xs_plane_record *out)
+{
+    if (answer->type != REDIS_REPLY_ARRAY || answer->elements != 3)
+        return false;
+    xs_str texts[3];
+    for (int i = 0; i < 3; i++) {
+        if (answer->element[i]->type != REDIS_REPLY_STRING)
+            return false;
+        texts[i] = (xs_str){answer->element[i]->str, (size_t)answer->element[i]->len};
+    }
+    *out = (xs_plane_record){
+        .epoch = number(&texts[0], 16), .seq = number(&texts[1], 10), .off = number(&texts[2], 10)};
+    return true;
+}
+
 static void on_published(redisAsyncContext *link, void *reply, void *ctx)
 {
     (void)link;
@@ -362,8 +436,9 @@ static void on_stored(redisAsyncContext *link, void *reply, void *ctx)
         return; /* lost on the way, here or there: take_back has it */
     bool unloaded = answer->type == REDIS_REPLY_ERROR && strncmp(answer->str, "NOSCRIPT", 8) == 0;
     if (!unloaded) {
+        xs_plane_record numbers;
         count_answer(r, answer);
-        free(list_pop(&r->sent));
+        finish_record(r, list_pop(&r->sent), read_numbers(answer, &numbers) ? &numbers : NULL);
     }
     on_must(link, reply, ctx); /* an error: loads the scripts again, or waits for better times */
 }
@@ -466,15 +541,6 @@ static void reap_members(Redis *r)
     }
 }
 
-static xs_str put(char **at, xs_str t)
-{
-    xs_str copy = {*at, t.len};
-    if (t.len)
-        memcpy(*at, t.ptr, t.len);
-    *at += t.len;
-    return copy;
-}
-
 static void member_changed(Redis *r, const Op *op)
 {
     char key[KEY_BYTES + 128];
@@ -515,32 +581,6 @@ static void member_changed(Redis *r, const Op *op)
 }
 
 /* ---- what comes over the topics ---- */
-
-/* The text up to the next blank; moves behind the blank. */
-static xs_str word(xs_str *t)
-{
-    const char *blank = t->len ? memchr(t->ptr, ' ', t->len) : NULL;
-    xs_str w = {t->ptr, blank ? (size_t)(blank - t->ptr) : t->len};
-    size_t used = w.len + (blank != NULL);
-    *t = (xs_str){t->ptr + used, t->len - used};
-    return w;
-}
-
-static uint64_t number(xs_str *t, unsigned base)
-{
-    xs_str w = word(t);
-    uint64_t n = 0;
-    for (size_t i = 0; i < w.len; i++) {
-        unsigned char c = (unsigned char)w.ptr[i];
-        unsigned digit = c >= '0' && c <= '9'   ? c - '0' + 0u
-                         : c >= 'a' && c <= 'f' ? c - 'a' + 10u
-                                                : base;
-        if (digit >= base)
-            return n;
-        n = n * base + digit;
-    }
-    return n;
-}
 
 /* "<length> <bytes> " */
 static xs_str counted(xs_str *t)
@@ -629,6 +669,21 @@ static void read_snapshot(Redis *r, const Watch *w, xs_str t)
     free(members);
 }
 
+static bool ends_with(xs_str t, const char *tail)
+{
+    size_t len = strlen(tail);
+    return t.len >= len && memcmp(t.ptr + t.len - len, tail, len) == 0;
+}
+
+/* xs:{S}:a */
+static void take_note(Redis *r, xs_str topic, xs_str t)
+{
+    xs_str node = word(&t);
+    if (node.len == strlen(r->node) && memcmp(node.ptr, r->node, node.len) == 0)
+        return;
+    r->host.note(r->host.ctx, (xs_str){topic.ptr + 4, topic.len - 7}, t);
+}
+
 /* A message to this node: "S <nonce>" begins a snapshot, "B <number>" is a barrier; behind it the
  * length of the channel, and the channel. */
 static void take_own(Redis *r, xs_str topic, xs_str t)
@@ -649,6 +704,85 @@ static void take_own(Redis *r, xs_str topic, xs_str t)
         w->nonce = 0;
         read_snapshot(r, w, t);
     }
+}
+
+static void send_note(Redis *r, const Op *op)
+{
+    Command c = {.n = 0};
+    size_t node = strlen(r->node), len = node + 1 + op->data.len;
+    char *text = malloc(len), *at = text;
+    if (text) {
+        put(&at, (xs_str){r->node, node});
+        put(&at, (xs_str){" ", 1});
+        put(&at, op->data);
+        arg_text(&c, "PUBLISH");
+        arg_key(&c, op->space, "a", (xs_str){0});
+        arg(&c, (xs_str){text, len});
+        send_command(r, r->commands, on_must, &c);
+    }
+    free(text);
+}
+
+/* ---- which channels are there ---- */
+
+typedef struct Listing {
+    Redis *r;
+    void *token;
+    size_t skip; /* of a topic: what is before the channel */
+    xs_str space;
+    char bytes[];
+} Listing;
+
+static int by_name(const void *a, const void *b)
+{
+    const xs_str *x = a, *y = b;
+    int order = memcmp(x->ptr, y->ptr, x->len < y->len ? x->len : y->len);
+    return order ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+static void on_list(redisAsyncContext *link, void *reply, void *ctx)
+{
+    const redisReply *answer = reply;
+    Listing *l = ctx;
+    size_t n = 0;
+    (void)link;
+    bool ok = answer && answer->type == REDIS_REPLY_ARRAY;
+    xs_str *names = ok ? calloc(answer->elements + 1, sizeof *names) : NULL;
+    for (size_t i = 0; names && i < answer->elements; i++) {
+        const redisReply *topic = answer->element[i];
+        if (topic->type == REDIS_REPLY_STRING && (size_t)topic->len > l->skip)
+            names[n++] = (xs_str){topic->str + l->skip, (size_t)topic->len - l->skip};
+    }
+    if (n)
+        qsort(names, n, sizeof *names, by_name);
+    l->r->host.listed(l->r->host.ctx, l->space, l->token, names != NULL, names, n);
+    free(names);
+    free(l);
+}
+
+/* Every topic that begins so; what means something in a pattern is escaped. */
+static void send_list(Redis *r, const Op *op)
+{
+    char prefix[KEY_BYTES], pattern[2 * KEY_BYTES + 2];
+    Listing *l = malloc(sizeof *l + op->space.len);
+    bool ok =
+        l && r->commands && atomic_load(&r->up) && write_key(prefix, op->space, "c", op->channel);
+    if (!ok) {
+        r->host.listed(r->host.ctx, op->space, op->token, false, NULL, 0);
+        free(l);
+        return;
+    }
+    size_t n = 0, len = strlen(prefix) + (op->channel.len == 0); /* then the colon is missing */
+    for (const char *at = prefix; *at; at++) {
+        if (strchr("*?[]\\", *at))
+            pattern[n++] = '\\';
+        pattern[n++] = *at;
+    }
+    snprintf(pattern + n, sizeof pattern - n, "%s*", op->channel.len ? "" : ":");
+    char *at = l->bytes;
+    *l = (Listing){.r = r, .token = op->token, .skip = len - op->channel.len};
+    l->space = put(&at, op->space);
+    redisAsyncCommand(r->commands, on_list, l, "PUBSUB CHANNELS %s", pattern);
 }
 
 static void send_barrier(Redis *r, const Op *op)
@@ -700,12 +834,33 @@ static void listen_to(Redis *r, const char *what, const char *topic)
 
 static void subscribe(Redis *r, const Watch *w)
 {
-    char node[KEY_BYTES];
+    if (r->topics && atomic_load(&r->up))
+        listen_to(r, "SUBSCRIBE", w->link.key);
+}
+
+static void subscribe_space(Redis *r, xs_str space)
+{
+    char key[KEY_BYTES];
     if (!r->topics || !atomic_load(&r->up))
         return;
-    if (write_key(node, w->space, "n", (xs_str){r->node, strlen(r->node)}))
-        listen_to(r, "SUBSCRIBE", node); /* again is harmless */
-    listen_to(r, "SUBSCRIBE", w->link.key);
+    if (write_key(key, space, "n", (xs_str){r->node, strlen(r->node)}))
+        listen_to(r, "SUBSCRIBE", key);
+    if (write_key(key, space, "a", (xs_str){0}))
+        listen_to(r, "SUBSCRIBE", key);
+}
+
+static void enter_space(Redis *r, const Op *op)
+{
+    Place *p = table_get(&r->spaces, op->space.ptr, op->space.len)
+                   ? NULL
+                   : calloc(1, sizeof *p + op->space.len);
+    if (!p)
+        return;
+    char *at = (char *)(p + 1);
+    if (table_put(&r->spaces, &p->link, put(&at, op->space).ptr, op->space.len))
+        subscribe_space(r, op->space);
+    else
+        free(p);
 }
 
 static void on_topic(redisAsyncContext *link, void *reply, void *ctx)
@@ -737,6 +892,8 @@ static void on_topic(redisAsyncContext *link, void *reply, void *ctx)
         xs_str text = {body->str, (size_t)body->len};
         if (w && w->subscribed)
             take_message(r, w, text);
+        else if (!w && ends_with(topic, "}:a"))
+            take_note(r, topic, text);
         else if (!w)
             take_own(r, topic, text);
     }
@@ -802,9 +959,8 @@ static void drop_late(Redis *r)
 {
     int64_t now = now_ms();
     while (r->waiting.first && now - r->waiting.first->queued_ms > WAIT_MAX_MS) {
-        free(list_pop(&r->waiting));
-        atomic_fetch_sub(&r->unsent, 1);
-        atomic_fetch_add(&r->dropped, 1);
+        count_answer(r, NULL);
+        finish_record(r, list_pop(&r->waiting), NULL);
     }
 }
 
@@ -820,6 +976,9 @@ static void execute(Redis *r, Op *op)
     case OP_WATCH: watch(r, op); break;
     case OP_UNWATCH: unwatch(r, op); break;
     case OP_BARRIER: send_barrier(r, op); break;
+    case OP_SPACE: enter_space(r, op); break;
+    case OP_LIST: send_list(r, op); break;
+    case OP_SPREAD: send_note(r, op); break;
     case OP_JOIN:
     case OP_LEAVE: member_changed(r, op); break;
     }
@@ -834,6 +993,9 @@ static void came_up(Redis *r)
     r->retry_ms = RETRY_MS;
     r->host.log(2, "backplane: connected to %s:%d", r->address, r->port);
     r->host.state(r->host.ctx, true);
+    while ((l = table_each(&r->spaces, &at, &rest)))
+        subscribe_space(r, (xs_str){l->key, l->len});
+    at = 0;
     while (r->topics && (l = table_each(&r->watches, &at, &rest)))
         subscribe(r, (Watch *)l);
     send_members(r, "stay");
@@ -901,12 +1063,19 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
     drop_late(r);
 }
 
+static void give_up(Redis *r, OpList *list)
+{
+    for (Op *op; (op = list_pop(list));)
+        finish_record(r, op, NULL);
+}
+
 static void *thread_main(void *ctx)
 {
     Redis *r = ctx;
     connect_now(r);
     event_base_dispatch(r->base);
     lose(r, "the server ends");
+    give_up(r, &r->waiting);
     return NULL;
 }
 
@@ -946,12 +1115,13 @@ static bool enqueue(Redis *r, const Op *like)
 }
 
 static bool redis_publish(void *state, xs_str space, xs_str channel, bool numbered,
-                          const xs_plane_limits *limits, xs_str data)
+                          const xs_plane_limits *limits, xs_str data, void *token)
 {
     Redis *r = state;
     uint32_t max = atomic_load(&r->up) ? QUEUE_UP : QUEUE_DOWN;
     if (atomic_fetch_add(&r->unsent, 1) < max && enqueue(r, &(Op){.kind = OP_PUBLISH,
                                                                   .numbered = numbered,
+                                                                  .token = token,
                                                                   .events = limits->events,
                                                                   .ttl_ms = limits->ttl_ms,
                                                                   .space = space,
@@ -975,6 +1145,17 @@ static void redis_unwatch(void *state, xs_str space, xs_str channel)
 {
     /* Out of memory: one channel more is listened to. */
     (void)enqueue(state, &(Op){.kind = OP_UNWATCH, .space = space, .channel = channel});
+}
+
+static bool redis_list(void *state, xs_str space, xs_str prefix, void *token)
+{
+    return enqueue(state,
+                   &(Op){.kind = OP_LIST, .space = space, .channel = prefix, .token = token});
+}
+
+static bool redis_spread(void *state, xs_str space, xs_str data)
+{
+    return enqueue(state, &(Op){.kind = OP_SPREAD, .space = space, .data = data});
 }
 
 static bool redis_barrier(void *state, xs_str space, xs_str channel, uint64_t n)
@@ -1117,7 +1298,7 @@ static bool redis_space(void *state, xs_str space, uint64_t proposed, uint64_t *
     if (reply)
         freeReplyObject(reply);
     redisFree(c);
-    return ok;
+    return ok && enqueue(r, &(Op){.kind = OP_SPACE, .space = space});
 }
 
 static void free_table(Table *t)
@@ -1165,6 +1346,7 @@ static void redis_destroy(void *state)
     free_list(&r->queue);
     free_list(&r->waiting);
     free_list(&r->sent);
+    free_table(&r->spaces);
     free_table(&r->watches);
     free_table(&r->own);
     pthread_mutex_destroy(&r->lock);
@@ -1221,6 +1403,8 @@ static const xs_backplane_ops ops = {
     .unwatch = redis_unwatch,
     .publish = redis_publish,
     .barrier = redis_barrier,
+    .list = redis_list,
+    .spread = redis_spread,
     .member = redis_member,
     .stats = redis_stats,
     .stop = redis_stop,
