@@ -16,6 +16,7 @@
 #include "core/mem.h"
 #include "core/num.h"
 #include "core/text.h"
+#include "host/http_i.h"
 
 enum { BACKLOG = 1024, PAUSE_MS = 50, IDLE_MAX_MS = 3600 * 1000, ACCEPT_TURN = 64 };
 
@@ -80,16 +81,14 @@ static bool head_complete(Text seen)
 /* Some of a head came and then too little of it. */
 static void say_too_slow(int fd)
 {
-    static const char answer[] =
-        "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json; charset=utf-8\r\n"
-        "Content-Length: 95\r\nConnection: close\r\n\r\n"
-        "{\"code\":\"ERROR_CODE_BAD_REQUEST\",\"message\":\"The request took too long to "
-        "arrive.\",\"payload\":\"\"}";
+    Buf answer = BUF_INIT;
     char seen[4096];
+    http_write_refusal(&answer, (HttpProblem){408, "The request took too long to arrive."});
     /* Read what is there: closing with unread bytes would reset the connection. */
-    if (recv(fd, seen, sizeof seen, MSG_DONTWAIT) > 0 &&
-        send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+    if (recv(fd, seen, sizeof seen, MSG_DONTWAIT) > 0 && !answer.failed &&
+        send(fd, answer.ptr, answer.len, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
         shutdown(fd, SHUT_WR);
+    buf_deinit(&answer);
 }
 
 static void set_low_water(int fd, size_t bytes)

@@ -181,7 +181,7 @@ void http_keep(xs_http *x)
 void http_release(xs_http *x)
 {
     x->kept = false;
-    if (!x->conn)
+    if (!x->conn && !x->mhd)
         free_memory(x);
 }
 
@@ -335,6 +335,65 @@ static xs_str api_body(xs_http *x)
 bool exchange_is_head(const xs_http *x)
 {
     return strcmp(x->head.method, "HEAD") == 0;
+}
+
+/* ---- refusals ---- */
+
+const char *http_reason(int status)
+{
+    static const struct {
+        int status;
+        const char *text;
+    } known[] = {{200, "OK"},
+                 {201, "Created"},
+                 {202, "Accepted"},
+                 {204, "No Content"},
+                 {301, "Moved Permanently"},
+                 {302, "Found"},
+                 {303, "See Other"},
+                 {304, "Not Modified"},
+                 {307, "Temporary Redirect"},
+                 {308, "Permanent Redirect"},
+                 {400, "Bad Request"},
+                 {401, "Unauthorized"},
+                 {403, "Forbidden"},
+                 {404, "Not Found"},
+                 {405, "Method Not Allowed"},
+                 {408, "Request Timeout"},
+                 {409, "Conflict"},
+                 {413, "Content Too Large"},
+                 {414, "URI Too Long"},
+                 {415, "Unsupported Media Type"},
+                 {417, "Expectation Failed"},
+                 {422, "Unprocessable Content"},
+                 {429, "Too Many Requests"},
+                 {431, "Request Header Fields Too Large"},
+                 {500, "Internal Server Error"},
+                 {501, "Not Implemented"},
+                 {503, "Service Unavailable"},
+                 {505, "HTTP Version Not Supported"}};
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if (known[i].status == status)
+            return known[i].text;
+    return status < 400 ? "OK" : "Error";
+}
+
+const char *http_refusal_code(HttpProblem p)
+{
+    return p.status == 500 ? "ERROR_FATAL" : "ERROR_CODE_BAD_REQUEST";
+}
+
+void http_write_refusal(Buf *out, HttpProblem p)
+{
+    Buf body = BUF_INIT;
+    http_write_error(&body, http_refusal_code(p), p.message);
+    buf_printf(out,
+               "HTTP/1.1 %d %s\r\nContent-Type: application/json; charset=utf-8\r\n"
+               "Content-Length: %zu\r\nConnection: close\r\n\r\n",
+               p.status, http_reason(p.status), body.len);
+    buf_text(out, buf_view(&body));
+    out->failed = out->failed || body.failed;
+    buf_deinit(&body);
 }
 
 /* ---- answers ---- */

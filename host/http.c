@@ -1,4 +1,6 @@
-/* http.c - HTTP/1.1 on the libevent loop. A connection reads a request (host/httphead.h), lends it
+/* http.c - the connections of the HTTP side, and the carrier of those that realtime lives on: an
+ * own reader of HTTP/1.1 on the libevent loop. All others go to libmicrohttpd (mhd.c); each of the
+ * two carries every kind of exchange. A connection here reads a request (host/httphead.h), lends it
  * to the handler as an exchange, and writes the answer; requests that follow wait in its buffer. A
  * stream is handed to its transport once its head is on the wire. One timer walks the connections
  * and ends those that take too long: heads, bodies and unread answers all have their time.
@@ -17,6 +19,7 @@
 
 #include "core/mem.h"
 #include "core/text.h"
+#include "host/mhd.h"
 
 enum {
     SCRATCH_BYTES = 64 << 10, /* one read of a socket; shared by all connections */
@@ -83,7 +86,8 @@ struct Http {
     void *ctx;
     Conn *first;
     size_t count, busy;
-    HttpStats stats;
+    HttpStats stats; /* of both carriers */
+    Mhd *mhd;
     bool draining;
     Buf spare; /* for the next answer */
     time_t date_s;
@@ -92,13 +96,6 @@ struct Http {
     char scratch[SCRATCH_BYTES];
 };
 /* ---- connections ---- */
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static void set_reading(Conn *c, bool on)
 {
@@ -323,45 +320,6 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         c->x->events->on_writable(c->x->peer);
 }
 
-static const char *reason(int status)
-{
-    static const struct {
-        int status;
-        const char *text;
-    } known[] = {{200, "OK"},
-                 {201, "Created"},
-                 {202, "Accepted"},
-                 {204, "No Content"},
-                 {301, "Moved Permanently"},
-                 {302, "Found"},
-                 {303, "See Other"},
-                 {304, "Not Modified"},
-                 {307, "Temporary Redirect"},
-                 {308, "Permanent Redirect"},
-                 {400, "Bad Request"},
-                 {401, "Unauthorized"},
-                 {403, "Forbidden"},
-                 {404, "Not Found"},
-                 {405, "Method Not Allowed"},
-                 {408, "Request Timeout"},
-                 {409, "Conflict"},
-                 {413, "Content Too Large"},
-                 {414, "URI Too Long"},
-                 {415, "Unsupported Media Type"},
-                 {417, "Expectation Failed"},
-                 {422, "Unprocessable Content"},
-                 {429, "Too Many Requests"},
-                 {431, "Request Header Fields Too Large"},
-                 {500, "Internal Server Error"},
-                 {501, "Not Implemented"},
-                 {503, "Service Unavailable"},
-                 {505, "HTTP Version Not Supported"}};
-    for (size_t i = 0; i < COUNT_OF(known); i++)
-        if (known[i].status == status)
-            return known[i].text;
-    return status < 400 ? "OK" : "Error";
-}
-
 static const char OK_LINE[] = "HTTP/1.1 200 OK\r\n";
 
 /* The first two lines of an answer. */
@@ -380,7 +338,7 @@ static void put_status(Http *h, Buf *b, int status)
     }
     size_t skip = 0;
     if (status != 200) {
-        buf_printf(b, "HTTP/1.1 %d %s\r\n", status, reason(status));
+        buf_printf(b, "HTTP/1.1 %d %s\r\n", status, http_reason(status));
         skip = sizeof OK_LINE - 1;
     }
     buf_append(b, h->date + skip, h->date_len - skip);
@@ -516,9 +474,9 @@ static void refuse(Conn *c, HttpProblem p)
     c->keep_alive = false;
     c->now = (Text){"", 0};
     buf_deinit(&c->in);
-    http_write_error(&body, p.status == 500 ? "ERROR_FATAL" : "ERROR_CODE_BAD_REQUEST", p.message);
+    http_write_error(&body, http_refusal_code(p), p.message);
     const xs_header headers[] = {{"Content-Type", "application/json; charset=utf-8"},
-                                 {"Allow", "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"}};
+                                 {"Allow", HTTP_METHODS}};
     put_head(c, p.status, NULL, headers, p.status == 405 ? 2 : 1);
     put_number(&c->out, "Content-Length: ", body.len);
     buf_append(&c->out, "\r\n", 2);
@@ -821,11 +779,35 @@ Http *http_new(struct event_base *base, const HttpOptions *opt, HttpHandler hand
         h->opt.head_timeout_ms = (int64_t)opt->idle_s * 1000;
     if (!h->opt.body_timeout_ms)
         h->opt.body_timeout_ms = (int64_t)opt->idle_s * 1000;
-    return h;
+    h->mhd = mhd_new(base, &h->opt, handler, ctx, &h->stats, err);
+    if (h->mhd)
+        return h;
+    http_free(h);
+    return NULL;
 }
 
-bool http_add(Http *h, int fd, const struct sockaddr *addr, socklen_t len)
+/* The reader of this file takes what is held or streamed, and what must be refused precisely: heads
+ * it does not accept, bodies too large, and chunked ones, whose framing the library reads
+ * leniently. */
+static bool for_own_reader(const Http *h, Text bytes)
 {
+    Arena a;
+    HttpHead head;
+    HttpProblem problem;
+    size_t scanned = 0, end = http_head_end(bytes, &scanned, &problem);
+    if (!end || end > h->opt.max_head)
+        return true;
+    arena_init(&a, 0);
+    bool own = !http_head_parse(&a, text_slice(bytes, 0, end), &head, &problem) || head.chunked ||
+               head.length > h->opt.max_body || (h->opt.realtime && h->opt.realtime(head.target));
+    arena_deinit(&a);
+    return own;
+}
+
+bool http_add(Http *h, int fd, Text head, const struct sockaddr *addr, socklen_t len)
+{
+    if (!for_own_reader(h, head))
+        return mhd_add(h->mhd, fd, addr, len);
     Conn *c = mem_zalloc(1, sizeof *c);
     if (!c || event_assign(&c->readable, h->base, fd, EV_READ | EV_PERSIST, on_readable, c) != 0 ||
         event_assign(&c->writable, h->base, fd, EV_WRITE, on_writable, c) != 0) {
@@ -850,6 +832,7 @@ bool http_add(Http *h, int fd, const struct sockaddr *addr, socklen_t len)
 void http_drain(Http *h)
 {
     h->draining = true;
+    mhd_drain(h->mhd);
     for (Conn *c = h->first, *next; c; c = next) {
         next = c->next;
         if (c->state == C_HEAD && !c->in.len)
@@ -859,12 +842,12 @@ void http_drain(Http *h)
 
 size_t http_busy(const Http *h)
 {
-    return h->busy;
+    return h->busy + mhd_busy(h->mhd);
 }
 
 size_t http_connections(const Http *h)
 {
-    return h->count;
+    return h->count + mhd_connections(h->mhd);
 }
 
 void http_stats(const Http *h, HttpStats *out)
@@ -882,6 +865,7 @@ void http_free(Http *h)
             c->x->over = true; /* nobody will answer any more */
         end_conn(c);
     }
+    mhd_free(h->mhd);
     if (h->sweep)
         event_free(h->sweep);
     buf_deinit(&h->spare);

@@ -1,5 +1,6 @@
 /* http.h - the HTTP side of the host: HTTP/1.1 connections on the main libevent loop. Exchanges are
- * answered at once or later, held, or turned into raw streams (include/xs/http.h).
+ * answered at once or later, held, or turned into raw streams (include/xs/http.h). Two carriers do
+ * all of that: libmicrohttpd (mhd.c), and an own reader (http.c) that holds and streams cheaply.
  *
  * Thread: the loop's, for everything. */
 #ifndef HOST_HTTP_H
@@ -19,6 +20,9 @@ typedef struct HttpOptions {
     unsigned idle_s; /* close kept-alive connections, and ones that do not read, after so long */
     int64_t head_timeout_ms; /* from the first byte of a head; beyond: 408; 0 = as idle_s */
     int64_t body_timeout_ms; /* for a body, longer when it comes steadily; 0 = as idle_s */
+    /* Is this the path of an exchange that is held or streamed? Decides who carries a connection
+     * that begins with it, nothing else. NULL = no path is. */
+    bool (*realtime)(Text path);
 } HttpOptions;
 
 typedef struct HttpStats {
@@ -32,9 +36,9 @@ typedef void (*HttpHandler)(void *ctx, xs_http *x);
 
 XS_MUST_CHECK Http *http_new(struct event_base *base, const HttpOptions *opt, HttpHandler handler,
                              void *ctx, xs_error *err);
-/** Serve a connected, non-blocking socket whose bytes are still unread. Takes fd, on failure too.
- */
-bool http_add(Http *h, int fd, const struct sockaddr *addr, socklen_t len);
+/** Serve a connected, non-blocking socket whose bytes are still unread; head is what has arrived.
+ * Takes fd, on failure too. */
+bool http_add(Http *h, int fd, Text head, const struct sockaddr *addr, socklen_t len);
 /** Answer no further requests on kept-alive connections: replies say Connection: close. */
 void http_drain(Http *h);
 /** Requests being received, answered, held or streamed; idle connections do not count. */

@@ -5,6 +5,7 @@
 #define HOST_HTTP_I_H
 
 #include <netinet/in.h>
+#include <time.h>
 
 #include "host/http.h"
 #include "host/httphead.h"
@@ -44,7 +45,8 @@ typedef struct Remembered {
 
 struct xs_http {
     const HttpCarrierOps *ops;
-    struct Conn *conn; /* of the carrier; NULL: the exchange has left it */
+    struct Conn *conn; /* of its carrier; both NULL: the exchange has left it */
+    struct MhdConn *mhd;
     Arena arena;
     HttpHead head;
     Text path;                    /* decoded */
@@ -74,5 +76,20 @@ bool exchange_is_head(const xs_http *x);
 /** "203.0.113.5" and its port. */
 void exchange_name_peer(const struct sockaddr *addr, socklen_t len, char ip[INET6_ADDRSTRLEN],
                         int *port);
+
+#define HTTP_METHODS "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
+
+const char *http_reason(int status);
+const char *http_refusal_code(HttpProblem p);
+/** A complete answer behind which the connection is closed. */
+void http_write_refusal(Buf *out, HttpProblem p);
+
+/** Monotonic, a few milliseconds coarse. */
+static inline int64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
 
 #endif

@@ -1,5 +1,5 @@
-/* http_test.c - door and HTTP loop with real sockets: answers now and later, holds, streams,
- * clients that leave. */
+/* http_test.c - door and HTTP loop with real sockets, the same cases over both carriers: answers
+ * now and later, holds, streams, clients that leave. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,9 +8,11 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,7 +20,11 @@
 #include "host/door.h"
 #include "host/http.h"
 
-enum { LOOP_MAX_S = 20, BODY_LIMIT = 1000, CHUNKS = 3 };
+enum { LOOP_MAX_S = 20, BODY_LIMIT = 1000, CHUNKS = 3, LARGE = 3 << 20 };
+
+typedef enum Carrier { OWN, LIBRARY, CARRIERS } Carrier;
+
+static const char *const carrier_names[CARRIERS] = {"own", "library"};
 
 /* What the handler under test keeps; loop's thread, except the atomics. */
 typedef struct Bench {
@@ -26,15 +32,19 @@ typedef struct Bench {
     Http *http;
     Door *door;
     struct event *later;
-    xs_http *x; /* the exchange that waits */
+    xs_http *x;    /* the exchange that waits */
+    xs_http *kept; /* one that was answered */
+    int file;      /* LARGE bytes */
     int chunks;
+    Carrier carrier;
+    bool whole; /* the stream goes on to the next request */
     _Atomic int closed, handled, writable;
     int remembered, forgotten; /* memos made and given back */
     const char *script;        /* bytes the client sends */
     bool cut;                  /* the client leaves without reading */
     int pause_ms;
-    char answer[65536];
-    size_t len;
+    char *answer;
+    size_t len, size;
     _Atomic bool done;
 } Bench;
 
@@ -59,10 +69,12 @@ static void on_writable(void *peer)
         http_api.want_write(b->x, true);
         return;
     }
-    if (http_api.stream_chunked(b->x) && send(fd, "0\r\n\r\n", 5, MSG_NOSIGNAL) < 0)
-        return;
-    http_api.stream_end(b->x);
+    xs_http *x = b->x;
     b->x = NULL;
+    if (b->whole)
+        http_stream_done(x);
+    else if (!http_api.stream_chunked(x) || send(fd, "0\r\n\r\n", 5, MSG_NOSIGNAL) > 0)
+        http_api.stream_end(x);
 }
 
 /* Keeps the stream open until the client leaves. */
@@ -73,6 +85,15 @@ static void on_writable_quiet(void *peer)
     assert_true(http_api.stream_fd(b->x) >= 0);
 }
 
+/* A peer that reads nothing: its patience is limited. */
+static void on_writable_stuck(void *peer)
+{
+    Bench *b = (Bench *)peer;
+    b->writable++;
+    http_stream_patience(b->x, true);
+}
+
+static const xs_http_events stuck_events = {on_writable_stuck, on_closed};
 static const xs_http_events hold_events = {.on_closed = on_closed};
 static const xs_http_events stream_events = {on_writable, on_closed};
 static const xs_http_events quiet_events = {on_writable_quiet, on_closed};
@@ -128,7 +149,8 @@ static void on_request(void *ctx, xs_http *x)
         answer_known(b, x);
     } else if (strcmp(path, "/later") == 0) {
         b->x = x;
-        event_add(b->later, &soon);
+        if (b->later)
+            event_add(b->later, &soon);
     } else if (strcmp(path, "/hold") == 0) {
         b->x = x;
         http_api.hold(x, b, &hold_events);
@@ -140,6 +162,30 @@ static void on_request(void *ctx, xs_http *x)
         b->x = x;
         http_api.stream(x, 200, &type, 1, b, &stream_events);
         assert_int_equal(http_api.stream_fd(x), -1);
+    } else if (strcmp(path, "/whole") == 0) {
+        b->x = x;
+        b->whole = true;
+        b->chunks = 0;
+        http_api.stream(x, 200, &type, 1, b, &stream_events);
+    } else if (strcmp(path, "/stuck") == 0) {
+        b->x = x;
+        http_api.stream(x, 200, &type, 1, b, &stuck_events);
+    } else if (strcmp(path, "/large") == 0) {
+        Buf body = BUF_INIT;
+        for (int i = 0; i < LARGE / 8; i++)
+            buf_cstr(&body, "abcdefgh");
+        http_reply_take(x, 200, NULL, 0, &body);
+    } else if (strcmp(path, "/file") == 0) {
+        char again[64]; /* a descriptor with an offset of its own */
+        snprintf(again, sizeof again, "/proc/self/fd/%d", b->file);
+        http_reply_file(x, open(again, O_RDONLY | O_CLOEXEC), LARGE, "text/plain");
+    } else if (strcmp(path, "/drain") == 0) {
+        http_drain(b->http);
+        http_reply_json(x, 200, TEXT("{}"));
+    } else if (strcmp(path, "/kept") == 0) {
+        http_keep(x);
+        b->kept = x;
+        http_reply_json(x, 200, TEXT("{}"));
     } else if (strcmp(path, "/open") == 0) {
         b->x = x;
         http_api.stream(x, 200, &type, 1, b, &quiet_events);
@@ -156,7 +202,12 @@ static void on_visitor(void *ctx, int fd, Text head, const struct sockaddr *addr
 {
     Bench *b = (Bench *)ctx;
     assert_true(head.len > 0);
-    assert_true(http_add(b->http, fd, addr, len));
+    assert_true(http_add(b->http, fd, head, addr, len));
+}
+
+static bool any_path(Text path)
+{
+    return path.len > 0;
 }
 
 static void *client(void *arg)
@@ -183,8 +234,8 @@ static void *client(void *arg)
         if (b->cut)
             usleep((useconds_t)b->pause_ms * 1000);
         ssize_t n = 0;
-        while (!b->cut && b->len < sizeof b->answer - 1 &&
-               (n = recv(fd, b->answer + b->len, sizeof b->answer - 1 - b->len, 0)) > 0)
+        while (!b->cut && b->len < b->size - 1 &&
+               (n = recv(fd, b->answer + b->len, b->size - 1 - b->len, 0)) > 0)
             b->len += (size_t)n;
     }
     close(fd);
@@ -194,14 +245,31 @@ static void *client(void *arg)
     return NULL;
 }
 
+static HttpOptions options_for(Carrier carrier)
+{
+    return (HttpOptions){.max_body = BODY_LIMIT,
+                         .max_head = 4096,
+                         .idle_s = 1,
+                         .head_timeout_ms = 300,
+                         .body_timeout_ms = 300,
+                         .realtime = carrier == OWN ? any_path : NULL};
+}
+
 /* Run one client against a fresh server; the caller looks at *b and ends it. */
-static void run_client(Bench *b, const char *script, bool cut)
+static void run_client(Bench *b, Carrier carrier, const char *script, bool cut)
 {
     xs_error err = {0};
-    HttpOptions http = {.max_body = BODY_LIMIT, .max_head = 4096, .idle_s = 1};
+    HttpOptions http = options_for(carrier);
     DoorOptions door = {
         .listen = TEXT("127.0.0.1:0"), .head_max = 4096, .head_timeout_ms = 300, .max_pending = 10};
-    *b = (Bench){.script = script, .cut = cut, .pause_ms = 60};
+    *b = (Bench){
+        .carrier = carrier, .script = script, .cut = cut, .pause_ms = 60, .size = LARGE * 3};
+    b->answer = (char *)malloc(b->size);
+    char name[] = "/tmp/xs_http_test_XXXXXX";
+    b->file = mkstemp(name);
+    assert_true(b->answer && b->file >= 0 && unlink(name) == 0);
+    memset(b->answer, 'x', LARGE);
+    assert_int_equal(write(b->file, b->answer, LARGE), LARGE);
     b->base = event_base_new();
     b->http = http_new(b->base, &http, on_request, b, &err);
     b->door = door_new(b->base, &door, on_visitor, b, &err);
@@ -220,6 +288,10 @@ static void run_client(Bench *b, const char *script, bool cut)
 static void end_bench(Bench *b)
 {
     http_free(b->http);
+    if (b->kept)
+        http_release(b->kept);
+    close(b->file);
+    free(b->answer);
     door_free(b->door);
     event_free(b->later);
     event_base_free(b->base);
@@ -257,13 +329,146 @@ static void test_answers(void **state)
         {"GET / HTTP/1.1\r\nA:", "", ""},
         {"", "", ""},
     };
-    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+    for (size_t n = 0; n < COUNT_OF(cases) * CARRIERS; n++) {
+        size_t i = n / CARRIERS;
+        Carrier carrier = (Carrier)(n % CARRIERS);
         Bench *b = test_calloc(1, sizeof *b);
-        run_client(b, cases[i].script, false);
+        run_client(b, carrier, cases[i].script, false);
         if (!strstr(b->answer, cases[i].contains) ||
             strncmp(b->answer, cases[i].starts, strlen(cases[i].starts)) != 0)
-            fail_msg("case %zu: %s", i, b->answer);
+            fail_msg("%s, case %zu: %.200s", carrier_names[carrier], i, b->answer);
         assert_int_equal(b->closed, 0);
+        end_bench(b);
+        test_free(b);
+    }
+}
+
+/* "200 408" of the answers in a row. */
+static void read_statuses(const char *answer, char *out, size_t size)
+{
+    size_t len = 0;
+    out[0] = '\0';
+    for (const char *p = answer; (p = strstr(p, "HTTP/1.1 ")); p += 9)
+        len += (size_t)snprintf(out + len, size - len, "%s%.3s", len ? " " : "", p + 9);
+}
+
+#define OK         "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n"
+#define HEAD(more) "GET /echo HTTP/1.1\r\nHost: h\r\n" more "\r\n"
+#define POST       "POST /echo HTTP/1.1\r\nHost: h\r\n"
+
+/* Later requests of a connection are checked as well, whoever carries it. */
+static void test_later_requests(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *script, *statuses;
+        const char
+            *library; /* where libmicrohttpd itself answers, and otherwise; NULL = the same */
+    } cases[] = {
+        {OK GET("/echo"), "200 200", NULL},
+        {OK HEAD("Host: h\r\n") OK, "200 400", NULL},
+        {OK "GET /echo HTTP/1.1\r\n\r\n" OK, "200 400", NULL},
+        {OK "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+         "200 400", NULL},
+        {OK POST "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "200 400",
+         NULL},
+        {OK POST "Content-Length: +1\r\n\r\nx", "200 400", "200 400 400"},
+        {OK POST "Transfer-Encoding: gzip\r\n\r\nx", "200 501", NULL},
+        {OK POST "Expect: wonders\r\nContent-Length: 1\r\n\r\nx", "200 417", NULL},
+        {OK POST "Content-Length: 1001\r\n\r\n", "200 413", NULL},
+        {OK HEAD("A: \x01\r\n"), "200 400", NULL},
+        {OK HEAD("A\"b: c\r\n"), "200 400", NULL},
+        {OK "TRACE / HTTP/1.1\r\nHost: h\r\n\r\n", "200 405", NULL},
+        {OK "BREW / HTTP/1.1\r\nHost: h\r\n\r\n", "200 501", NULL},
+        {OK "GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n", "200 400", NULL},
+        {OK "GET a HTTP/1.1\r\nHost: h\r\n\r\n", "200 400", NULL},
+        {OK "GET / HTTP/2.0\r\nHost: h\r\n\r\n", "200 505", NULL},
+        {OK "GET /ke", "200 408", NULL},
+        {OK "GET /echo HTTP/1.1\r\nHo", "200 408", NULL},
+        {OK POST "Content-Length: 5\r\n\r\nab", "200 408", NULL},
+        {OK POST "Transfer-Encoding: chunked\r\n\r\n5\r\nab", "200 408", NULL},
+        {OK POST "Expect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n~ab",
+         "200 100 200", NULL},
+        {OK "GET /whole HTTP/1.1\r\nHost: h\r\n\r\n" GET("/whole"), "200 200 200", NULL},
+        {OK "HEAD /file HTTP/1.1\r\nHost: h\r\n\r\n" GET("/echo"), "200 200 200", NULL},
+        {OK "GET /file HTTP/1.1\r\nHost: h\r\n\r\n" GET("/large"), "200 200 200", NULL},
+        {OK "GET /later HTTP/1.1\r\nHost: h\r\n\r\n" GET("/hold"), "200 201 201", NULL},
+        {OK, "200", NULL}, /* then idle */
+    };
+    for (size_t n = 0; n < COUNT_OF(cases) * CARRIERS; n++) {
+        size_t i = n / CARRIERS;
+        Carrier carrier = (Carrier)(n % CARRIERS);
+        Bench *b = test_calloc(1, sizeof *b);
+        char statuses[128];
+        run_client(b, carrier, cases[i].script, false);
+        read_statuses(b->answer, statuses, sizeof statuses);
+        const char *expected =
+            carrier == LIBRARY && cases[i].library ? cases[i].library : cases[i].statuses;
+        if (strcmp(statuses, expected) != 0)
+            fail_msg("%s, case %zu: %s\n%.600s", carrier_names[carrier], i, statuses, b->answer);
+        assert_int_equal(http_busy(b->http), 0);
+        end_bench(b);
+        test_free(b);
+    }
+}
+
+/* Each byte arrives once: the head of a stream, its chunks, its end, then the next answer. */
+static void test_whole_streams(void **state)
+{
+    (void)state;
+    for (Carrier carrier = OWN; carrier < CARRIERS; carrier++) {
+        Bench *b = test_calloc(1, sizeof *b);
+        run_client(b, carrier, "GET /whole HTTP/1.1\r\nHost: h\r\n\r\n" GET("/nothing"), false);
+        char *body = strstr(b->answer, "\r\n\r\n");
+        assert_non_null(body);
+        static const char chunks[] =
+            "\r\n\r\n5\r\nhello\r\n5\r\nhello\r\n5\r\nhello\r\n0\r\n\r\nHTTP/1.1 404";
+        assert_memory_equal(body, chunks, sizeof chunks - 1);
+        end_bench(b);
+        run_client(b, carrier, "GET /whole HTTP/1.0\r\n\r\n", false);
+        assert_string_equal(strstr(b->answer, "\r\n\r\n"), "\r\n\r\nhellohellohello");
+        end_bench(b);
+        run_client(b, carrier, GET("/file"), false);
+        assert_true(b->len > LARGE && b->len < LARGE + 1000);
+        end_bench(b);
+        run_client(b, carrier, GET("/large"), false);
+        assert_true(b->len > LARGE && b->len < LARGE + 1000);
+        assert_memory_equal(b->answer + b->len - 8, "abcdefgh", 8);
+        end_bench(b);
+        test_free(b);
+    }
+}
+
+/* What was kept can be read after its answer, after its client and after its server. */
+static void test_kept_exchanges(void **state)
+{
+    (void)state;
+    for (Carrier carrier = OWN; carrier < CARRIERS; carrier++) {
+        Bench *b = test_calloc(1, sizeof *b);
+        run_client(b, carrier,
+                   "GET /kept?q=1 HTTP/1.1\r\nHost: h\r\nA: b\r\nConnection: close\r\n\r\n", false);
+        assert_string_equal(http_api.path(b->kept), "/kept");
+        assert_string_equal(http_api.header(b->kept, "a"), "b");
+        assert_int_equal(http_api.query(b->kept, "q", 0).len, 1);
+        assert_true(text_eq(http_remote_ip(b->kept), TEXT("127.0.0.1")));
+        assert_true(http_remote_port(b->kept) > 0);
+        http_reply_json(b->kept, 200, TEXT("{}")); /* once was enough */
+        end_bench(b);
+        test_free(b);
+    }
+}
+
+/* A draining server answers for the last time, and ends those that are idle. */
+static void test_drain(void **state)
+{
+    (void)state;
+    for (Carrier carrier = OWN; carrier < CARRIERS; carrier++) {
+        Bench *b = test_calloc(1, sizeof *b);
+        run_client(b, carrier, "GET /drain HTTP/1.1\r\nHost: h\r\n\r\n" OK, false);
+        char statuses[64];
+        read_statuses(b->answer, statuses, sizeof statuses);
+        assert_string_equal(statuses, "200");
+        assert_non_null(strstr(b->answer, "Connection: close"));
         end_bench(b);
         test_free(b);
     }
@@ -272,25 +477,30 @@ static void test_answers(void **state)
 static void test_keep_alive_and_large_body(void **state)
 {
     (void)state;
-    Bench *b = test_calloc(1, sizeof *b);
-    run_client(
-        b, "GET /later HTTP/1.1\r\nHost: h\r\n\r\nGET /hold HTTP/1.1\r\nHost: h\r\n\r\n" GET("/x"),
-        false);
-    char *second = strstr(b->answer + 1, "HTTP/1.1 201");
-    assert_non_null(second);
-    assert_non_null(strstr(second, "HTTP/1.1 404"));
-    assert_int_equal(b->handled, 3);
-    end_bench(b);
     char script[4096] = "POST /echo HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: "
                         "chunked\r\n\r\n5dc\r\n";
     size_t at = strlen(script);
     memset(script + at, 'x', 1500);
     memcpy(script + at + 1500, "\r\n0\r\n\r\n", 8);
-    run_client(b, script, false);
-    assert_non_null(strstr(b->answer, "HTTP/1.1 413"));
-    assert_int_equal(b->handled, 0);
-    end_bench(b);
-    test_free(b);
+    for (Carrier carrier = OWN; carrier < CARRIERS; carrier++) {
+        Bench *b = test_calloc(1, sizeof *b);
+        run_client(b, carrier,
+                   "GET /later HTTP/1.1\r\nHost: h\r\n\r\nGET /hold HTTP/1.1\r\nHost: "
+                   "h\r\n\r\n" GET("/x"),
+                   false);
+        char *second = strstr(b->answer + 1, "HTTP/1.1 201");
+        assert_non_null(second);
+        assert_non_null(strstr(second, "HTTP/1.1 404"));
+        assert_int_equal(b->handled, 3);
+        end_bench(b);
+        char later[8192] = OK;
+        strcat(later, script);
+        run_client(b, carrier, later, false);
+        assert_non_null(strstr(b->answer, "HTTP/1.1 413"));
+        assert_int_equal(b->handled, 1);
+        end_bench(b);
+        test_free(b);
+    }
 }
 
 static unsigned count_of(const char *text, const char *word)
@@ -347,7 +557,7 @@ static void test_known_requests(void **state)
         Bench *b = test_calloc(1, sizeof *b);
         char script[1024];
         snprintf(script, sizeof script, "%s%s", cases[i].script, GET("/end"));
-        run_client(b, script, false);
+        run_client(b, OWN, script, false);
         const char *at = b->answer;
         for (size_t k = 0; k < 4 && cases[i].answers[k]; k++) {
             at = strstr(at, cases[i].answers[k]);
@@ -372,11 +582,25 @@ static void test_known_request_too_long(void **state)
     size_t at = strlen(script);
     memset(script + at, 'x', 4080);
     memcpy(script + at + 4080, rest, sizeof rest);
-    run_client(b, script, false);
+    run_client(b, OWN, script, false);
     assert_non_null(strstr(b->answer, "first 1"));
     assert_non_null(strstr(b->answer, "HTTP/1.1 431"));
     end_bench(b);
     assert_int_equal(b->forgotten, 1);
+    test_free(b);
+}
+
+/* The library's carrier remembers nothing: what is to be kept is freed at once. */
+static void test_nothing_known(void **state)
+{
+    (void)state;
+    Bench *b = test_calloc(1, sizeof *b);
+    run_client(b, LIBRARY, KNOWN("v=1", "H: a\r\n") KNOWN("v=2", "H: a\r\n") GET("/end"), false);
+    assert_non_null(strstr(b->answer, "first 1 [a] /known"));
+    assert_non_null(strstr(b->answer, "first 2 [a] /known"));
+    assert_int_equal(b->remembered, 2);
+    assert_int_equal(b->forgotten, 2);
+    end_bench(b);
     test_free(b);
 }
 
@@ -391,44 +615,81 @@ static void test_clients_that_leave(void **state)
         {GET("/open"), 1, 1},
         {"GET /open HTTP/1.1\r\nHost: h\r\n\r\nGET /early HTTP/1.1\r\n", 1, 1},
         {"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 50\r\n\r\nabc", 0, 0},
+        {OK GET("/large"), 0, 0},
     };
-    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+    for (size_t n = 0; n < COUNT_OF(cases) * CARRIERS; n++) {
+        size_t i = n / CARRIERS;
         Bench *b = test_calloc(1, sizeof *b);
-        run_client(b, cases[i].script, true);
+        run_client(b, (Carrier)(n % CARRIERS), cases[i].script, true);
         assert_int_equal(b->closed, cases[i].closed);
         assert_int_equal(b->writable, cases[i].writable);
         assert_null(b->x);
         assert_int_equal(http_busy(b->http), 0);
+        assert_int_equal(http_connections(b->http), 0);
         end_bench(b);
         test_free(b);
     }
+}
+
+/* The loop alone, for so long. */
+static void run_loop(Bench *b, int ms)
+{
+    struct timeval tick = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    event_base_loopexit(b->base, &tick);
+    event_base_dispatch(b->base);
+}
+
+/* A server with one client that has sent the script; returns the client's side. */
+static int begin_pair(Bench *b, Carrier carrier, const char *script)
+{
+    xs_error err = {0};
+    HttpOptions http = options_for(carrier);
+    *b = (Bench){.carrier = carrier};
+    b->base = event_base_new();
+    b->http = http_new(b->base, &http, on_request, b, &err);
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    struct sockaddr_in addr = {.sin_family = AF_INET};
+    assert_true(send(pair[1], script, strlen(script), 0) > 0);
+    assert_true(
+        http_add(b->http, pair[0], text_from(script), (struct sockaddr *)&addr, sizeof addr));
+    run_loop(b, 50);
+    return pair[1];
 }
 
 /* A server that ends closes what is held and what streams, and tells its owner once. */
 static void test_stop_while_waiting(void **state)
 {
     (void)state;
-    static const char *const scripts[] = {GET("/wait"), GET("/open")};
-    for (size_t i = 0; i < COUNT_OF(scripts); i++) {
+    static const char *const scripts[] = {GET("/wait"), GET("/open"), GET("/later")};
+    for (size_t n = 0; n < COUNT_OF(scripts) * CARRIERS; n++) {
+        size_t i = n / CARRIERS;
         Bench *b = test_calloc(1, sizeof *b);
-        xs_error err = {0};
-        HttpOptions http = {.max_body = BODY_LIMIT, .max_head = 4096, .idle_s = 1};
-        b->base = event_base_new();
-        b->http = http_new(b->base, &http, on_request, b, &err);
-        int pair[2];
-        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
-                         0);
-        struct sockaddr_in addr = {.sin_family = AF_INET};
-        assert_true(http_add(b->http, pair[0], (struct sockaddr *)&addr, sizeof addr));
-        assert_true(send(pair[1], scripts[i], strlen(scripts[i]), 0) > 0);
-        struct timeval tick = {.tv_usec = 50000};
-        event_base_loopexit(b->base, &tick);
-        event_base_dispatch(b->base);
+        int fd = begin_pair(b, (Carrier)(n % CARRIERS), scripts[i]);
         assert_non_null(b->x);
         assert_int_equal(http_busy(b->http), 1);
         http_free(b->http);
+        assert_int_equal(b->closed, i < 2);
+        close(fd);
+        event_base_free(b->base);
+        test_free(b);
+    }
+}
+
+/* The owner of a stream says that its peer should read: it is not waited for longer than idle_s. */
+static void test_patience(void **state)
+{
+    (void)state;
+    for (Carrier carrier = OWN; carrier < CARRIERS; carrier++) {
+        Bench *b = test_calloc(1, sizeof *b);
+        int fd = begin_pair(b, carrier, GET("/stuck"));
+        assert_int_equal(b->writable, 1);
+        assert_int_equal(b->closed, 0);
+        run_loop(b, 1500);
         assert_int_equal(b->closed, 1);
-        close(pair[1]);
+        assert_int_equal(http_connections(b->http), 0);
+        http_free(b->http);
+        close(fd);
         event_base_free(b->base);
         test_free(b);
     }
@@ -438,11 +699,17 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_later_requests),
+        cmocka_unit_test(test_whole_streams),
+        cmocka_unit_test(test_kept_exchanges),
+        cmocka_unit_test(test_drain),
         cmocka_unit_test(test_keep_alive_and_large_body),
         cmocka_unit_test(test_known_requests),
         cmocka_unit_test(test_known_request_too_long),
+        cmocka_unit_test(test_nothing_known),
         cmocka_unit_test(test_clients_that_leave),
         cmocka_unit_test(test_stop_while_waiting),
+        cmocka_unit_test(test_patience),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,16 +148,14 @@ static bool take_target(HttpHead *out, HttpProblem *problem)
     return refuse(problem, 400, "Malformed request target.");
 }
 
-static bool take_request_line(Text line, HttpHead *out, HttpProblem *problem)
+/* out->target is set. */
+static bool take_request(Text method, Text version, HttpHead *out, HttpProblem *problem)
 {
     static const char *const known[] = {"GET",  "POST",    "PUT",   "PATCH",  "DELETE",
                                         "HEAD", "OPTIONS", "TRACE", "CONNECT"};
-    size_t one = text_find(line, TEXT(" "), 0);
-    size_t two = one == SIZE_MAX ? SIZE_MAX : text_find(line, TEXT(" "), one + 1);
-    Text method = text_slice(line, 0, one);
-    if (two == SIZE_MAX || !is_token(method))
+    if (!is_token(method))
         return refuse(problem, 400, "Malformed request line.");
-    if (!take_version(text_slice(line, two + 1, line.len), out, problem))
+    if (!take_version(version, out, problem))
         return false;
     for (size_t i = 0; i < COUNT_OF(known); i++)
         if (text_eq(method, text_from(known[i])))
@@ -166,8 +164,25 @@ static bool take_request_line(Text line, HttpHead *out, HttpProblem *problem)
         return refuse(problem, 501, "Unknown method.");
     if (!strcmp(out->method, "TRACE") || !strcmp(out->method, "CONNECT"))
         return refuse(problem, 405, "The method is not allowed.");
-    out->target = text_slice(line, one + 1, two);
     return take_target(out, problem);
+}
+
+static bool take_request_line(Text line, HttpHead *out, HttpProblem *problem)
+{
+    size_t one = text_find(line, TEXT(" "), 0);
+    size_t two = one == SIZE_MAX ? SIZE_MAX : text_find(line, TEXT(" "), one + 1);
+    if (two == SIZE_MAX)
+        return refuse(problem, 400, "Malformed request line.");
+    out->target = text_slice(line, one + 1, two);
+    return take_request(text_slice(line, 0, one), text_slice(line, two + 1, line.len), out,
+                        problem);
+}
+
+static bool check_field(const HttpField *f, HttpProblem *problem)
+{
+    if (!is_token(f->name))
+        return refuse(problem, 400, "Malformed header name.");
+    return is_value(f->value) || refuse(problem, 400, "Malformed header value.");
 }
 
 static bool take_field(Text line, HttpHead *out, HttpProblem *problem)
@@ -175,15 +190,15 @@ static bool take_field(Text line, HttpHead *out, HttpProblem *problem)
     if (line.ptr[0] == ' ' || line.ptr[0] == '\t')
         return refuse(problem, 400, "Folded header lines are not accepted.");
     size_t colon = text_find(line, TEXT(":"), 0);
-    Text name = text_slice(line, 0, colon);
-    if (colon == SIZE_MAX || !is_token(name))
+    if (colon == SIZE_MAX)
         return refuse(problem, 400, "Malformed header name.");
-    Text value = text_trim(text_slice(line, colon + 1, line.len), TEXT(" \t"));
-    if (!is_value(value))
-        return refuse(problem, 400, "Malformed header value.");
+    HttpField f = {text_slice(line, 0, colon),
+                   text_trim(text_slice(line, colon + 1, line.len), TEXT(" \t"))};
+    if (!check_field(&f, problem))
+        return false;
     if (out->nfields == HTTP_MAX_FIELDS)
         return refuse(problem, 431, "Too many header lines.");
-    out->fields[out->nfields++] = (HttpField){name, value};
+    out->fields[out->nfields++] = f;
     return true;
 }
 
@@ -311,6 +326,16 @@ bool http_head_parse(Arena *a, Text head, HttpHead *out, HttpProblem *problem)
         out->fields[i] = fields[i];
     }
     return true;
+}
+
+bool http_head_check(Text method, Text version, HttpHead *h, HttpProblem *problem)
+{
+    if (!take_request(method, version, h, problem))
+        return false;
+    for (uint32_t i = 0; i < h->nfields; i++)
+        if (!check_field(&h->fields[i], problem))
+            return false;
+    return read_framing(h, problem);
 }
 
 const char *http_head_find(const HttpHead *h, const char *name)

@@ -41,6 +41,9 @@ XS_MUST_CHECK bool http_head_parse(Arena *a, Text head, HttpHead *out, HttpProbl
 
 /** Only characters that may stand in a request target (also true of an empty text). */
 bool http_is_target(Text t);
+/** The same checks for a head that a library has taken apart: target and fields are set, the rest
+ * comes out. False: *problem. */
+XS_MUST_CHECK bool http_head_check(Text method, Text version, HttpHead *h, HttpProblem *problem);
 
 /** NULL = absent. The name in any case; the first one of several. */
 const char *http_head_find(const HttpHead *h, const char *name);

@@ -527,10 +527,15 @@ bool realtime_again(Realtime *r, xs_http *x)
     return false;
 }
 
+bool realtime_owns(Text path)
+{
+    return text_starts(path, TEXT("/rt/")) || text_starts(path, TEXT("/ws/"));
+}
+
 bool realtime_handle(Realtime *r, xs_http *x)
 {
     Text raw = http_raw_path(x);
-    if (!text_starts(raw, TEXT("/rt/")) && !text_starts(raw, TEXT("/ws/")))
+    if (!realtime_owns(raw))
         return false;
     RealtimePath path;
     const char *origin_header = http_api.header(x, "Origin"), *host = http_api.header(x, "Host");

@@ -30,6 +30,8 @@ XS_MUST_CHECK Realtime *realtime_new(const RealtimeOptions *opt, xs_error *err);
 /** Nothing comes in any more: answer what still waits. NULL is fine. */
 void realtime_stop(Realtime *r);
 void realtime_free(Realtime *r);
+/** Is this path under /rt/ or /ws/? */
+bool realtime_owns(Text path);
 /** Answer x when its path is under /rt/ or /ws/, now or later; false = another path. */
 bool realtime_handle(Realtime *r, xs_http *x);
 /** Answer x, which is known (http_memo). False: it is not any more, serve it like any other. */

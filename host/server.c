@@ -207,15 +207,14 @@ static void on_visitor(void *ctx, int fd, Text head, const struct sockaddr *addr
         return;
     }
     if (!realtime_upgrade(s->realtime, fd, head, addr))
-        http_add(s->http, fd, addr, len);
+        http_add(s->http, fd, head, addr, len);
 }
 
 static void on_admin_visitor(void *ctx, int fd, Text head, const struct sockaddr *addr,
                              socklen_t len)
 {
-    (void)head;
     Server *s = (Server *)ctx;
-    http_add(s->admin_http, fd, addr, len);
+    http_add(s->admin_http, fd, head, addr, len);
 }
 
 static void on_handshake(void *ctx)
@@ -571,7 +570,8 @@ static bool start_front(Server *s, xs_error *err)
                         .max_head = (size_t)c->head_max,
                         .idle_s = (unsigned)(c->idle_timeout_ms / 1000),
                         .head_timeout_ms = c->head_timeout_ms,
-                        .body_timeout_ms = c->body_timeout_ms};
+                        .body_timeout_ms = c->body_timeout_ms,
+                        .realtime = realtime_owns};
     DoorOptions door = {.listen = c->listen,
                         .head_max = (size_t)c->head_max,
                         .head_timeout_ms = c->head_timeout_ms,
@@ -599,6 +599,7 @@ static bool start_front(Server *s, xs_error *err)
     if (!c->admin_listen.len)
         return true;
     door.listen = c->admin_listen;
+    http.realtime = NULL;
     s->admin_http = http_new(s->base, &http, on_admin_request, s, err);
     s->admin_door = s->admin_http ? door_new(s->base, &door, on_admin_visitor, s, err) : NULL;
     return s->admin_door != NULL;

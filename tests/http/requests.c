@@ -30,7 +30,7 @@ static const Case cases[] = {
      true, "Connection: close", NULL},
     {"1.0", "GET /api:raw/hello HTTP/1.0\r\n\r\n", "200", true, NULL, NULL},
     {"1.0 kept alive", "GET /api:raw/hello HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "200",
-     false, "Connection: keep-alive", NULL},
+     false, "Connection: Keep-Alive", NULL},
     {"absolute target", "GET http://h/api:raw/hello HTTP/1.1\r\n" H "\r\n", "200", false, NULL,
      NULL},
     {"HEAD has no body", "HEAD /api:raw/hello HTTP/1.1\r\n" H "\r\n", "200", false,
