@@ -109,31 +109,10 @@ void generation_free(Generation *g)
     mem_free(g);
 }
 
-static bool same_json(const Const *a, const Const *b)
+bool generation_replaces(const Config *config, const Program *next, xs_error *err)
 {
-    Buf x = BUF_INIT, y = BUF_INIT;
-    json_write_const(&x, a ? a : &const_null);
-    json_write_const(&y, b ? b : &const_null);
-    bool same = !x.failed && !y.failed && text_eq(buf_view(&x), buf_view(&y));
-    buf_deinit(&x);
-    buf_deinit(&y);
-    return same;
-}
-
-bool generation_replaces(const Config *config, const Program *first, const Program *next,
-                         xs_error *err)
-{
-    /* The hub keeps these as they were, and they name procedures by number. */
-    static const char *const fixed[] = {"servers", "server_channels", "messages",
-                                        "server_triggers"};
-    const Const *before = program_meta(first), *after = program_meta(next);
-    const Const *tables = const_get(after, "tables");
+    const Const *tables = const_get(program_meta(next), "tables");
     bool memory = !config->db.len || text_eq(config->db, TEXT(":memory:"));
-    for (size_t i = 0; i < COUNT_OF(fixed); i++)
-        if (!same_json(const_get(before, fixed[i]), const_get(after, fixed[i])))
-            return xs_fail(err, XS_E_UNSUPPORTED, XS_NO_POS,
-                           "declarations of a realtime_server, or what is compiled before them, "
-                           "have changed; restart the server");
     if (!memory || !tables || !tables->count)
         return true;
     return xs_fail(err, XS_E_UNSUPPORTED, XS_NO_POS,

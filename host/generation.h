@@ -45,9 +45,7 @@ bool generation_idle(const Generation *g);
 /** After it was idle, or after pool_stop; NULL is fine. */
 void generation_free(Generation *g);
 
-/** Can a program take the place of a running one? first: the one the server began with. false: err
- * says why not. */
-XS_MUST_CHECK bool generation_replaces(const Config *config, const Program *first,
-                                       const Program *next, xs_error *err);
+/** Can a program take the place of a running one? false: err says why not. */
+XS_MUST_CHECK bool generation_replaces(const Config *config, const Program *next, xs_error *err);
 
 #endif

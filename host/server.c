@@ -444,8 +444,7 @@ static bool exchange(Server *s, Generation *g, xs_error *err)
     GenerationOptions opt = generation_options(s);
     struct timeval soon = {.tv_usec = RETIRE_CHECK_MS * 1000};
     if (!generation_start(g, &opt, false, s->base, err) ||
-        !hub_set_channels(s->hub, const_get(meta, "channels"), s->config->rt_default_channel,
-                          err) ||
+        !hub_set_declarations(s->hub, meta, s->config->rt_default_channel, err) ||
         !auth_set_tables(s->auth, const_get(meta, "tables"), err))
         return false;
     serve_generation(s, g);
@@ -486,7 +485,7 @@ static void *load_thread(void *arg)
     Server *s = r->server;
     r->program = s->opt->load(s->opt->ctx, &r->err);
     GenerationOptions opt = generation_options(s);
-    if (r->program && generation_replaces(s->config, s->opt->program, r->program, &r->err))
+    if (r->program && generation_replaces(s->config, r->program, &r->err))
         r->opened = generation_open(&opt, r->program, &r->err);
     r->post.fn = on_loaded;
     pool_post(r->pool, &r->post);

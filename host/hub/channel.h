@@ -54,7 +54,7 @@ typedef struct Interest {
 struct Channel {
     Space *space;
     Text name;
-    _Atomic(const ChannelConfig *) config; /* replaced by hub_set_channels */
+    _Atomic(const ChannelConfig *) config; /* replaced by hub_set_declarations */
     uint32_t slow;   /* XS_FRAME_ flag of its policy for slow clients; 0 = they are closed */
     uint64_t number; /* of all channels of the space, ever */
     RingLimits limits;
@@ -77,9 +77,9 @@ struct Channel {
 struct Space {
     Hub *hub;
     Text key, tenant, canonical;
-    const struct L2Server *server; /* layer L2; NULL = L1. Constant */
-    Map rates;                     /* L2: who said how much lately, see l2.c */
-    _Atomic uint64_t epoch;        /* constant without a backplane */
+    _Atomic(const struct L2Server *) server; /* layer L2, of the program that runs; NULL = L1 */
+    Map rates;                               /* L2: who said how much lately, see l2.c */
+    _Atomic uint64_t epoch;                  /* constant without a backplane */
     pthread_mutex_t lock;
     uint64_t seq;   /* of the newest numbered event */
     uint64_t order; /* of the newest post */

@@ -54,30 +54,103 @@ static void fill_defaults(HubOptions *o)
 }
 
 static Space *add_space(Hub *h, Text tenant, Text canonical);
+static Space *find_space(Hub *h, Text tenant, Text canonical);
 
-/* The spaces of the program's realtime servers, and what their channels keep. */
-static bool open_servers(Hub *h, xs_error *err)
+/* Of a space whose server the program does not have any more. */
+static const L2Server closed_server = {.name = {"", 0}, .canonical = {"", 0}};
+
+static bool open_store(Hub *h, xs_error *err)
 {
     char path[4096];
     Text file = h->opt.record.len ? h->opt.record : TEXT(":memory:");
-    if (!l2_defs_init(&h->servers, h->opt.meta, err))
-        return false;
-    for (size_t i = 0; i < h->servers.count; i++) {
-        const L2Server *server = &h->servers.servers[i];
-        Space *s = server->active ? add_space(h, h->opt.tenant, server->canonical) : NULL;
-        if (server->active && !s)
-            return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
-        if (s)
-            s->server = server;
-    }
-    if (!h->servers.recorded)
-        return true;
     if (file.len >= sizeof path)
         return xs_fail(err, XS_E_CONFIG, XS_NO_POS, "the path of the realtime record is too long");
     memcpy(path, file.ptr, file.len);
     path[file.len] = '\0';
     h->store = store_open(path, err);
     return h->store != NULL;
+}
+
+static void free_defs(L2Defs *d)
+{
+    while (d) {
+        L2Defs *older = d->older;
+        l2_defs_deinit(d);
+        mem_free(d);
+        d = older;
+    }
+}
+
+/* A space for each server; those that are new stay closed. */
+static bool make_spaces(Hub *h, const L2Defs *d, xs_error *err)
+{
+    for (size_t i = 0; i < d->count; i++) {
+        const L2Server *server = &d->servers[i];
+        if (!server->active)
+            continue;
+        if (h->plane.ops)
+            return plane_refuse_server(server->name, err);
+        Space *s = find_space(h, h->opt.tenant, server->canonical);
+        if (s && !s->server)
+            return xs_fail(err, XS_E_CONFIG, XS_NO_POS,
+                           "the workspace and a realtime server have the same canonical");
+        if (!s && !(s = add_space(h, h->opt.tenant, server->canonical)))
+            return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+        if (!s->server)
+            s->server = &closed_server;
+    }
+    return true;
+}
+
+/* The realtime servers of a program, and everything about them that can fail. */
+static L2Defs *prepare_servers(Hub *h, const Const *meta, xs_error *err)
+{
+    L2Defs *d = mem_zalloc(1, sizeof *d);
+    if (!d) {
+        xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+        return NULL;
+    }
+    bool ok = l2_defs_init(d, meta, err);
+    pthread_mutex_lock(&h->lock);
+    ok = ok && make_spaces(h, d, err) && (!d->recorded || h->store || open_store(h, err));
+    pthread_mutex_unlock(&h->lock);
+    if (ok)
+        return d;
+    free_defs(d);
+    return NULL;
+}
+
+static const L2Server *server_of(const L2Defs *d, const Space *s)
+{
+    for (size_t i = 0; i < d->count; i++)
+        if (d->servers[i].active && text_eq(d->servers[i].canonical, s->canonical))
+            return &d->servers[i];
+    return &closed_server;
+}
+
+static const ChannelConfig gone_config = {.active = false};
+
+/* The hub's lock is held. */
+static void use_servers(Hub *h, L2Defs *d)
+{
+    MapSlot *slot;
+    size_t at = 0;
+    d->older = h->servers;
+    h->servers = d;
+    while ((slot = map_next(&h->spaces, &at))) {
+        Space *s = slot->value;
+        if (!s->server)
+            continue;
+        const L2Server *server = server_of(d, s);
+        size_t channel_at = 0;
+        space_lock(s);
+        s->server = server;
+        while ((slot = map_next(&s->channels, &channel_at))) {
+            const L2Channel *ch = l2_match(server, slot->key);
+            channel_configure(slot->value, ch ? &ch->config : &gone_config);
+        }
+        space_unlock(s);
+    }
 }
 
 Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *err)
@@ -107,8 +180,13 @@ Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *e
         mem_free(h);
         return NULL;
     }
-    if (slow_rules_init(&h->slow, opt->slow_policy, err) && open_servers(h, err))
+    L2Defs *servers = slow_rules_init(&h->slow, opt->slow_policy, err)
+                          ? prepare_servers(h, opt->meta, err)
+                          : NULL;
+    if (servers) {
+        use_servers(h, servers);
         return h;
+    }
     hub_free(h);
     return NULL;
 }
@@ -129,7 +207,7 @@ void hub_free(Hub *h)
     VEC_DEINIT(&h->alarms);
     expiring_free(h->ghosts);
     patterns_free(h->patterns);
-    l2_defs_deinit(&h->servers);
+    free_defs(h->servers);
     slow_rules_deinit(&h->slow);
     pthread_mutex_destroy(&h->lock);
     mem_free(h);
@@ -192,35 +270,42 @@ static void recheck(xs_shard *s, void *arg)
 {
     (void)arg;
     for (xs_conn *c = s->conns; c; c = c->next)
-        protocol_recheck(c);
+        if (c->space->server)
+            l2_recheck(c);
+        else
+            protocol_recheck(c);
 }
 
 static void configure_channels(Space *s, const Patterns *patterns)
 {
-    static const ChannelConfig gone = {.active = false};
     size_t at = 0;
     MapSlot *slot;
     space_lock(s);
     while ((slot = map_next(&s->channels, &at))) {
         Channel *ch = slot->value;
         const ChannelConfig *config = patterns_resolve(patterns, ch->name);
-        channel_configure(ch, config ? config : &gone);
+        channel_configure(ch, config ? config : &gone_config);
     }
     space_unlock(s);
 }
 
-bool hub_set_channels(Hub *h, const Const *channels, Text default_channel, xs_error *err)
+bool hub_set_declarations(Hub *h, const Const *meta, Text default_channel, xs_error *err)
 {
-    Patterns *patterns = patterns_new(channels, default_channel, err);
-    if (!patterns)
+    Patterns *patterns = patterns_new(const_get(meta, "channels"), default_channel, err);
+    L2Defs *servers = patterns ? prepare_servers(h, meta, err) : NULL;
+    if (!servers) {
+        patterns_free(patterns);
         return false;
+    }
     size_t at = 0;
     MapSlot *slot;
     pthread_mutex_lock(&h->lock);
     patterns->older = h->patterns;
     h->patterns = patterns;
     while ((slot = map_next(&h->spaces, &at)))
-        configure_channels(slot->value, patterns);
+        if (!((Space *)slot->value)->server)
+            configure_channels(slot->value, patterns);
+    use_servers(h, servers);
     for (xs_shard *s = h->shards; s; s = s->next_of_hub)
         if (!mailbox_push(&s->box, (Mail){.kind = MAIL_CALL, .call = recheck}))
             continue; /* its connections are cut anyway */
@@ -230,15 +315,16 @@ bool hub_set_channels(Hub *h, const Const *channels, Text default_channel, xs_er
 
 Space *hub_server_space(Hub *h, Text tenant, Text name)
 {
-    const L2Server *server = l2_server_named(&h->servers, name);
+    const L2Server *server = l2_server_named(h->servers, name);
     Space *s = server ? hub_find_space(h, tenant, server->canonical) : NULL;
     return s && s->server == server ? s : NULL;
 }
 
 Space *hub_server_at(Hub *h, size_t index)
 {
-    for (size_t i = 0; i < h->servers.count; i++) {
-        Space *s = hub_server_space(h, h->opt.tenant, h->servers.servers[i].name);
+    const L2Defs *d = h->servers;
+    for (size_t i = 0; i < d->count; i++) {
+        Space *s = hub_server_space(h, h->opt.tenant, d->servers[i].name);
         if (s && index-- == 0)
             return s;
     }

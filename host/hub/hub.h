@@ -171,11 +171,13 @@ void hub_set_log(const struct Log *log);
 XS_MUST_CHECK Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *err);
 void hub_free(Hub *h); /* after every shard is freed */
 /**
- * New declarations for names and live channels; members that may no longer be there get join_denied
- * and a leave. Any thread. Errors: XS_E_CONFIG (nothing changed), XS_E_NOMEM.
+ * The declarations of another program (its metadata) for names, live channels and realtime servers;
+ * members that may no longer be there get join_denied and a leave, clients of a server that does
+ * not admit them any more are closed. Any thread. Errors: XS_E_CONFIG, XS_E_BAD_BUNDLE, XS_E_NOMEM,
+ * of the record; nothing changed then.
  */
-XS_MUST_CHECK bool hub_set_channels(Hub *h, const Const *channels, Text default_channel,
-                                    xs_error *err);
+XS_MUST_CHECK bool hub_set_declarations(Hub *h, const Const *meta, Text default_channel,
+                                        xs_error *err);
 /** Find or make the space of (tenant, canonical). tenant may be empty. */
 Space *hub_space(Hub *h, Text tenant, Text canonical);
 /** Only a space that was made before; NULL = unknown. */

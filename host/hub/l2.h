@@ -20,6 +20,7 @@ void l2_conn_free(struct L2Conn *l2);
 XS_MUST_CHECK bool l2_opened(xs_conn *c);
 /** The connection is gone: leave every channel. */
 bool l2_gone(xs_conn *c, uint32_t grace_ms); /* may it come back as the same session? */
+void l2_recheck(xs_conn *c);                 /* the declarations have changed */
 void l2_away(xs_conn *c);                    /* c->away has changed */
 void l2_expel(xs_conn *c, Text channel);     /* a joined one */
 xs_frame_result l2_frame(xs_conn *c, const char *data, size_t len);

@@ -226,9 +226,24 @@ void l2_queued(xs_conn *c)
     c->l2->slow = true;
 }
 
+/* May this client be there by the declarations as they are now? They may change while a gate runs.
+ */
+static const L2Channel *admits(const xs_conn *c, Text name)
+{
+    const L2Channel *ch = l2_match(l2_server(c), name);
+    return ch && (c->identity->authenticated || ch->anonymous) ? ch : NULL;
+}
+
 static void finish_join(L2Sub *sub)
 {
     xs_conn *c = sub->sub.conn;
+    const L2Channel *now = admits(c, sub->sub.name);
+    if (!now) {
+        refuse_join(sub, TEXT("Join denied"));
+        return;
+    }
+    sub->channel = now;
+    sub->sub.member.watches = now->presence;
     if (!enter_channel(sub)) {
         refuse_join(sub, TEXT("Internal error"));
         return;
@@ -404,6 +419,50 @@ void l2_expel(xs_conn *c, Text channel)
     conn_deliver(c, l2_left(channel, (Text){0}));
     l2_observe(c, L2_LEAVE, sub->channel, channel);
     l2_sub_release(sub);
+}
+
+/* ---- other declarations ---- */
+
+static void set_flag(uint32_t *flags, uint32_t flag, bool on)
+{
+    *flags = on ? *flags | flag : *flags & ~flag;
+}
+
+/* A member goes on under another declaration of its channel. */
+static void adopt(L2Sub *sub, const L2Channel *now)
+{
+    xs_conn *c = sub->sub.conn;
+    uint32_t *flags = &sub->sub.local->slots[sub->sub.index].flags;
+    bool waits = sub->opening || sub->waiting_at < sub->waiting.len || sub->delivering;
+    sub->channel = now;
+    space_lock(c->space);
+    channel_set_watching(sub->sub.ch, &sub->sub.member, now->presence);
+    space_unlock(c->space);
+    set_flag(flags, SLOT_PRESENCE, now->presence);
+    set_flag(flags, SLOT_TAP, now->per_recipient || waits);
+}
+
+void l2_recheck(xs_conn *c)
+{
+    xs_refusal why = {0};
+    for (size_t i = c->subs.len; i-- > 0;) {
+        L2Sub *sub = (L2Sub *)c->subs.ptr[i];
+        if (!sub->sub.joined)
+            continue;
+        const L2Channel *now = admits(c, sub->sub.name);
+        if (now) {
+            adopt(sub, now);
+            continue;
+        }
+        char name[CHANNEL_NAME_MAX];
+        Text copy = {name, sub->sub.name.len};
+        memcpy(name, sub->sub.name.ptr, sub->sub.name.len); /* the sub may go */
+        l2_expel(c, copy);
+    }
+    if (c->closing || c->gone || l2_may_connect(c->request, &why))
+        return;
+    l2_answer_error(c, (Text){0}, text_from(why.message), (Text){0});
+    conn_close(c, why.close_code, "server closed");
 }
 
 /* ---- acknowledgements, presence ---- */

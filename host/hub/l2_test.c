@@ -2,6 +2,7 @@
 #include "host/hub/test_world.h"
 
 #include "core/clock.h"
+#include "core/json.h"
 
 #include <time.h>
 
@@ -618,6 +619,109 @@ static void broadcast(Peer *p, const char *channel, const char *type)
 #define ERROR(message)                                                                             \
     "{\"action\":\"error\",\"channel\":\"piers/7\",\"payload\":{\"message\":\"" message "\"}}"
 
+/* ---- another program ---- */
+
+static bool set_program(World *w, const char *json, xs_error *err)
+{
+    Arena a;
+    arena_init(&a, 0);
+    const Const *meta = json_parse(&a, text_from(json), err);
+    bool ok = meta && hub_set_declarations(w->hub, meta, (Text){0}, err);
+    arena_deinit(&a);
+    return ok;
+}
+
+#define PORT                                                                                       \
+    "{\"servers\":[{\"name\":\"harbor\",\"canonical\":\"p1\",\"active\":true}%s],\"server_"        \
+    "channels\":["
+#define PIERS(path, rest) "{\"server\":\"harbor\",\"path\":\"" path "\",\"active\":true," rest "}"
+
+/* Declarations change: connections stay, members are looked at again, a server comes and goes. */
+static void test_reload(void **state)
+{
+    (void)state;
+    L2World l;
+    open_l2(&l, "", "port");
+    World *w = &l.w;
+    xs_error err = {0};
+    Peer *a = connect_user(w, 0, 1), *b = connect_user(w, 1, 0);
+    quick_join(w, a, "piers/7");
+    quick_join(w, b, "piers/7");
+    quick_join(w, b, "piers/8");
+    broadcast(a, "piers/7", "report"); /* is under way meanwhile */
+    a->seen = a->count;
+    b->seen = b->count;
+    /* Another name of the server, another template, no anonymous members, a message less. */
+    char program[2048];
+    snprintf(program, sizeof program,
+             PORT PIERS("piers/{n}",
+                        "\"access\":{\"presence\":true},\"publish\":{\"who\":"
+                        "\"anyone\"}") "," PIERS("fresh/{n}",
+                                                 "\"access\":{\"anonymous\":true},\"conversation\":"
+                                                 "{\"enabled\":true,"
+                                                 "\"limit\":2}") "],\"messages\":[{\"name\":"
+                                                                 "\"note\",\"server\":"
+                                                                 "\"harbor\",\"channel\":\"piers/"
+                                                                 "{n}\",\"proc\":1}]}",
+             ",{\"name\":\"two\",\"canonical\":\"p9\",\"active\":true}");
+    assert_true(set_program(w, program, &err));
+    pump(w);
+    assert_int_equal(count_frames(b, "\"message\":\"Join denied\""), 2);
+    assert_int_equal(count_frames(b, "\"left\":true"), 2);
+    assert_int_equal(b->closed, 0); /* a channel of the server admits it */
+    assert_int_equal(count_frames(a, "presence_leave"), 1);
+    assert_int_equal(count_frames(a, "Join denied"), 0);
+    a->seen = a->count;
+    b->seen = b->count;
+    answer(&l, L2_MESSAGE, L2_PASS, "{\"n\":1}");
+    assert_int_equal(count_frames(a, "\"action\":\"message\""), 1);
+    a->seen = a->count;
+    broadcast(a, "piers/7", "report");
+    WANT(a, ERROR("Unknown message type"));
+    broadcast(a, "piers/7", "note");
+    assert_string_equal(l.stacks.jobs[l.stacks.next]->server->name.ptr, "harbor");
+    answer(&l, L2_MESSAGE, L2_PASS, "2");
+    WANT(a, SAID("note", "2"));
+    WANT(a, RECEIPT("note", "{\"delivered_local\":1}"));
+    say(b, "{\"action\":\"join\",\"channel\":\"fresh/1\"}"); /* recorded, as none was before */
+    WANT(b, "{\"action\":\"join\",\"channel\":\"fresh/"
+            "1\",\"payload\":{\"joined\":true,\"params\":{\"n\":"
+            "\"1\"}}}");
+    assert_true(arrives(w, b));
+    Space *two = hub_server_space(w->hub, TEXT(""), TEXT("two"));
+    assert_non_null(two);
+    assert_null(hub_server_space(w->hub, TEXT(""), TEXT("port")));
+    /* What cannot be is refused as a whole. */
+    assert_false(set_program(w,
+                             "{\"servers\":[{\"name\":\"x\",\"canonical\":\"p1\",\"active\":true},"
+                             "{\"name\":\"y\",\"canonical\":\"p1\",\"active\":true}]}",
+                             &err));
+    assert_int_equal(err.code, XS_E_CONFIG);
+    quick_join(w, b, "fresh/2");
+    assert_int_equal(b->closed, 0);
+    a->seen = a->count;
+    /* The server goes: so do its clients, and nobody comes in. */
+    assert_true(set_program(w, "{}", &err));
+    pump(w);
+    assert_int_equal(a->closed, 4401);
+    assert_int_equal(b->closed, 4401);
+    assert_int_equal(count_frames(a, "Unknown connection hash"), 1);
+    xs_request *r = make_request(w, 1, NULL);
+    xs_refusal why = {0};
+    assert_null(w->shards[0].host.connect(w->shards[0].shard, w, r, &why));
+    assert_int_equal(why.close_code, 4401);
+    request_unref(r);
+    HubPublish p = {.channel = TEXT("piers/7"), .data = TEXT("1")};
+    HubPublished out = {0};
+    assert_true(hub_publish(w->hub, w->space, &p, &out, &err)); /* nowhere, and no error */
+    /* And is back. */
+    assert_true(set_program(w, meta_json, &err));
+    Peer *c = connect_user(w, 0, 1);
+    quick_join(w, c, "piers/7");
+    assert_non_null(strstr(c->got[0], "\"joined\":true"));
+    close_l2(&l);
+}
+
 static void test_broadcast(void **state)
 {
     (void)state;
@@ -1117,13 +1221,21 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths),          cmocka_unit_test(test_reading),
-        cmocka_unit_test(test_connect),        cmocka_unit_test(test_presence),
-        cmocka_unit_test(test_presence_grace), cmocka_unit_test(test_presence_burst),
-        cmocka_unit_test(test_time),           cmocka_unit_test(test_broadcast),
-        cmocka_unit_test(test_rate),           cmocka_unit_test(test_per_recipient),
-        cmocka_unit_test(test_at_least_once),  cmocka_unit_test(test_record),
-        cmocka_unit_test(test_memory),         cmocka_unit_test(test_kept_per_recipient),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_reading),
+        cmocka_unit_test(test_connect),
+        cmocka_unit_test(test_presence),
+        cmocka_unit_test(test_presence_grace),
+        cmocka_unit_test(test_presence_burst),
+        cmocka_unit_test(test_time),
+        cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_broadcast),
+        cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_per_recipient),
+        cmocka_unit_test(test_at_least_once),
+        cmocka_unit_test(test_record),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_kept_per_recipient),
         cmocka_unit_test(test_resume),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

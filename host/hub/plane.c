@@ -767,16 +767,22 @@ bool plane_epoch(Hub *h, Text space, uint64_t *epoch, xs_error *err)
     return !h->plane.ops || h->plane.ops->space(h->plane.state, str_of(space), *epoch, epoch, err);
 }
 
+bool plane_refuse_server(Text name, xs_error *err)
+{
+    return xs_fail(err, XS_E_CONFIG, XS_NO_POS,
+                   "realtime.backplane: the realtime_server \"" TEXT_FMT
+                   "\" is not supported on several nodes yet; leave the option out",
+                   TEXT_ARG(name));
+}
+
 bool hub_set_backplane(Hub *h, const xs_backplane_ops *ops, Text url, xs_error *err)
 {
     static const char hex[] = "0123456789abcdef";
     char node[NODE_BYTES];
-    for (size_t i = 0; i < h->servers.count; i++)
-        if (h->servers.servers[i].active)
-            return xs_fail(err, XS_E_CONFIG, XS_NO_POS,
-                           "realtime.backplane: the realtime_server \"" TEXT_FMT
-                           "\" is not supported on several nodes yet; leave the option out",
-                           TEXT_ARG(h->servers.servers[i].name));
+    const L2Defs *servers = h->servers;
+    for (size_t i = 0; i < servers->count; i++)
+        if (servers->servers[i].active)
+            return plane_refuse_server(servers->servers[i].name, err);
     hub_random(node, sizeof node);
     for (size_t i = 0; i < sizeof node; i++)
         node[i] = hex[node[i] & 15];

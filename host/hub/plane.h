@@ -56,4 +56,7 @@ void mirror_free(Channel *ch);
 void mirror_announce(Channel *ch, const Present *p);
 void plane_space_free(Space *s);
 
+/** What a program with a realtime server of that name is told. Always false. */
+bool plane_refuse_server(Text name, xs_error *err);
+
 #endif

@@ -28,10 +28,10 @@ struct Hub {
 #include "host/hub/counters.def"
     _Atomic uint64_t closed[HUB_CLOSED_COUNT];
     Buckets deliver_us;
-    L2Defs servers;
+    _Atomic(L2Defs *) servers;
     Plane plane;
-    struct Store *store;      /* NULL: no channel is recorded */
-    _Atomic uint64_t sockets; /* of realtime servers, ever */
+    _Atomic(struct Store *) store; /* NULL: no channel was ever recorded */
+    _Atomic uint64_t sockets;      /* of realtime servers, ever */
 };
 
 /* A client frame that waits for the one before it. */

@@ -28,6 +28,10 @@ static const char trigger[] =
     "    json payload\n  }\n  stack {\n    function.run \"version\" {\n    } as $v\n  }\n"
     "  response = {version: $v, said: $input.payload}\n}\n";
 static const char ops[] = "realtime_server ops {\n  canonical = \"ops\"\n  active = true\n}\n";
+static const char yard[] = "channel \"yard/{n}\" {\n  realtime_server = \"ops\"\n"
+                           "  access = {anonymous: %s, presence: false}\n"
+                           "  input {\n    int n\n  }\n}\n";
+static const char box[] = "table box {\n  schema {\n    int id\n  }\n}\n";
 static const char channel[] =
     "realtime_channel \"%s\" {\n  active = true\n"
     "  public_messaging = {active: true, auth: false}\n"
@@ -75,7 +79,8 @@ static void remove_file(const char *name)
 static void remove_app(void)
 {
     static const char *const names[] = {"workspace.xs", "group.xs", "query.xs",   "trigger.xs",
-                                        "deck.xs",      "hold.xs",  "version.xs", "ops.xs"};
+                                        "deck.xs",      "hold.xs",  "version.xs", "ops.xs",
+                                        "yard.xs",      "box.xs"};
     for (size_t i = 0; i < COUNT_OF(names); i++)
         remove_file(names[i]);
     rmdir(dir);
@@ -202,10 +207,10 @@ static bool exchange(RtLoop *loop, const Server *server, Member *m, Hammer *hamm
         kill(server->pid, SIGHUP) != 0 || !stays(loop, m))
         return fail("a program with mistakes changed something");
     /* What cannot be exchanged while it runs is refused as a whole. */
-    if (!write_version(VERSIONS + 1) || !write_file("ops.xs", "%s", ops) ||
+    if (!write_version(VERSIONS + 1) || !write_file("box.xs", "%s", box) ||
         kill(server->pid, SIGHUP) != 0 || !stays(loop, m))
-        return fail("a program with another realtime server changed something");
-    remove_file("ops.xs");
+        return fail("a program whose tables would be lost changed something");
+    remove_file("box.xs");
     /* Other declarations: a member that may no longer be there is told. */
     if (!write_version(VERSIONS + 1) || !write_file("hold.xs", channel, "hold", "false") ||
         kill(server->pid, SIGHUP) != 0)
@@ -219,6 +224,34 @@ static bool exchange(RtLoop *loop, const Server *server, Member *m, Hammer *hamm
     /* Nobody says so: the files are watched. */
     return write_version(VERSIONS + 2) &&
            (reach_version(loop, m, hammers, VERSIONS + 2) || fail("a change was not seen"));
+}
+
+/* A poll of the realtime server until it is answered so. */
+static bool answers(RtLoop *loop, int port, int status, const char *part)
+{
+    for (int64_t until = clock_ms() + WAIT_MS; clock_ms() < until;) {
+        char *reply = NULL;
+        int got =
+            http_request(port, "GET", "/ws/ops/lp?channel=yard/7&timeout=0", NULL, NULL, &reply);
+        bool ok = got == status && reply && strstr(reply, part);
+        free(reply);
+        if (ok)
+            return true;
+        rt_loop_run(loop, 20, NULL, NULL);
+    }
+    return fail(part);
+}
+
+/* A realtime server comes, its channel closes and opens, and it goes. */
+static bool exchange_server(RtLoop *loop, const Server *server)
+{
+    return answers(loop, server->port, 404, "") && write_file("yard.xs", yard, "true") &&
+           write_file("ops.xs", "%s", ops) && answers(loop, server->port, 200, "\"sid\":\"") &&
+           write_file("yard.xs", yard, "false") &&
+           answers(loop, server->port, 401, "Authentication required") &&
+           write_file("yard.xs", yard, "true") && answers(loop, server->port, 200, "\"sid\":\"") &&
+           (remove_file("yard.xs"), remove_file("ops.xs"), true) &&
+           answers(loop, server->port, 404, "");
 }
 
 int main(int argc, char **argv)
@@ -270,7 +303,7 @@ int main(int argc, char **argv)
         if (pthread_create(&hammers[i].thread, NULL, hammer, &hammers[i]) != 0)
             return 1;
     }
-    bool ok = m.rt && exchange(loop, &server, &m, hammers);
+    bool ok = m.rt && exchange(loop, &server, &m, hammers) && exchange_server(loop, &server);
     stop = 1;
     int requests = 0;
     for (int i = 0; i < HAMMERS; i++) {
