@@ -657,6 +657,49 @@ static void runs_posted_calls(void **state)
 
 /* Publishers on two threads while clients come, listen and go: ascending seq, no hole, no repeat.
  */
+/* ---- one encoding for everybody ---- */
+
+typedef struct Tally {
+    const xs_frame *frame;
+    const void *wire;
+    size_t count, others;
+} Tally;
+
+static void tally(void *ctx, const char *json, const xs_frame *frame)
+{
+    Tally *t = ctx;
+    const xs_wire *wire = atomic_load(&frame->wire[XS_WIRE_LP_ITEM]);
+    if (!strstr(json, "\"action\":\"event\""))
+        return;
+    if (t->count++ == 0) {
+        t->frame = frame;
+        t->wire = wire;
+    }
+    t->others += frame != t->frame || wire != t->wire;
+}
+
+/* Check 17: ten thousand subscribers, one event: one JSON, one wire of each format in use. */
+static void event_is_encoded_once(void **state)
+{
+    (void)state;
+    enum { SUBSCRIBERS = 10000 };
+    World w;
+    Tally t = {0};
+    open_world(&w, declared, NULL);
+    for (int i = 0; i < SUBSCRIBERS; i++) {
+        Peer *p = connect_user(&w, (size_t)i % 2, 0);
+        p->on_frame = tally;
+        p->ctx = &t;
+        say(p, "{\"action\":\"join\",\"options\":{\"channel\":\"room:1\"}}");
+    }
+    pump(&w);
+    publish(&w, "room:1", "e", "1");
+    pump(&w);
+    assert_int_equal(t.count, SUBSCRIBERS);
+    assert_int_equal(t.others, 0);
+    close_world(&w);
+}
+
 enum { STORM = 3000 };
 
 static void *storm(void *arg)
@@ -726,6 +769,7 @@ int main(void)
         cmocka_unit_test(posts_frames),
         cmocka_unit_test(idle_channels_are_bounded),
         cmocka_unit_test(runs_posted_calls),
+        cmocka_unit_test(event_is_encoded_once),
         cmocka_unit_test(order_holds_under_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -321,6 +321,36 @@ static void origins(void)
     hang_up(t);
 }
 
+/* ---- 19: a token that ends ---- */
+
+static void tokens(void)
+{
+    char *reply = NULL, token[1024] = "";
+    int status = http_request(port, "POST", "/api:harbor/login", NULL,
+                              "{\"name\":\"eve\",\"ttl\":1}", &reply);
+    const char *from = reply ? strstr(reply, "\"token\":\"") : NULL;
+    if (status == 200 && from)
+        snprintf(token, sizeof token, "%.*s", (int)strcspn(from + 9, "\""), from + 9);
+    free(reply);
+    Talk *stream = dial("GET /rt/harbor/sse?channel=crew HTTP/1.1\r\nHost: h\r\n"
+                        "Authorization: Bearer %s\r\n\r\n",
+                        token);
+    HAS(stream, "\"action\":\"join\"");
+    Talk *poll = dial("GET /rt/harbor/lp?channel=crew HTTP/1.1\r\nHost: h\r\n"
+                      "Authorization: Bearer %s\r\nConnection: close\r\n\r\n",
+                      token);
+    HAS(poll, "HTTP/1.1 200 ");
+    HAS(stream, "\"code\":\"token_expired\"");
+    HAS(stream, "event: bye\n");
+    hang_up(stream);
+    hang_up(poll);
+    poll = dial("GET /rt/harbor/lp?channel=crew HTTP/1.1\r\nHost: h\r\n"
+                "Authorization: Bearer %s\r\nConnection: close\r\n\r\n",
+                token);
+    HAS(poll, "HTTP/1.1 401 ");
+    hang_up(poll);
+}
+
 /* ---- one connection too many ---- */
 
 static void crowd(void)
@@ -358,6 +388,7 @@ int main(int argc, char **argv)
     posts();
     polls();
     origins();
+    tokens();
     if (server_stop(&server, SIGTERM, 10000) != 0)
         return 1;
     const char *const small[] = {argv[1], "serve",        argv[2],       "--listen", "127.0.0.1:0",

@@ -573,6 +573,12 @@ static bool run_line(Run *r, char *line)
         return r->url || stop_server(r);
     if (strcmp(line, "server") == 0 && strcmp(args, "kill") == 0)
         return r->url ? fail(r, "not with --url") : kill_server(r);
+    if (strcmp(line, "server") == 0 && strncmp(args, "env ", 4) == 0) {
+        if (r->nenv == MAX_ENV || !(r->env[r->nenv] = strdup(args + 4)))
+            return fail(r, "too many env lines");
+        r->nenv++;
+        return true;
+    }
     char *rest = args + strcspn(args, " ");
     if (*rest)
         *rest++ = '\0';

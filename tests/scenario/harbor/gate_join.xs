@@ -1,4 +1,4 @@
-// gate:false is refused, gate:null admitted, gate:raise refused with its text.
+// gate:false is refused, gate:slow admitted after a second, gate:null admitted, gate:raise refused with its text.
 realtime_trigger "gate_join" {
   channel = "gate:*"
   actions = {join: true}
@@ -14,6 +14,9 @@ realtime_trigger "gate_join" {
     conditional {
       if ($input.channel == "gate:false") {
         var.update $answer { value = false }
+      }
+      elseif ($input.channel == "gate:slow") {
+        util.sleep { value = 1 }
       }
       elseif ($input.channel == "gate:raise") {
         throw {
