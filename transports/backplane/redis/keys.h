@@ -1,6 +1,7 @@
 /* keys.h - what lies in Redis, and the scripts that change it: each one atomic, so a space's order
  * is the order of its scripts. S = the space, C = the channel; the braces keep a space on one slot
- * of a cluster. Specification: realtime.md §13.1.
+ * of a cluster. In another database than 0 they begin with its number, as xs3:. Specification:
+ * realtime.md §13.1.
  *
  *   xs:{S}:epoch, xs:{S}:seq   the space's epoch, 16 hex digits; its counter
  *   xs:{S}:i:<node>            "<number> <seq> <off>" of the node's newest record, for an hour

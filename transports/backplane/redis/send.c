@@ -1,0 +1,322 @@
+/* send.c - what this node says: records, members, questions. */
+#include "transports/backplane/redis/redis.h"
+
+/* ---- records ---- */
+
+void rp_count_answer(Redis *r, const redisReply *answer)
+{
+    bool ok = answer && answer->type != REDIS_REPLY_ERROR;
+    atomic_fetch_sub(&r->unsent, 1);
+    atomic_fetch_add(ok ? &r->published : &r->dropped, 1);
+}
+
+void rp_finish_record(Redis *r, Op *op, const xs_plane_record *numbers)
+{
+    if (op->kind == OP_PUBLISH && op->token)
+        r->host.published(r->host.ctx, op->token, numbers != NULL, numbers);
+    free(op);
+}
+
+static bool read_numbers(const redisReply *answer, xs_plane_record *out)
+{
+    if (answer->type != REDIS_REPLY_ARRAY || answer->elements != 3)
+        return false;
+    xs_str texts[3];
+    for (int i = 0; i < 3; i++) {
+        if (answer->element[i]->type != REDIS_REPLY_STRING)
+            return false;
+        texts[i] = (xs_str){answer->element[i]->str, (size_t)answer->element[i]->len};
+    }
+    *out = (xs_plane_record){.epoch = rp_number(&texts[0], 16),
+                             .seq = rp_number(&texts[1], 10),
+                             .off = rp_number(&texts[2], 10)};
+    return true;
+}
+
+static void on_published(redisAsyncContext *link, void *reply, void *ctx)
+{
+    (void)link;
+    rp_count_answer(ctx, reply);
+}
+
+static void on_stored(redisAsyncContext *link, void *reply, void *ctx)
+{
+    const redisReply *answer = reply;
+    Redis *r = ctx;
+    if (!answer || !rp_is_ours(r, link))
+        return; /* lost on the way, here or there: take_back has it */
+    bool unloaded = answer->type == REDIS_REPLY_ERROR && strncmp(answer->str, "NOSCRIPT", 8) == 0;
+    if (!unloaded) {
+        xs_plane_record numbers;
+        rp_count_answer(r, answer);
+        rp_finish_record(r, list_pop(&r->sent), read_numbers(answer, &numbers) ? &numbers : NULL);
+    }
+    rp_on_must(link, reply, ctx); /* an error: loads the scripts again, or waits for better times */
+}
+
+static void propose_epoch(Redis *r, Command *c)
+{
+    char *d = c->digits[c->ndigits++];
+    snprintf(d, sizeof c->digits[0], "%.16s", r->node); /* random hex, as good as any */
+    rp_arg_text(c, d);
+}
+
+static void send_passing(Redis *r, const Op *op)
+{
+    Command c = {.n = 0};
+    char *whole = malloc(op->data.len + 2);
+    if (!whole) {
+        rp_count_answer(r, NULL);
+        return;
+    }
+    memcpy(whole, "U ", 2);
+    memcpy(whole + 2, op->data.ptr, op->data.len);
+    rp_arg_text(&c, "PUBLISH");
+    rp_arg_key(r, &c, op->space, "c", op->channel);
+    rp_arg(&c, (xs_str){whole, op->data.len + 2});
+    rp_send(r, r->commands, on_published, &c);
+    free(whole);
+}
+
+static void send_numbered(Redis *r, Op *op)
+{
+    Command c;
+    if (!op->n)
+        op->n = ++r->nrecords;
+    rp_begin(r, &c, PUBLISH, 6);
+    rp_arg_key(r, &c, op->space, "epoch", (xs_str){0});
+    rp_arg_key(r, &c, op->space, "seq", (xs_str){0});
+    rp_arg_key(r, &c, op->space, "m", op->channel);
+    rp_arg_key(r, &c, op->space, "h", op->channel);
+    rp_arg_key(r, &c, op->space, "c", op->channel);
+    rp_arg_key(r, &c, op->space, "i", (xs_str){r->node, strlen(r->node)});
+    propose_epoch(r, &c);
+    rp_arg_int(&c, op->events);
+    rp_arg_int(&c, op->ttl_ms);
+    rp_arg(&c, op->data);
+    rp_arg_int(&c, (int64_t)op->n);
+    rp_send(r, r->commands, on_stored, &c);
+}
+
+void rp_send_record(Redis *r, Op *op)
+{
+    if (!op->numbered) {
+        send_passing(r, op);
+        free(op);
+        return;
+    }
+    list_push(&r->sent, op);
+    send_numbered(r, op);
+}
+
+/* ---- members ---- */
+
+static void send_member(Redis *r, const char *what, const Own *o)
+{
+    Command c;
+    rp_begin(r, &c, MEMBER, 4);
+    rp_arg_key(r, &c, o->space, "p", o->channel);
+    rp_arg_key(r, &c, o->space, "px", o->channel);
+    rp_arg_key(r, &c, o->space, "m", o->channel);
+    rp_arg_key(r, &c, o->space, "c", o->channel);
+    rp_arg_text(&c, what);
+    rp_arg(&c, o->socket_id);
+    rp_arg(&c, o->value);
+    rp_arg_int(&c, MEMBER_MS);
+    rp_send(r, r->commands, rp_on_must, &c);
+}
+
+void rp_send_members(Redis *r, const char *what)
+{
+    size_t at = 0;
+    Link *l, *rest = NULL;
+    while (r->commands && (l = table_each(&r->own, &at, &rest)))
+        send_member(r, what, (Own *)l);
+}
+
+/* The members of nodes that are gone: whoever watches the channel says so. */
+void rp_reap_members(Redis *r)
+{
+    size_t at = 0;
+    Link *l, *rest = NULL;
+    while (r->commands && (l = table_each(&r->watches, &at, &rest))) {
+        const Watch *w = (Watch *)l;
+        Command c;
+        rp_begin(r, &c, REAP, 4);
+        rp_arg_key(r, &c, w->space, "p", w->channel);
+        rp_arg_key(r, &c, w->space, "px", w->channel);
+        rp_arg_key(r, &c, w->space, "m", w->channel);
+        rp_arg_key(r, &c, w->space, "c", w->channel);
+        rp_send(r, r->commands, rp_on_must, &c);
+    }
+}
+
+void rp_member_changed(Redis *r, const Op *op)
+{
+    char key[KEY_BYTES + 128];
+    if (!rp_key(r, key, op->space, "c", op->channel))
+        return;
+    size_t len = strlen(key);
+    len += (size_t)snprintf(key + len, sizeof key - len, " %.*s", (int)op->socket_id.len,
+                            op->socket_id.ptr);
+    Own *o = (Own *)table_get(&r->own, key, len);
+    if (o) {
+        if (op->kind == OP_LEAVE)
+            send_member(r, "leave", o);
+        table_take(&r->own, &o->link);
+        free(o);
+    }
+    if (op->kind == OP_LEAVE)
+        return;
+    size_t node = strlen(r->node);
+    o = calloc(1, sizeof *o + op->space.len + op->channel.len + op->socket_id.len + node + 1 +
+                      op->data.len + len);
+    if (!o) {
+        rp_complain(r, "out of memory");
+        return;
+    }
+    char *at = (char *)(o + 1);
+    o->space = rp_put(&at, op->space);
+    o->channel = rp_put(&at, op->channel);
+    o->socket_id = rp_put(&at, op->socket_id);
+    o->value = rp_put(&at, (xs_str){r->node, node});
+    rp_put(&at, (xs_str){" ", 1});
+    o->value.len += 1 + rp_put(&at, op->data).len;
+    if (!table_put(&r->own, &o->link, rp_put(&at, (xs_str){key, len}).ptr, len)) {
+        free(o);
+        rp_complain(r, "out of memory");
+        return;
+    }
+    send_member(r, "join", o);
+}
+
+/* ---- topics of a node, and of all ---- */
+
+void rp_send_note(Redis *r, const Op *op)
+{
+    Command c = {.n = 0};
+    size_t node = strlen(r->node), len = node + 1 + op->data.len;
+    char *text = malloc(len), *at = text;
+    if (text) {
+        rp_put(&at, (xs_str){r->node, node});
+        rp_put(&at, (xs_str){" ", 1});
+        rp_put(&at, op->data);
+        rp_arg_text(&c, "PUBLISH");
+        rp_arg_key(r, &c, op->space, "a", (xs_str){0});
+        rp_arg(&c, (xs_str){text, len});
+        rp_send(r, r->commands, rp_on_must, &c);
+    }
+    free(text);
+}
+
+void rp_send_barrier(Redis *r, const Op *op)
+{
+    Command c = {.n = 0};
+    char text[KEY_BYTES];
+    if (!atomic_load(&r->up))
+        return; /* a snapshot will come */
+    snprintf(text, sizeof text, "B %" PRIu64 " %zu %.*s", op->n, op->channel.len,
+             (int)op->channel.len, op->channel.ptr);
+    rp_arg_text(&c, "PUBLISH");
+    rp_arg_key(r, &c, op->space, "n", (xs_str){r->node, strlen(r->node)});
+    rp_arg_text(&c, text);
+    rp_send(r, r->commands, rp_on_must, &c);
+}
+
+void rp_send_ping(Redis *r)
+{
+    size_t at = 0;
+    Link *rest = NULL, *any;
+    Command c = {.n = 0};
+    any = table_each(&r->spaces, &at, &rest);
+    if (!any)
+        return;
+    r->pinged_ms = rp_now_ms();
+    rp_arg_text(&c, "PUBLISH");
+    rp_arg_key(r, &c, (xs_str){any->key, any->len}, "n", (xs_str){r->node, strlen(r->node)});
+    rp_arg_text(&c, "P");
+    rp_send(r, r->commands, rp_on_must, &c);
+}
+
+void rp_ask_snapshot(Redis *r, Watch *w)
+{
+    Command c;
+    char head[KEY_BYTES];
+    w->nonce = ++r->nonce;
+    snprintf(head, sizeof head, "S %" PRIu64 " %zu %.*s", w->nonce, w->channel.len,
+             (int)w->channel.len, w->channel.ptr);
+    rp_begin(r, &c, SNAPSHOT, 7);
+    rp_arg_key(r, &c, w->space, "epoch", (xs_str){0});
+    rp_arg_key(r, &c, w->space, "seq", (xs_str){0});
+    rp_arg_key(r, &c, w->space, "m", w->channel);
+    rp_arg_key(r, &c, w->space, "h", w->channel);
+    rp_arg_key(r, &c, w->space, "p", w->channel);
+    rp_arg_key(r, &c, w->space, "px", w->channel);
+    rp_arg_key(r, &c, w->space, "n", (xs_str){r->node, strlen(r->node)});
+    propose_epoch(r, &c);
+    rp_arg_int(&c, w->events);
+    rp_arg_text(&c, head);
+    rp_send(r, r->commands, rp_on_must, &c);
+}
+
+/* ---- which channels are there ---- */
+
+typedef struct Listing {
+    Redis *r;
+    void *token;
+    size_t skip; /* of a topic: what is before the channel */
+    xs_str space;
+    char bytes[];
+} Listing;
+
+static int by_name(const void *a, const void *b)
+{
+    const xs_str *x = a, *y = b;
+    int order = memcmp(x->ptr, y->ptr, x->len < y->len ? x->len : y->len);
+    return order ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+static void on_list(redisAsyncContext *link, void *reply, void *ctx)
+{
+    const redisReply *answer = reply;
+    Listing *l = ctx;
+    size_t n = 0;
+    (void)link;
+    bool ok = answer && answer->type == REDIS_REPLY_ARRAY;
+    xs_str *names = ok ? calloc(answer->elements + 1, sizeof *names) : NULL;
+    for (size_t i = 0; names && i < answer->elements; i++) {
+        const redisReply *topic = answer->element[i];
+        if (topic->type == REDIS_REPLY_STRING && (size_t)topic->len > l->skip)
+            names[n++] = (xs_str){topic->str + l->skip, (size_t)topic->len - l->skip};
+    }
+    if (n)
+        qsort(names, n, sizeof *names, by_name);
+    l->r->host.listed(l->r->host.ctx, l->space, l->token, names != NULL, names, n);
+    free(names);
+    free(l);
+}
+
+/* Every topic that begins so; what means something in a pattern is escaped. */
+void rp_send_list(Redis *r, const Op *op)
+{
+    char prefix[KEY_BYTES], pattern[2 * KEY_BYTES + 2];
+    Listing *l = malloc(sizeof *l + op->space.len);
+    bool ok =
+        l && r->commands && atomic_load(&r->up) && rp_key(r, prefix, op->space, "c", op->channel);
+    if (!ok) {
+        r->host.listed(r->host.ctx, op->space, op->token, false, NULL, 0);
+        free(l);
+        return;
+    }
+    size_t n = 0, len = strlen(prefix) + (op->channel.len == 0); /* then the colon is missing */
+    for (const char *at = prefix; *at; at++) {
+        if (strchr("*?[]\\", *at))
+            pattern[n++] = '\\';
+        pattern[n++] = *at;
+    }
+    snprintf(pattern + n, sizeof pattern - n, "%s*", op->channel.len ? "" : ":");
+    char *at = l->bytes;
+    *l = (Listing){.r = r, .token = op->token, .skip = len - op->channel.len};
+    l->space = rp_put(&at, op->space);
+    redisAsyncCommand(r->commands, on_list, l, "PUBSUB CHANNELS %s", pattern);
+}
