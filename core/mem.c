@@ -90,7 +90,7 @@ void mem_fail_after(uint64_t n)
 
 bool mem_grow(void **items, size_t *cap, size_t need, size_t item_size)
 {
-    enum { FIRST_CAP = 8 };
+    enum { FIRST_CAP = 2 }; /* most lists of a connection stay at one or two */
     if (need <= *cap)
         return true;
     size_t next = *cap ? *cap : FIRST_CAP;

@@ -8,7 +8,7 @@
 #include "core/text.h"
 #include "host/http_i.h"
 
-enum { FIRST_PARAMS = 6 };
+enum { FIRST_PARAMS = 3 };
 
 /* ---- texts ---- */
 
@@ -133,21 +133,26 @@ void exchange_drop(xs_http *x)
         free_memory(x);
 }
 
+void exchange_rewind(xs_http *x, ArenaMark to)
+{
+    arena_rewind(&x->arena, to);
+    x->path = (Text){0};
+    x->query = x->headers = NULL;
+    x->params = NULL;
+    x->nparams = 0;
+    x->extra_headers = NULL;
+}
+
 bool exchange_renew(xs_http *x, Text query)
 {
     size_t path_at = strlen(x->head.method) + 1, path_len = x->known.before.len - path_at;
-    arena_rewind(&x->arena, x->known.mark);
+    exchange_rewind(x, x->known.mark);
     char *target = arena_alloc(&x->arena, path_len + query.len + 1);
     if (!target)
         return false;
     memcpy(target, x->known.before.ptr + path_at, path_len);
     memcpy(target + path_len, query.ptr, query.len);
     x->head.target = (Text){target, path_len + query.len};
-    x->path = (Text){0};
-    x->query = x->headers = NULL;
-    x->params = NULL;
-    x->nparams = 0;
-    x->extra_headers = NULL;
     x->small_body = (Text){"", 0};
     x->user = x->peer = NULL;
     x->events = NULL;

@@ -400,7 +400,7 @@ static void put_head(Conn *c, int status, const xs_http *x, const xs_header *hea
     }
     buf_reserve(b, 512);
     put_status(c->http, b, status);
-    if (x && x->known.again)
+    if (x && x->known.memo)
         buf_text(b, x->known.headers);
     put_headers(b, x ? x->extra_headers : NULL);
     for (size_t i = 0; i < n; i++)
@@ -611,6 +611,7 @@ static bool read_head(Conn *c)
         refuse(c, (HttpProblem){500, "Out of memory."});
         return true;
     }
+    x->read = arena_mark(&x->arena);
     c->head = text_slice(c->now, 0, end);
     use_up(c, end);
     c->keep_alive = x->head.keep_alive;
@@ -980,16 +981,6 @@ static void own_patience(xs_http *x, bool waiting)
         x->conn->deadline_ms = waiting ? now_ms() + (int64_t)x->conn->http->opt.idle_s * 1000 : 0;
 }
 
-/* The lines of the answer so far, as text. */
-static Text header_lines(xs_http *x)
-{
-    Buf lines = BUF_INIT;
-    put_headers(&lines, x->extra_headers);
-    Text t = lines.failed ? (Text){0} : arena_text(&x->arena, buf_view(&lines));
-    buf_deinit(&lines);
-    return t;
-}
-
 static bool own_remember(xs_http *x, void *memo, void (*free_memo)(void *))
 {
     Conn *c = x->over ? NULL : x->conn;
@@ -1001,14 +992,20 @@ static bool own_remember(xs_http *x, void *memo, void (*free_memo)(void *))
         mark + 1 - 4 + http_querystring(x).len != x->head.target.len || x->head.chunked ||
         x->head.length)
         return false;
+    Buf lines = BUF_INIT;
+    put_headers(&lines, x->extra_headers);
+    if (!lines.failed)
+        exchange_rewind(x, x->read); /* its arena stays small */
     Remembered known = {
         .memo = memo,
         .free_memo = free_memo,
         .before = arena_text(&x->arena, text_slice(head, 0, mark + 1)),
         .after = arena_text(&x->arena, text_slice(head, blank, head.len)),
-        .headers = header_lines(x),
+        .headers = arena_text(&x->arena, buf_view(&lines)),
     };
-    if (!known.before.ptr || !known.after.ptr || !known.headers.ptr)
+    bool ok = !lines.failed && known.before.ptr && known.after.ptr && known.headers.ptr;
+    buf_deinit(&lines);
+    if (!ok)
         return false;
     known.mark = arena_mark(&x->arena);
     x->known = known;

@@ -87,7 +87,8 @@ void http_release(xs_http *x);
  * When the next request of this connection is this one with another query, byte by byte, http_memo
  * gives memo back in it, and its answer has the headers that http_add_header was given so far.
  * Takes memo; it is freed when it is of no more use, which may be at once. For a GET, before its
- * answer.
+ * answer. What x gave of its decoded path, query and header map ends here, and all else
+ * in http_arena.
  */
 void http_remember(xs_http *x, void *memo, void (*free_memo)(void *));
 void *http_memo(const xs_http *x); /* NULL = nothing is known of this request */

@@ -63,11 +63,14 @@ struct xs_http {
     bool kept;                    /* its memory stays until http_release */
     int port;
     Text ip;
+    ArenaMark read; /* the head is older, what was made of it since is not */
     Remembered known;
 };
 
 /** A new exchange with empty head and body. NULL = memory. */
 xs_http *exchange_new(const HttpCarrierOps *ops, size_t max_body);
+/** Forget what was made of the head since then. */
+void exchange_rewind(xs_http *x, ArenaMark to);
 /** Make the exchange what its head with another query says. false: no memory. */
 XS_MUST_CHECK bool exchange_renew(xs_http *x, Text query);
 /** Its carrier is done with it: freed now, or by http_release. */

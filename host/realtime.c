@@ -22,6 +22,7 @@ struct Realtime {
     RealtimeOptions opt;
     Expiring *tickets;
     Publisher *publisher;
+    Identity *anonymous; /* all that offer no credential share it */
 };
 
 typedef struct Ticket {
@@ -49,8 +50,9 @@ Realtime *realtime_new(const RealtimeOptions *opt, xs_error *err)
         realtime_free(r);
         return NULL;
     }
+    r->anonymous = identity_anonymous();
     r->publisher = publisher_new(opt->config, opt->hub, opt->metrics, opt->base, err);
-    if (r->publisher)
+    if (r->publisher && (r->anonymous || xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory")))
         return r;
     realtime_free(r);
     return NULL;
@@ -68,6 +70,7 @@ void realtime_free(Realtime *r)
         return;
     expiring_free(r->tickets);
     publisher_free(r->publisher);
+    identity_unref(r->anonymous);
     mem_free(r);
 }
 
@@ -175,8 +178,8 @@ static bool has_query_credentials(xs_http *x)
     return http_api.query(x, "token", 0).ptr || http_api.query(x, "ticket", 0).ptr;
 }
 
-/* Fill identity and bad_token. False = out of memory. */
-static bool identify(Realtime *r, xs_request *q)
+/* Fill identity and bad_token. */
+static void identify(Realtime *r, xs_request *q)
 {
     bool offered;
     q->identity = find_identity(r, q, &offered);
@@ -184,8 +187,7 @@ static bool identify(Realtime *r, xs_request *q)
     if (q->bad_token)
         metric_add(&r->opt.metrics->auth_failed);
     if (!q->identity)
-        q->identity = identity_anonymous();
-    return q->identity != NULL;
+        q->identity = identity_ref(r->anonymous);
 }
 
 /* ---- WebSocket ---- */
@@ -217,7 +219,8 @@ static bool fill_upgrade(Realtime *r, xs_request *q, const Upgrade *up, const Re
     q->headers = up->headers;
     q->query = http_parse_query(&q->arena, up->querystring);
     q->remote_ip = address_text(&q->arena, addr);
-    return q->base.ptr && q->query && q->remote_ip.ptr && identify(r, q);
+    identify(r, q);
+    return q->base.ptr && q->query && q->remote_ip.ptr;
 }
 
 static bool consume_head(int fd, size_t len, char *into)
@@ -275,8 +278,9 @@ static xs_request *request_of(Realtime *r, xs_http *x, const RealtimePath *path,
     q->remote_ip = arena_text(a, http_remote_ip(x));
     q->headers = http_headers_into(x, a);
     q->query = http_parse_query(a, q->querystring);
+    identify(r, q);
     if (q->base.ptr && q->method.ptr && q->uri.ptr && q->querystring.ptr && q->remote_ip.ptr &&
-        q->headers && q->query && identify(r, q))
+        q->headers && q->query)
         return q;
     request_unref(q);
     return NULL;
@@ -477,11 +481,18 @@ static void forget_request(void *memo)
     request_unref((xs_request *)memo);
 }
 
+static void remember(xs_http *x, const xs_request *q)
+{
+    xs_request *stub = request_stub(q);
+    if (stub)
+        http_remember(x, stub, forget_request);
+}
+
 static void carry(Realtime *r, xs_http *x, xs_request *q, const char *carrier)
 {
     bool repeated = strcmp(carrier, REPEATED) == 0;
     if (repeated && !has_query_credentials(x))
-        http_remember(x, request_ref(q), forget_request);
+        remember(x, q);
     if (!carriers_http(r->opt.carriers, carrier, x, q))
         reply_not_found(x);
     else if (!repeated || !first_query(q->query, "sid").len)

@@ -177,10 +177,9 @@ bool clock_arm(xs_conn *c)
     return ok;
 }
 
-bool clock_admit(xs_conn *c, xs_refusal *why)
+bool clock_admit(xs_conn *c, Text ip, xs_refusal *why)
 {
     Hub *h = c->shard->hub;
-    Text ip = c->request->remote_ip;
     if (h->opt.conn_per_ip && ip.len && !is_loopback(ip)) {
         c->ip_tally = tally_add(&h->per_ip, ip, h->opt.conn_per_ip);
         if (!c->ip_tally)

@@ -8,7 +8,7 @@
 
 /** Count a new connection and set its alarm. false: too many (*why says of what) or out of memory.
  * The hub's lock is held; clock_release must follow in either case. */
-XS_MUST_CHECK bool clock_admit(xs_conn *c, xs_refusal *why);
+XS_MUST_CHECK bool clock_admit(xs_conn *c, Text ip, xs_refusal *why);
 /** The reverse, and no alarm any more. The hub's lock is held. */
 void clock_release(xs_conn *c);
 /** Set the alarm anew by c->expires_ms (monotonic, 0 = none). false: out of memory. */

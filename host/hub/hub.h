@@ -51,6 +51,16 @@ struct xs_request {
 xs_request *request_new(void); /* empty, one reference; fill, then share */
 xs_request *request_ref(xs_request *r);
 void request_unref(xs_request *r);
+/** The same client and space, and nothing of the request itself. NULL = memory. */
+xs_request *request_stub(const xs_request *r);
+
+/* What a connection keeps of its request: a tenth of the memory. Immutable, one owner. */
+typedef struct Visit Visit;
+Visit *visit_new(const xs_request *r); /* NULL = memory */
+void visit_free(Visit *v);
+/** The request again, without base, token and what only concerned the connection itself
+ * (Upgrade, Sec-WebSocket-…). One reference; NULL = memory. */
+xs_request *visit_open(const Visit *v, Space *space, Identity *identity);
 
 typedef enum HubAction { HUB_JOIN, HUB_LEAVE, HUB_MESSAGE } HubAction;
 

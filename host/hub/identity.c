@@ -138,6 +138,157 @@ void request_unref(xs_request *r)
     mem_free(r);
 }
 
+xs_request *request_stub(const xs_request *r)
+{
+    xs_request *stub = request_new();
+    if (!stub)
+        return NULL;
+    stub->space = r->space;
+    stub->identity = identity_ref(r->identity);
+    stub->expires_ms = r->expires_ms;
+    return stub;
+}
+
+/* ---- visits ---- */
+
+/* Method, URI, address, query and headers one behind the other; a length is a byte, or LONG_LENGTH
+ * and four. */
+struct Visit {
+    uint32_t len;
+    unsigned char bytes[];
+};
+
+enum { LONG_LENGTH = 255 };
+
+static void pack_length(Buf *out, size_t n)
+{
+    uint32_t full = (uint32_t)n;
+    buf_char(out, (char)(n < LONG_LENGTH ? n : LONG_LENGTH));
+    if (n >= LONG_LENGTH)
+        buf_append(out, &full, sizeof full);
+}
+
+static void pack_text(Buf *out, Text t)
+{
+    pack_length(out, t.len);
+    buf_text(out, t);
+}
+
+/* Of use to the connection only. */
+static bool is_of_connection(Text header)
+{
+    return text_eq(header, TEXT("Connection")) || text_eq(header, TEXT("Upgrade")) ||
+           text_starts(header, TEXT("Sec-Websocket-"));
+}
+
+/* Texts and lists and maps of them; anything else becomes null. */
+static void pack_const(Buf *out, const Const *c)
+{
+    ConstKind kind = c ? c->kind : C_NULL;
+    uint32_t left = 0;
+    buf_char(out, (char)kind);
+    if (kind == C_TEXT) {
+        pack_text(out, c->text);
+    } else if (kind == C_LIST) {
+        pack_length(out, c->count);
+        for (uint32_t i = 0; i < c->count; i++)
+            pack_const(out, c->items[i]);
+    } else if (kind == C_MAP) {
+        for (uint32_t i = 0; i < c->count; i++)
+            left += !is_of_connection(c->pairs[i].key);
+        pack_length(out, left);
+        for (uint32_t i = 0; i < c->count; i++) {
+            if (is_of_connection(c->pairs[i].key))
+                continue;
+            pack_text(out, c->pairs[i].key);
+            pack_const(out, c->pairs[i].value);
+        }
+    }
+}
+
+static size_t unpack_length(const unsigned char **at)
+{
+    uint32_t full = *(*at)++;
+    if (full == LONG_LENGTH) {
+        memcpy(&full, *at, sizeof full);
+        *at += sizeof full;
+    }
+    return full;
+}
+
+static Text unpack_text(Arena *a, const unsigned char **at)
+{
+    size_t len = unpack_length(at);
+    Text t = {(const char *)*at, len};
+    *at += len;
+    return arena_text(a, t);
+}
+
+static const Const *unpack_const(Arena *a, const unsigned char **at)
+{
+    ConstKind kind = (ConstKind) * (*at)++;
+    if (kind == C_TEXT) {
+        Text t = unpack_text(a, at);
+        return t.ptr ? const_text(a, t) : NULL;
+    }
+    if (kind != C_LIST && kind != C_MAP)
+        return &const_null;
+    size_t n = unpack_length(at);
+    Const *out = kind == C_LIST ? const_list(a, n) : const_map(a, n);
+    for (size_t i = 0; out && i < n; i++) {
+        Text key = kind == C_MAP ? unpack_text(a, at) : TEXT("");
+        const Const *value = key.ptr ? unpack_const(a, at) : NULL;
+        if (!value ||
+            !(kind == C_LIST ? const_push(a, out, value) : const_append(a, out, key, value)))
+            return NULL;
+    }
+    return out;
+}
+
+Visit *visit_new(const xs_request *r)
+{
+    Buf b = BUF_INIT;
+    pack_text(&b, r->method);
+    pack_text(&b, r->uri);
+    pack_text(&b, r->remote_ip);
+    pack_const(&b, r->query);
+    pack_const(&b, r->headers);
+    Visit *v = b.failed ? NULL : (Visit *)mem_alloc(sizeof *v + b.len);
+    if (v) {
+        v->len = (uint32_t)b.len;
+        memcpy(v->bytes, b.ptr, b.len);
+    }
+    buf_deinit(&b);
+    return v;
+}
+
+void visit_free(Visit *v)
+{
+    mem_free(v);
+}
+
+xs_request *visit_open(const Visit *v, Space *space, Identity *identity)
+{
+    xs_request *r = request_new();
+    if (!r)
+        return NULL;
+    const unsigned char *at = v->bytes;
+    Arena *a = &r->arena;
+    r->space = space;
+    r->identity = identity_ref(identity);
+    r->method = unpack_text(a, &at);
+    r->uri = unpack_text(a, &at);
+    r->remote_ip = unpack_text(a, &at);
+    r->query = unpack_const(a, &at);
+    r->headers = unpack_const(a, &at);
+    size_t mark = text_find(r->uri, TEXT("?"), 0);
+    r->querystring = mark == SIZE_MAX ? TEXT("") : text_slice(r->uri, mark + 1, r->uri.len);
+    if (r->method.ptr && r->uri.ptr && r->remote_ip.ptr && r->query && r->headers)
+        return r;
+    request_unref(r);
+    return NULL;
+}
+
 bool identity_same(const Identity *a, const Identity *b)
 {
     if (a->authenticated != b->authenticated)

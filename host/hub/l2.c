@@ -351,24 +351,33 @@ static void join_one(xs_conn *c, Text channel, Text client_id, bool allowed)
 
 static void join_all_listed(xs_conn *c)
 {
-    const Const *list = const_get(c->request->query, "channel");
-    Text client_id = query_text(c->request, "client_id");
+    xs_request *req = visit_open(c->visit, c->space, c->identity);
+    if (!req) {
+        conn_close(c, 1011, "out of memory");
+        return;
+    }
+    const Const *list = const_get(req->query, "channel");
+    Text client_id = query_text(req, "client_id");
     uint32_t count = list && list->kind == C_LIST ? list->count : 0;
     for (uint32_t i = 0; i < count && !c->closing; i++) {
         join_one(c, const_text_of(list->items[i], (Text){0}), client_id, i < MAX_LISTED);
         if (i == MAX_LISTED)
             break;
     }
+    request_unref(req);
     protocol_listed_done(c);
 }
 
 void l2_join_listed(xs_conn *c, xs_request *req)
 {
-    protocol_begin_listed(c, req);
-    if (c->request != req) { /* a later poll that lists its channels anew */
-        request_unref(c->request);
-        c->request = request_ref(req);
+    Visit *visit = visit_new(req); /* maybe of a later poll, that lists its channels anew */
+    if (!visit) {
+        conn_close(c, 1011, "out of memory");
+        return;
     }
+    visit_free(c->visit);
+    c->visit = visit;
+    protocol_begin_listed(c, req);
     if (c->l2->connecting)
         c->l2->listed = true;
     else
@@ -378,8 +387,12 @@ void l2_join_listed(xs_conn *c, xs_request *req)
 bool l2_has_cursor(const xs_conn *c, Text channel)
 {
     const L2Channel *ch = l2_match(l2_server(c), channel);
-    return ch && ch->at_least_once &&
-           (c->identity->authenticated || query_text(c->request, "client_id").len);
+    if (!ch || !ch->at_least_once || c->identity->authenticated)
+        return ch && ch->at_least_once;
+    xs_request *req = visit_open(c->visit, c->space, c->identity);
+    bool named = req && query_text(req, "client_id").len > 0;
+    request_unref(req);
+    return named;
 }
 
 /* ---- what comes back ---- */

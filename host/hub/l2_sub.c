@@ -162,7 +162,8 @@ L2Op *l2_op_new(xs_conn *c, L2Action action, Text name, Text payload)
     buf_reserve(&op->texts, name.len + payload.len + 1);
     buf_text(&op->texts, name);
     buf_text(&op->texts, payload);
-    if (op->texts.failed) {
+    xs_request *request = op->texts.failed ? NULL : visit_open(c->visit, c->space, c->identity);
+    if (!request) {
         buf_deinit(&op->texts);
         mem_free(op);
         return NULL;
@@ -176,7 +177,7 @@ L2Op *l2_op_new(xs_conn *c, L2Action action, Text name, Text payload)
                       .identity = identity_ref(c->identity),
                       .socket = c->l2->socket,
                       .opened_ms = c->l2->opened_ms,
-                      .request = request_ref(c->request)};
+                      .request = request};
     arena_init(&op->store.arena, 0);
     op->shard = shard_ref(c->shard);
     return op;

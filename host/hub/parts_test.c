@@ -301,6 +301,56 @@ static void positions(void **state)
     }
 }
 
+static const Const *parsed(Arena *a, const char *json)
+{
+    xs_error err;
+    const Const *c = json_parse(a, text_from(json), &err);
+    assert_non_null(c);
+    return c;
+}
+
+/* What a connection keeps of its request. */
+static void visits(void **state)
+{
+    (void)state;
+    char large[1200], headers[1400];
+    memset(large, 'x', sizeof large - 1);
+    large[sizeof large - 1] = '\0';
+    snprintf(headers, sizeof headers,
+             "{\"Host\":\"h:80\",\"Upgrade\":\"websocket\",\"Cookie\":\"%s\",\"Empty\":\"\","
+             "\"Sec-Websocket-Key\":\"abc\",\"Connection\":\"Upgrade\"}",
+             large);
+    xs_request *r = request_new();
+    Identity *who = identity_anonymous();
+    assert_true(r && who);
+    r->identity = identity_ref(who);
+    r->method = TEXT("GET");
+    r->uri = TEXT("/rt/a?channel=b&channel=c");
+    r->remote_ip = TEXT("203.0.113.9");
+    r->query = parsed(&r->arena, "{\"channel\":[\"b\",\"c\"]}");
+    r->headers = parsed(&r->arena, headers);
+    Visit *v = visit_new(r);
+    request_unref(r);
+    assert_non_null(v);
+    for (int again = 0; again < 2; again++) {
+        r = visit_open(v, NULL, who);
+        assert_non_null(r);
+        assert_ptr_equal(r->identity, who);
+        assert_true(text_eq(r->method, TEXT("GET")));
+        assert_true(text_eq(r->uri, TEXT("/rt/a?channel=b&channel=c")));
+        assert_true(text_eq(r->querystring, TEXT("channel=b&channel=c")));
+        assert_true(text_eq(r->remote_ip, TEXT("203.0.113.9")));
+        assert_true(const_equal(r->query, parsed(&r->arena, "{\"channel\":[\"b\",\"c\"]}")));
+        assert_int_equal(r->headers->count, 3);
+        assert_true(text_eq(const_get_text(r->headers, "Host"), TEXT("h:80")));
+        assert_true(text_eq(const_get_text(r->headers, "Cookie"), text_from(large)));
+        assert_int_equal(const_get_text(r->headers, "Empty").len, 0);
+        request_unref(r);
+    }
+    visit_free(v);
+    identity_unref(who);
+}
+
 static void identities(void **state)
 {
     (void)state;
@@ -340,6 +390,7 @@ int main(void)
         cmocka_unit_test(ring_keeps_its_limits),
         cmocka_unit_test(mailbox_wakes_once),
         cmocka_unit_test(positions),
+        cmocka_unit_test(visits),
         cmocka_unit_test(identities),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -471,6 +471,12 @@ static Job *job_new(xs_conn *c, HubAction action, Text channel, const Frame *f)
     }
     Text all = buf_view(&job->texts);
     HubJob *pub = &job->pub;
+    pub->request = visit_open(c->visit, c->space, c->identity);
+    if (!pub->request) {
+        buf_deinit(&job->texts);
+        mem_free(job);
+        return NULL;
+    }
     pub->action = action;
     pub->space = c->space;
     pub->channel = text_slice(all, at, at + channel.len);
@@ -479,7 +485,6 @@ static Job *job_new(xs_conn *c, HubAction action, Text channel, const Frame *f)
     at += payload.len;
     pub->socket_id = text_slice(all, at, all.len);
     pub->identity = identity_ref(c->identity);
-    pub->request = request_ref(c->request);
     pub->active_config = c->shard->hub->patterns->configs != NULL;
     job->shard = shard_ref(c->shard);
     job->link.handle = protocol_job_result;

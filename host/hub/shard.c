@@ -494,12 +494,13 @@ static bool describe(xs_conn *c)
     b.failed = b.failed || extras.failed;
     buf_deinit(&extras);
     char *text = buf_take(&b, &len);
-    c->client = (Text){text, text ? len : 0};
+    char *fit = text ? mem_realloc(text, len + 1) : NULL; /* it stays with every connection */
+    c->client = (Text){fit ? fit : text, text ? len : 0};
     return text != NULL;
 }
 
 /* Into every index; on failure into none. */
-static bool enlist(xs_conn *c, xs_refusal *why)
+static bool enlist(xs_conn *c, Text ip, xs_refusal *why)
 {
     xs_shard *s = c->shard;
     Hub *h = s->hub;
@@ -507,7 +508,7 @@ static bool enlist(xs_conn *c, xs_refusal *why)
         return false;
     if (map_put(&s->by_sid, text_from(c->sid), c)) {
         pthread_mutex_lock(&h->lock);
-        bool ok = clock_admit(c, why) && map_put(&h->sids, text_from(c->sid), c);
+        bool ok = clock_admit(c, ip, why) && map_put(&h->sids, text_from(c->sid), c);
         if (!ok)
             clock_release(c);
         pthread_mutex_unlock(&h->lock);
@@ -581,7 +582,7 @@ static xs_conn *conn_new(xs_shard *s, void *peer, xs_request *req, xs_refusal *w
     c->peer = peer;
     c->space = req->space;
     c->identity = identity_ref(req->identity);
-    c->request = request_ref(req);
+    c->visit = visit_new(req);
     c->refilled_ms = mono_ms();
     c->frame_tokens = (int64_t)s->hub->opt.frames_burst * 1000;
     c->join_tokens = (int64_t)s->hub->opt.joins_burst * 1000;
@@ -592,7 +593,7 @@ static xs_conn *conn_new(xs_shard *s, void *peer, xs_request *req, xs_refusal *w
         conn_free(c);
         return NULL;
     }
-    if (!c->view || !describe(c) || !enlist(c, why)) {
+    if (!c->visit || !c->view || !describe(c) || !enlist(c, req->remote_ip, why)) {
         conn_free(c);
         return NULL;
     }
@@ -615,7 +616,7 @@ void conn_free(xs_conn *c)
     mem_free(c->seen_refs);
     l2_conn_free(c->l2);
     identity_unref(c->identity);
-    request_unref(c->request);
+    visit_free(c->visit);
     mem_free(c);
 }
 

@@ -79,7 +79,7 @@ struct xs_conn {
     Space *space;
     ShardSpace *view;
     Identity *identity;
-    xs_request *request;
+    Visit *visit;
     char socket_id[SOCKET_ID_LEN + 1], sid[SID_LEN + 1];
     Text client; /* owned: d1_client */
     VEC(Sub *) subs;

@@ -16,7 +16,8 @@
 #include "include/xs/transport.h"
 
 enum {
-    QUEUE_GATHER = 64, /* wires per system call */
+    QUEUE_GATHER = 64,   /* wires per system call */
+    QUEUE_OWN_SLOTS = 2, /* what an idle connection needs is part of it */
     QUEUE_FIRST_SLOTS = 8,
     QUEUE_SLOW_SHARE = 4, /* part of the hard frames from which on a client is slow */
     QUEUE_KEEP_SLOTS = 64 /* a longer ring is given back when it runs empty */
@@ -28,11 +29,12 @@ typedef struct QueueSlot {
 } QueueSlot;
 
 typedef struct Queue {
-    QueueSlot *slots;
+    QueueSlot *slots;          /* NULL: own */
     uint32_t cap, head, count; /* cap is a power of two */
     bool unchunk;              /* write the payload of a chunk without its framing (HTTP/1.0) */
     size_t bytes;              /* not yet accepted by the kernel */
     size_t sent;               /* of these wires, bytes of the first slot that went out */
+    QueueSlot own[QUEUE_OWN_SLOTS];
 } Queue;
 
 typedef enum QueueResult {
@@ -59,14 +61,17 @@ static inline xs_str queue_view(const Queue *q, const xs_wire *wire)
 
 static inline QueueSlot *queue_at(Queue *q, uint32_t i)
 {
-    return &q->slots[(q->head + i) & (q->cap - 1)];
+    QueueSlot *ring = q->slots ? q->slots : q->own;
+    return &ring[(q->head + i) & (q->cap - 1)];
 }
 
 static inline bool queue_room(Queue *q)
 {
+    if (!q->cap)
+        q->cap = QUEUE_OWN_SLOTS;
     if (q->count < q->cap)
         return true;
-    uint32_t cap = q->cap ? q->cap * 2 : QUEUE_FIRST_SLOTS;
+    uint32_t cap = q->slots ? q->cap * 2 : QUEUE_FIRST_SLOTS;
     if (cap < q->cap)
         return false;
     QueueSlot *slots = (QueueSlot *)malloc(cap * sizeof *slots);
