@@ -33,7 +33,7 @@ typedef struct Sub {
     const Dialect *dialect;
     int fd;
     uint8_t phase;
-    bool idle, joined, stuck, started, late;
+    bool idle, joined, stuck, started, late, heard;
     uint8_t carry;      /* bytes of a marker cut by the end of a read */
     uint8_t frame_have; /* bytes of a WebSocket frame header */
     uint8_t opcode;
@@ -101,12 +101,13 @@ static bool take_marker(Fleet *f, Sub *s, const char *p, int64_t now)
     uint64_t number, at;
     if (p[MARKER_BYTES - 1] != '@' || !hex(p + 1, 8, &number) || !hex(p + 9, 16, &at))
         return false;
-    if (f->unordered)
+    if (f->unordered) {
         s->next += number;
-    else if (number != s->next)
-        f->disordered++;
-    if (!f->unordered)
+    } else if (!(number & MARKER_UNORDERED)) {
+        f->disordered += number != s->next && !(f->late && !s->heard);
         s->next = number + 1;
+        s->heard = true;
+    }
     if (s->idle)
         return true;
     f->received++;
@@ -628,12 +629,16 @@ void fleet_stick(Fleet *f, uint32_t n)
     f->stuck += last_open(f, n, stick);
 }
 
-static void drop(FleetState *st, Sub *s)
+uint32_t fleet_drop(Fleet *f, uint32_t n)
 {
-    end(st, s, NULL);
-}
-
-void fleet_drop(Fleet *f, uint32_t n)
-{
-    last_open(f, n, drop);
+    uint32_t done = 0;
+    for (uint32_t i = 0; i < f->count && done < n; i++) {
+        Sub *s = f->state->subs[i];
+        if (!s->joined || s->phase == PHASE_ENDED || s->idle || s->stuck)
+            continue;
+        end(f->state, s, NULL);
+        done++;
+    }
+    f->dropped += done;
+    return done;
 }

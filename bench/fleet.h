@@ -12,6 +12,8 @@
 
 /* '@', 8 hex digits of the event's number, 16 of its time in µs, '@'. */
 enum { MARKER_BYTES = 26 };
+#define MARKER_UNORDERED                                                                           \
+    UINT64_C(0x80000000) /* bit of a number: its place among others means nothing */
 void marker_write(char out[MARKER_BYTES + 1], uint64_t number, int64_t at_us);
 
 typedef enum Carrier { CARRY_WS, CARRY_SSE, CARRY_LONGPOLL } Carrier;
@@ -37,8 +39,9 @@ typedef struct Dialect {
 } Dialect;
 
 typedef struct Fleet {
-    uint32_t count, opening, joined, ended, stuck;
+    uint32_t count, opening, joined, ended, dropped, stuck;
     uint64_t received, disordered;
+    bool late;            /* a subscriber's first event may have any number */
     bool unordered;       /* events come in any order: each once, which fleet_complete looks at */
     uint32_t opening_max; /* handshakes under way at once */
     int64_t first_us, last_us; /* publish time of the first event, arrival of the last */
@@ -60,7 +63,7 @@ uint32_t fleet_complete(const Fleet *f, uint64_t n);
 /** From now on the first n receivers read nothing; fleet_catch_up ends that. */
 void fleet_postpone(Fleet *f, uint32_t n);
 void fleet_catch_up(Fleet *f);
-/** Close the last n connections of those that are open. */
-void fleet_drop(Fleet *f, uint32_t n);
+/** Close the n receivers that have been open for the longest time. @return how many there were */
+uint32_t fleet_drop(Fleet *f, uint32_t n);
 
 #endif

@@ -69,7 +69,7 @@ static bool run(Storm *s)
 {
     Fleet before, after = {0};
     bool ok = come(s, &before, 0);
-    fleet_drop(&before, s->clients);
+    (void)fleet_drop(&before, s->clients);
     ok = ok && come(s, &after, 1) && hear(s, &after);
     fleet_deinit(&before);
     fleet_deinit(&after);

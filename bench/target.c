@@ -321,6 +321,28 @@ static bool dialect_xs(Target *t)
     return t->idle.path != NULL;
 }
 
+bool target_dialect(Target *t, Carrier carrier, Dialect *out)
+{
+    Dialect own = t->dialect, idle = t->idle;
+    t->dialect = (Dialect){.carrier = carrier, .headers = own.headers};
+    bool ok = dialect_xs(t);
+    *out = t->dialect;
+    t->dialect = own;
+    t->idle = idle;
+    return ok;
+}
+
+int target_visit(const Target *t)
+{
+    static const char request[] =
+        "GET /rt/bench/info HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    int fd = dial(t->host, t->port);
+    int status = fd >= 0 && send_all(fd, request, sizeof request - 1) ? read_answer(fd) : 0;
+    if (fd >= 0)
+        close(fd);
+    return status;
+}
+
 static bool start_xs(Target *t)
 {
     if (!dialect_xs(t))

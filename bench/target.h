@@ -42,6 +42,10 @@ bool target_available(const char *name, Carrier carrier, char *why, size_t why_s
 /** Start it and wait until it accepts connections. false: a message is on stderr. */
 XS_MUST_CHECK bool target_start(Target *t, const char *name, const TargetOptions *options);
 void target_stop(Target *t);
+/** How to subscribe to a running xs over another carrier. false: out of memory. */
+XS_MUST_CHECK bool target_dialect(Target *t, Carrier carrier, Dialect *out);
+/** One small request to xs on a connection of its own. @return its status, 0 = none */
+int target_visit(const Target *t);
 
 typedef struct Publisher {
     Target *target;

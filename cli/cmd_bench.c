@@ -7,6 +7,7 @@
 #include "bench/fanout.h"
 #include "bench/httpbench.h"
 #include "bench/reconnect.h"
+#include "bench/soak.h"
 #include "bench/vmbench.h"
 
 static const struct {
@@ -15,6 +16,7 @@ static const struct {
 } all[] = {
     {"fanout", "events to many subscribers: latency, CPU and memory", bench_fanout},
     {"reconnect", "all clients cut at once: how long until all are back", bench_reconnect},
+    {"soak", "everything at once for minutes: does the server grow?", bench_soak},
     {"compare", "fan-out against the floor and other servers, as a page", bench_compare},
     {"check", "reading, checking and formatting sources", bench_check},
     {"http", "an HTTP API: rate, latency and CPU per request", bench_http},
