@@ -294,6 +294,9 @@ static unsigned offer_slot(xs_shard *s, Slot *slot, Event *ev)
 /* Deliveries of an event that this shard has made by now. */
 static void count_delivered(xs_shard *s, const Event *ev, uint64_t n)
 {
+#ifdef XS_NO_COUNTERS /* a build that shows what counting costs */
+    n = 0;
+#endif
     if (!n)
         return;
     atomic_fetch_add_explicit(&s->hub->delivered, n, memory_order_relaxed);
