@@ -173,15 +173,15 @@ static void run_queue(L2Sub *sub)
 
 /* ---- connecting ---- */
 
-bool l2_may_connect(const xs_request *req, xs_refusal *why)
+bool l2_admits(const Space *space, const Identity *who, bool bad_token, xs_refusal *why)
 {
-    const L2Server *s = req->space->server;
+    const L2Server *s = space->server;
     const char *message = NULL;
     if (!s->open)
         message = "Unknown connection hash";
-    else if (req->bad_token)
+    else if (bad_token)
         message = "Invalid token";
-    else if (!req->identity->authenticated && !s->anonymous)
+    else if (!who->authenticated && !s->anonymous)
         message = "Authentication required";
     if (!message)
         return true;
@@ -189,6 +189,11 @@ bool l2_may_connect(const xs_request *req, xs_refusal *why)
     why->status = s->open ? 401 : 404;
     snprintf(why->message, sizeof why->message, "%s", message);
     return false;
+}
+
+bool l2_may_connect(const xs_request *req, xs_refusal *why)
+{
+    return l2_admits(req->space, req->identity, req->bad_token, why);
 }
 
 L2Conn *l2_conn_new(Hub *h)

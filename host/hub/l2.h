@@ -14,6 +14,8 @@ struct Channel;
 
 /** May this request become a connection? false: *why is filled. */
 bool l2_may_connect(const xs_request *req, xs_refusal *why);
+/** The same of a connection, whose token was good. */
+bool l2_admits(const Space *space, const Identity *who, bool bad_token, xs_refusal *why);
 struct L2Conn *l2_conn_new(Hub *h);
 void l2_conn_free(struct L2Conn *l2);
 /** The connection is in every index: ask the connect triggers. false: too busy for that. */

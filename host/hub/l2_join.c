@@ -459,7 +459,7 @@ void l2_recheck(xs_conn *c)
         memcpy(name, sub->sub.name.ptr, sub->sub.name.len); /* the sub may go */
         l2_expel(c, copy);
     }
-    if (c->closing || c->gone || l2_may_connect(c->request, &why))
+    if (c->closing || c->gone || l2_admits(c->space, c->identity, false, &why))
         return;
     l2_answer_error(c, (Text){0}, text_from(why.message), (Text){0});
     conn_close(c, why.close_code, "server closed");
