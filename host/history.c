@@ -66,6 +66,7 @@ static void write_item(History *h, const Item *item)
     bind(h->insert, 7, r->request);
     bind(h->insert, 8, r->response);
     sqlite3_bind_int64(h->insert, 9, r->created_at_ms);
+    bind(h->insert, 10, r->trace);
     if (sqlite3_step(h->insert) != SQLITE_DONE)
         log_line(h->opt.log, LEVEL_WARNING, "history: %s", sqlite3_errmsg(h->db));
     sqlite3_reset(h->insert);
@@ -130,11 +131,13 @@ static bool open_file(History *h, xs_error *err)
         "NULL, verb TEXT NOT NULL, path TEXT NOT NULL, branch TEXT NOT NULL, status INTEGER NOT "
         "NULL,"
         " duration_ms REAL NOT NULL, request TEXT NOT NULL, response TEXT NOT NULL, created_at "
-        "INTEGER NOT NULL) STRICT;"
+        "INTEGER NOT NULL, trace TEXT NOT NULL DEFAULT '[]') STRICT;"
         "CREATE INDEX IF NOT EXISTS history_created_at ON history (created_at);";
     static const char insert[] = "INSERT INTO history (api_id, verb, path, branch, status, "
-                                 "duration_ms, request, response, created_at) VALUES "
-                                 "(?,?,?,?,?,?,?,?,?)";
+                                 "duration_ms, request, response, created_at, trace) "
+                                 "VALUES (?,?,?,?,?,?,?,?,?,?)";
+    static const char older[] = /* a file from before there were traces */
+        "ALTER TABLE history ADD COLUMN trace TEXT NOT NULL DEFAULT '[]'";
     /* Made by us first: what people sent is nobody else's business. */
     int fd = open(h->file, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -145,9 +148,12 @@ static bool open_file(History *h, xs_error *err)
                         NULL) != SQLITE_OK)
         return fail(h->db, err);
     sqlite3_busy_timeout(h->db, BUSY_MS);
-    return (sqlite3_exec(h->db, schema, NULL, NULL, NULL) == SQLITE_OK &&
-            sqlite3_prepare_v3(h->db, insert, -1, SQLITE_PREPARE_PERSISTENT, &h->insert, NULL) ==
-                SQLITE_OK) ||
+    bool made = sqlite3_exec(h->db, schema, NULL, NULL, NULL) == SQLITE_OK;
+    if (made && sqlite3_table_column_metadata(h->db, NULL, "history", "trace", NULL, NULL, NULL,
+                                              NULL, NULL) != SQLITE_OK)
+        made = sqlite3_exec(h->db, older, NULL, NULL, NULL) == SQLITE_OK;
+    return (made && sqlite3_prepare_v3(h->db, insert, -1, SQLITE_PREPARE_PERSISTENT, &h->insert,
+                                       NULL) == SQLITE_OK) ||
            fail(h->db, err);
 }
 
@@ -220,10 +226,12 @@ void history_add(History *h, const HistoryRecord *given)
     HistoryRecord r = *given;
     if (!r.request.len || r.request.len > h->opt.max_bytes)
         r.request = null;
+    if (!r.trace.len)
+        r.trace = TEXT("[]");
     if (!r.response.len || r.response.len > h->opt.max_bytes)
         r.response = null;
     Item *item = mem_alloc(sizeof *item + r.api_id.len + r.verb.len + r.path.len + r.branch.len +
-                           r.request.len + r.response.len);
+                           r.request.len + r.response.len + r.trace.len);
     if (!item)
         return;
     char *at = item->bytes;
@@ -235,6 +243,7 @@ void history_add(History *h, const HistoryRecord *given)
     item->r.branch = put(&at, r.branch);
     item->r.request = put(&at, r.request);
     item->r.response = put(&at, r.response);
+    item->r.trace = put(&at, r.trace);
     pthread_mutex_lock(&h->lock);
     *(h->last ? &h->last->next : &h->first) = item;
     h->last = item;
@@ -266,16 +275,19 @@ static void write_row(sqlite3_stmt *st, Buf *out)
     buf_text(out, column(st, 7));
     buf_cstr(out, ",\"response\":");
     buf_text(out, column(st, 8));
-    buf_printf(out, ",\"created_at\":%lld}", (long long)sqlite3_column_int64(st, 9));
+    buf_printf(out, ",\"created_at\":%lld,\"trace\":", (long long)sqlite3_column_int64(st, 9));
+    buf_text(out, column(st, 10));
+    buf_char(out, '}');
 }
 
 bool history_list(History *h, int status, Text api_id, int64_t before, uint32_t limit, Buf *out,
                   xs_error *err)
 {
-    static const char sql[] =
-        "SELECT id, api_id, verb, path, branch, status, duration_ms, request, response, created_at "
-        "FROM history WHERE (?1 = 0 OR status = ?1 OR status / 100 = ?1) AND (?2 = '' OR api_id = "
-        "?2) AND (?3 = 0 OR id < ?3) ORDER BY id DESC LIMIT ?4";
+    static const char sql[] = "SELECT id, api_id, verb, path, branch, status, duration_ms, "
+                              "request, response, created_at, "
+                              "trace FROM history WHERE (?1 = 0 OR status = ?1 OR status / 100 = "
+                              "?1) AND (?2 = '' OR api_id = "
+                              "?2) AND (?3 = 0 OR id < ?3) ORDER BY id DESC LIMIT ?4";
     sqlite3 *db = NULL;
     sqlite3_stmt *st = NULL;
     bool ok = sqlite3_open_v2(h->file, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) ==

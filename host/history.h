@@ -21,6 +21,7 @@ typedef struct HistoryRecord {
     int status;
     double duration_ms;
     Text request, response; /* JSON */
+    Text trace;             /* of its statements: a JSON list */
     int64_t created_at_ms;
 } HistoryRecord;
 

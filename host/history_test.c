@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -39,6 +40,7 @@ static void add(History *h, int status, const char *api, const char *response)
                              .duration_ms = 1.5,
                              .request = TEXT("{\"a\":1}"),
                              .response = text_from(response),
+                             .trace = status == 200 ? TEXT("[{\"n\":1}]") : (Text){0},
                              .created_at_ms = 1000};
     history_add(h, &r);
 }
@@ -98,6 +100,8 @@ static void test_records(void **state)
     assert_int_equal(const_get(all->items[0], "response")->kind, C_NULL);
     assert_int_equal(const_int_of(const_get(const_get(all->items[2], "response"), "id"), 0), 9);
     assert_int_equal(const_int_of(const_get(const_get(all->items[2], "request"), "a"), 0), 1);
+    assert_int_equal(const_get(all->items[2], "trace")->count, 1);
+    assert_int_equal(const_get(all->items[1], "trace")->count, 0);
     static const struct {
         int status;
         const char *api;
@@ -110,6 +114,36 @@ static void test_records(void **state)
         assert_int_equal(
             list(h, &a, cases[i].status, cases[i].api, cases[i].before, cases[i].limit)->count,
             cases[i].count);
+    history_free(h);
+    arena_deinit(&a);
+}
+
+/* A file from before there were traces. */
+static void test_older_file(void **state)
+{
+    (void)state;
+    static const char old[] =
+        "CREATE TABLE history (id INTEGER PRIMARY KEY AUTOINCREMENT, api_id TEXT NOT NULL, verb "
+        "TEXT "
+        "NOT NULL, path TEXT NOT NULL, branch TEXT NOT NULL, status INTEGER NOT NULL, duration_ms "
+        "REAL NOT NULL, request TEXT NOT NULL, response TEXT NOT NULL, created_at INTEGER NOT "
+        "NULL) "
+        "STRICT; INSERT INTO history VALUES (1, 'a', 'GET', '/', 'v1', 200, 1.5, 'null', 'null', "
+        "5)";
+    sqlite3 *db = NULL;
+    Arena a;
+    arena_init(&a, 0);
+    assert_int_equal(sqlite3_open(file, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, old, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    History *h = open_history(100);
+    add(h, 200, "b", "1");
+    history_free(h);
+    h = open_history(100);
+    const Const *all = list(h, &a, 0, "", 0, 100);
+    assert_int_equal(all->count, 2);
+    assert_int_equal(const_get(all->items[0], "trace")->count, 1);
+    assert_int_equal(const_get(all->items[1], "trace")->count, 0);
     history_free(h);
     arena_deinit(&a);
 }
@@ -138,6 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_records, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_older_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_rate, set_up, tear_down),
         cmocka_unit_test(test_no_file),
     };

@@ -13,6 +13,7 @@
 #include "host/outstream.h"
 #include "host/replycache.h"
 #include "host/request.h"
+#include "host/stmttrace.h"
 #include "stdlib/storage/file.h"
 #include "vm/convert.h"
 
@@ -46,6 +47,7 @@ typedef struct QueryJob {
     Text cache_key;    /* len 0 = the reply is not to be kept */
     History *history;  /* NULL = not recorded */
     int64_t began_us;
+    StmtTrace trace; /* with history */
 } QueryJob;
 
 static const Text json_type = {"application/json; charset=utf-8", 31};
@@ -312,6 +314,8 @@ static bool query_next(Job *job)
         write_error(&err, &error);
         step_failed(q, xs_code_get(err.code)->status, &error);
     }
+    if (job->fiber && q->history)
+        fiber_watch_statements(job->fiber, &q->trace.watch);
     return true;
 }
 
@@ -462,6 +466,7 @@ static void free_query(QueryJob *q)
 {
     http_release(q->x);
     buf_deinit(&q->reply);
+    stmttrace_deinit(&q->trace);
     job_deinit(&q->job);
     mem_free(q);
 }
@@ -542,7 +547,7 @@ static void write_inputs(const QueryJob *q, Buf *out)
     buf_char(out, '}');
 }
 
-static void record(const QueryJob *q)
+static void record(QueryJob *q)
 {
     const PoolOptions *opt = pool_options(q->job.pool);
     int64_t now = service_now_ms();
@@ -562,6 +567,7 @@ static void record(const QueryJob *q)
                        .status = q->status,
                        .duration_ms = (double)(clock_mono_us() - q->began_us) / 1000,
                        .request = request.failed ? (Text){0} : buf_view(&request),
+                       .trace = stmttrace_end(&q->trace),
                        .created_at_ms = now};
     /* A login's answer is a key to the account for as long as its token lives. */
     bool token = text_find(buf_view(&q->reply), TEXT("\"authToken\":"), 0) != SIZE_MAX;
@@ -742,6 +748,7 @@ static void submit(const QueryService *s, xs_http *x, const RouteMatch *match)
     q->x = x;
     q->history = match->route->history ? s->history : NULL;
     q->began_us = q->history ? clock_mono_us() : 0;
+    stmttrace_init(&q->trace, match->route->history);
     http_keep(x);
     q->match = *match;
     fill_run(q, x);

@@ -4,6 +4,7 @@
 
 #include "core/map.h"
 #include "core/mem.h"
+#include "core/num.h"
 #include "core/text.h"
 #include "core/vec.h"
 #include "host/http.h"
@@ -205,20 +206,34 @@ static bool read_middleware(Router *r, const Program *program, const Const *own,
     return route_read_steps(&r->arena, program, lists, &route->steps, err);
 }
 
-/* A history setting: 1 = on, 0 = off, -1 = says nothing. */
-static int history_of(const Const *setting)
+enum { HISTORY_DEFAULT = 100, HISTORY_ALL = 10000 };
+
+/* A history setting: so many statements, 0 = off, -1 = says nothing. */
+static int64_t history_of(const Const *setting)
 {
-    if (!setting || (setting->kind == C_TEXT && text_eq(setting->text, TEXT("inherit"))))
+    int64_t n = HISTORY_DEFAULT;
+    if (!setting)
         return -1;
-    return !(setting->kind == C_BOOL && !setting->b) && const_int_of(setting, 1) != 0;
+    switch (setting->kind) {
+    case C_BOOL: return setting->b ? HISTORY_DEFAULT : 0;
+    case C_INT: n = setting->i; break;
+    case C_TEXT:
+        if (text_eq(setting->text, TEXT("inherit")))
+            return -1;
+        if (text_eq(setting->text, TEXT("all")) || !num_parse_int(setting->text, &n))
+            return HISTORY_ALL;
+        break;
+    default: break;
+    }
+    return n <= 0 ? 0 : n < HISTORY_ALL ? n : HISTORY_ALL;
 }
 
-static bool records(const Program *program, const Const *row, const Group *g)
+static uint32_t records(const Program *program, const Const *row, const Group *g)
 {
     const Const *branch = const_get(program_meta(program), "branch");
-    int own = history_of(const_get(row, "history")), group = history_of(g->history),
-        kind = history_of(const_get(const_get(branch, "history"), "query"));
-    return own >= 0 ? own : group >= 0 ? group : kind != 0;
+    int64_t own = history_of(const_get(row, "history")), group = history_of(g->history),
+            kind = history_of(const_get(const_get(branch, "history"), "query"));
+    return (uint32_t)(own >= 0 ? own : group >= 0 ? group : kind >= 0 ? kind : HISTORY_DEFAULT);
 }
 
 static bool add_query(Router *r, const Program *program, const Const *row, const Const *groups,

@@ -31,7 +31,7 @@ typedef struct Route {
     Text params[ROUTE_MAX_PARAMS]; /* names, in path order */
     RouteSteps steps;
     const Const *meta; /* row of "queries" */
-    bool history;      /* requests are recorded */
+    uint32_t history;  /* statements recorded of a request; 0 = it is not recorded */
 } Route;
 
 /* The cors block of a group, or the default. */

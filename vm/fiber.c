@@ -217,6 +217,11 @@ FiberState fiber_run(Fiber *f)
     return f->state = f->exec(f);
 }
 
+void fiber_watch_statements(Fiber *f, const StatementWatch *w)
+{
+    f->watch = w;
+}
+
 void fiber_resume(Fiber *f, Value result, const xs_error *err, Value payload)
 {
     if (f->state != FIBER_PARKED || !f->nframes) {
@@ -230,6 +235,8 @@ void fiber_resume(Fiber *f, Value result, const xs_error *err, Value payload)
         regs[i] = val_unset();
     }
     f->state = FIBER_READY;
+    if (f->watch)
+        f->watch->end(f->watch->ctx, !err || err->code == XS_OK ? NULL : err);
     if (!err || err->code == XS_OK) {
         regs[0] = val_or_null(result);
         val_unref(f->heap, payload);

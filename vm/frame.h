@@ -35,6 +35,7 @@ struct Fiber {
     FiberState (*exec)(Fiber *f); /* fiber_exec or a twin of it */
     TraceFn trace;                /* of fiber_exec_traced */
     void *trace_ctx;
+    const StatementWatch *watch; /* NULL = nobody */
     FiberState state;
 
     Value *stack; /* registers of all frames; a callee may begin inside its caller's. Behind those

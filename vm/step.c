@@ -530,9 +530,13 @@ NativeResult step_call_statement(Fiber *f, Value *args, uint8_t a, uint8_t nargs
         .ret = val_null(),
         .err = clean_error(f),
     };
+    if (f->watch)
+        f->watch->begin(f->watch->ctx, f, im->name);
     NativeResult result = im->statement(&c);
     if (c.temps.kind != V_UNSET)
         call_end(&c);
+    if (f->watch && result != NATIVE_PARK)
+        f->watch->end(f->watch->ctx, result == NATIVE_ERROR ? c.err : NULL);
     if (result == NATIVE_ERROR) {
         native_failed(f, &c);
         return result;

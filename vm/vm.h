@@ -67,6 +67,15 @@ void fiber_set_trace(Fiber *f, TraceFn fn, void *ctx);
 /** Source place of an instruction: *entry is the row of the procedure's line table. False = none.
  */
 bool program_place(const Program *p, uint32_t proc, uint32_t pc, uint32_t *entry);
+/* Who hears of every statement native: before it runs, and when it has its result (NULL) or error,
+ * be that after a wait. */
+typedef struct StatementWatch {
+    void *ctx;
+    void (*begin)(void *ctx, const Fiber *f, const char *name);
+    void (*end)(void *ctx, const xs_error *err);
+} StatementWatch;
+/** Borrowed for the fiber's life; NULL = nobody. */
+void fiber_watch_statements(Fiber *f, const StatementWatch *w);
 void fiber_free(Fiber *f); /* frees its heap whole; every value of it dies */
 Heap *fiber_heap(Fiber *f);
 const Services *fiber_services(Fiber *f);

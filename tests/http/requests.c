@@ -529,6 +529,14 @@ static void check_history(const char *file)
     unlink(file);
     if (!memmem(bytes, n, "/api:raw/login", 14) || !memmem(bytes, n, "/api:raw/echo", 13))
         report("history", "requests are missing", "");
+    static const char stmt[] =
+        "\"stmt\":\"api.stream\",\"in\":\"query raw/rows GET\",\"line\":15,\"ms\":",
+                      beyond[] = "\"stmt\":\"api.stream\",\"in\":\"query raw/many GET\"",
+                      failed[] = "\"error\":\"Invalid value for param: format\"}]";
+    if (!memmem(bytes, n, stmt, sizeof stmt - 1) || !memmem(bytes, n, failed, sizeof failed - 1))
+        report("history", "statements are missing", "");
+    if (memmem(bytes, n, beyond, sizeof beyond - 1))
+        report("history", "more statements than asked for", "");
     if (memmem(bytes, n, "hush-hush", 9) || memmem(bytes, n, "authToken", 9))
         report("history", "it keeps secrets", "");
 }

@@ -7,7 +7,18 @@ query "many" verb=GET {
     text format?="jsonl"
   }
 
+  // more statements than are recorded
+  history = 10
+
   stack {
+    for (10) {
+      each as $i {
+        redis.has {
+          key = "nothing"
+        } as $ignored
+      }
+    }
+
     db.direct_query {
       sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) INSERT OR IGNORE INTO tally(id) SELECT i FROM n"
       response_type = "list"
