@@ -122,6 +122,14 @@ static bool start_carrier(Carrier *c, Hub *hub, const Config *config, struct eve
     return c->threaded || xs_fail(err, XS_E_IO, XS_NO_POS, "no thread for a transport");
 }
 
+static xs_transport_stats stats_of(const Carrier *c)
+{
+    xs_transport_stats s = {0};
+    if (c->state && XS_HAS(c->ops, stats))
+        c->ops->stats(c->state, &s);
+    return s;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -133,6 +141,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         if (!c->threaded && c->state && XS_HAS(c->ops, tick))
             c->ops->tick(c->state);
     }
+    uint64_t queued = 0;
+    for (size_t i = 0; i < set->count; i++)
+        queued += stats_of(&set->items[i]).queued_bytes;
+    hub_note_queues(set->hub, queued);
 }
 
 static bool add_transport(Carriers *set, Text name, const Config *config,
@@ -272,14 +284,6 @@ void carriers_drain(Carriers *set, uint32_t deadline_ms)
         else if (!hub_shard_post(c->shard, drain_on_shard, c))
             continue; /* out of memory: its clients are cut off by stop */
     }
-}
-
-static xs_transport_stats stats_of(const Carrier *c)
-{
-    xs_transport_stats s = {0};
-    if (c->state && XS_HAS(c->ops, stats))
-        c->ops->stats(c->state, &s);
-    return s;
 }
 
 uint64_t carriers_own_connections(const Carriers *set)

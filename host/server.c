@@ -307,6 +307,7 @@ static bool open_hub(Server *s, const Const *meta, xs_error *err)
                       .conn_per_ip = (uint32_t)c->rt_conn_per_ip,
                       .conn_per_identity = (uint32_t)c->rt_conn_per_identity,
                       .max_conn_age_ms = c->rt_max_conn_age_ms,
+                      .queue_total_bytes = (uint64_t)c->rt_queue_total_bytes,
                       .idle_close_ms = c->rt_idle_close_s * 1000,
                       .expiry_warning_ms = c->rt_expiry_warning_ms,
                       .presence_extras = c->rt_presence_extras,

@@ -488,6 +488,27 @@ bool hub_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out, xs_er
     return ok;
 }
 
+/* ---- all queues together ---- */
+
+void hub_note_queues(Hub *h, uint64_t queued)
+{
+    bool full = h->opt.queue_total_bytes && queued > h->opt.queue_total_bytes;
+    uint64_t connections = atomic_load_explicit(&h->connections, memory_order_relaxed);
+    /* Nobody below the average is to pay for the others. */
+    uint64_t least = queued / (connections ? connections : 1);
+    atomic_store_explicit(&h->queues_full, full, memory_order_relaxed);
+    if (!full)
+        return;
+    pthread_mutex_lock(&h->lock);
+    for (xs_shard *s = h->shards; s; s = s->next_of_hub)
+        if (!atomic_exchange(&s->shedding, true) &&
+            !mailbox_push(
+                &s->box,
+                (Mail){.kind = MAIL_CALL, .call = shard_shed, .arg = (void *)(uintptr_t)least}))
+            atomic_store(&s->shedding, false); /* its connections are cut anyway */
+    pthread_mutex_unlock(&h->lock);
+}
+
 /* ---- POST /send ---- */
 
 bool hub_send(Hub *h, Space *s, Text sid, Identity *who, Text frames, uint32_t *n, xs_error *err)

@@ -162,6 +162,7 @@ typedef struct HubOptions {
     uint32_t publish_per_s_channel;      /* client messages; 0 = no limit, as below */
     uint32_t conn_per_ip, conn_per_identity;
     int64_t max_conn_age_ms;    /* authenticated connections whose token never ends */
+    uint64_t queue_total_bytes; /* of all connections; 0 = no limit */
     int64_t idle_close_ms;      /* WebSocket clients of realtime servers; 0 = never */
     int64_t expiry_warning_ms;  /* before the end of a token; 0 = none */
     Text presence_extras;       /* comma separated keys shown to others; len 0 = all */
@@ -226,6 +227,10 @@ XS_MUST_CHECK bool hub_publish(Hub *h, Space *s, const HubPublish *p, HubPublish
  */
 void hub_tick(Hub *h, int64_t now_ms);
 int64_t hub_now_ms(void); /* monotonic */
+
+/** What waits for all clients together, in bytes: past the limit the longest queues are closed and
+ * nobody is let in until it is less. Call it every 100 ms or so. Any one thread. */
+void hub_note_queues(Hub *h, uint64_t queued);
 
 /** A shard for a transport instance; fills *host with every upcall except http (the caller sets
  * it). */

@@ -657,6 +657,51 @@ static void runs_posted_calls(void **state)
 
 /* Publishers on two threads while clients come, listen and go: ascending seq, no hole, no repeat.
  */
+/* ---- all queues together ---- */
+
+static void longest_queues_go(void **state)
+{
+    (void)state;
+    enum { CROWD = 400 }; /* half on each shard: two of a hundred and more at a time */
+    World w;
+    HubStats st;
+    open_world(&w, declared, &(HubOptions){.queue_total_bytes = 100000});
+    for (int i = 0; i < CROWD; i++)
+        connect_user(&w, (size_t)i % 2, 0)->queued_bytes = (size_t)i;
+    hub_note_queues(w.hub, 100000); /* not more than allowed */
+    pump(&w);
+    hub_stats(w.hub, &st);
+    assert_int_equal(st.queue_shed, 0);
+    hub_note_queues(w.hub, 100001);
+    hub_note_queues(w.hub, 100001); /* the shards have not looked yet: once */
+    pump(&w);
+    for (int i = 0; i < CROWD; i++)
+        if ((w.peers[i]->closed != 0) != (i >= CROWD - 4))
+            fail_msg("%d: closed with %d", i, w.peers[i]->closed);
+    hub_stats(w.hub, &st);
+    assert_int_equal(st.queue_shed, 4);
+    assert_int_equal(w.peers[CROWD - 1]->closed, 1013);
+    /* Nobody comes in until it is less. */
+    xs_request *r = make_request(&w, 0, NULL);
+    xs_refusal why = {0};
+    assert_null(w.shards[0].host.connect(w.shards[0].shard, &w, r, &why));
+    assert_int_equal(why.close_code, 1013);
+    assert_int_equal(why.status, 503);
+    request_unref(r);
+    hub_note_queues(w.hub, 10);
+    Peer *late = connect_user(&w, 0, 0);
+    assert_int_equal(late->closed, 0);
+    /* Whoever has less than the others' average stays. */
+    for (int i = 0; i < CROWD; i++)
+        w.peers[i]->queued_bytes = 400;
+    hub_note_queues(w.hub, 400 * CROWD);
+    pump(&w);
+    hub_stats(w.hub, &st);
+    assert_int_equal(st.queue_shed, 4);
+    assert_int_equal(st.queue_refused, 1);
+    close_world(&w);
+}
+
 /* ---- one encoding for everybody ---- */
 
 typedef struct Tally {
@@ -769,6 +814,7 @@ int main(void)
         cmocka_unit_test(posts_frames),
         cmocka_unit_test(idle_channels_are_bounded),
         cmocka_unit_test(runs_posted_calls),
+        cmocka_unit_test(longest_queues_go),
         cmocka_unit_test(event_is_encoded_once),
         cmocka_unit_test(order_holds_under_load),
     };

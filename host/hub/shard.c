@@ -523,6 +523,41 @@ static bool enlist(xs_conn *c, Text ip, xs_refusal *why)
     return false;
 }
 
+/* ---- all queues together are too long ---- */
+
+typedef struct Queued {
+    size_t bytes;
+    xs_conn *conn;
+} Queued;
+
+static int longer_first(const void *a, const void *b)
+{
+    size_t x = ((const Queued *)a)->bytes, y = ((const Queued *)b)->bytes;
+    return (x < y) - (x > y);
+}
+
+void shard_shed(xs_shard *s, void *least)
+{
+    VEC(Queued) all = {0};
+    size_t n = 0, min = (uintptr_t)least;
+    atomic_store(&s->shedding, false);
+    for (xs_conn *c = s->conns; c && XS_HAS(s->ops, queued); c = c->next) {
+        Queued q = {.conn = c};
+        n++;
+        if (c->closing || c->gone || (q.bytes = s->ops->queued(s->state, c->peer)) <= min)
+            continue;
+        if (!VEC_PUSH(&all, q))
+            break; /* those seen so far will do */
+    }
+    if (all.len)
+        qsort(all.ptr, all.len, sizeof *all.ptr, longer_first);
+    for (size_t i = 0; i < all.len && i < (n + 99) / 100; i++) {
+        atomic_fetch_add_explicit(&s->hub->queue_shed, 1, memory_order_relaxed);
+        conn_close(all.ptr[i].conn, 1013, "overload");
+    }
+    VEC_DEINIT(&all);
+}
+
 /* ---- sessions that were lost and come back ---- */
 
 typedef struct Ghost {
@@ -671,6 +706,10 @@ static xs_conn *up_connect(xs_shard *s, void *peer, xs_request *req, xs_refusal 
         return refuse(why, 4401, 401, "Invalid token.");
     if (NEVER(!req->identity))
         return refuse(why, 1011, 500, "Internal error.");
+    if (atomic_load_explicit(&s->hub->queues_full, memory_order_relaxed)) {
+        atomic_fetch_add_explicit(&s->hub->queue_refused, 1, memory_order_relaxed);
+        return refuse(why, 1013, 503, "The server is busy.");
+    }
     refuse(why, 1013, 503, "Out of memory.");
     xs_conn *c = conn_new(s, peer, req, why);
     if (!c)

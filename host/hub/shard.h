@@ -31,6 +31,7 @@ struct Hub {
     _Atomic(L2Defs *) servers;
     Plane plane;
     _Atomic(struct Store *) store; /* NULL: no channel was ever recorded */
+    _Atomic bool queues_full;      /* together over the limit: nobody is let in */
     _Atomic uint64_t sockets;      /* of realtime servers, ever */
 };
 
@@ -126,6 +127,7 @@ struct xs_shard {
     void *state;
     Mailbox box;
     uint32_t depth;         /* calls of ours on the stack; gone and close wait for 0 */
+    _Atomic bool shedding;  /* shard_shed is in the mailbox */
     bool draining, touched; /* touched: something was delivered since the last flush */
     xs_conn *conns, *closing, *dead;
     Map by_socket, by_sid;
@@ -140,6 +142,9 @@ typedef struct SendBatch {
     char bytes[]; /* the JSON document */
 } SendBatch;
 
+/** Close the connections with the longest queues, one of a hundred, none with less than
+ * (uintptr_t)least bytes. */
+void shard_shed(xs_shard *s, void *least);
 xs_shard *shard_ref(xs_shard *s);
 void shard_unref(xs_shard *s);
 int64_t mono_ms(void);

@@ -38,6 +38,7 @@ typedef struct Peer {
     xs_frame *kept[8];
     size_t nkept;
     const char *reply; /* sent from within the next deliver */
+    size_t queued_bytes;
 } Peer;
 
 typedef struct Shard {
@@ -107,6 +108,12 @@ static inline void t_resume(void *state, void *peer)
     ((Peer *)peer)->resumed = true;
 }
 
+static inline size_t t_queued(void *state, void *peer)
+{
+    (void)state;
+    return ((const Peer *)peer)->queued_bytes;
+}
+
 static const xs_transport_ops test_ops = {
     .size = sizeof test_ops,
     .format = XS_WIRE_LP_ITEM,
@@ -115,6 +122,7 @@ static const xs_transport_ops test_ops = {
     .flush = t_flush,
     .close = t_close,
     .resume = t_resume,
+    .queued = t_queued,
 };
 
 static xs_limits test_limits = {.max_message = 65536};

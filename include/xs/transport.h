@@ -194,6 +194,8 @@ typedef struct xs_transport_ops {
      * be looked at. False: it needs a request of its own, http follows. May be missing (XS_HAS).
      */
     bool (*http_again)(void *state, xs_http *x, xs_request *earlier);
+    /** Bytes that wait for this client. May be missing (XS_HAS). */
+    size_t (*queued)(void *state, void *peer);
 } xs_transport_ops;
 
 #endif

@@ -348,6 +348,56 @@ static void slow_reader(RtLoop *loop)
     free(body);
 }
 
+/* Several that read nothing, none of them beyond its own limit: together they are too much. The
+ * longest queues go, who reads stays, and others come in again. */
+static void hoarders(RtLoop *loop)
+{
+    enum { HOARDERS = 6, PUBLISHES = 400, SIZE = 100000 };
+    Bad all[HOARDERS], reader;
+    char *data = repeat("y", SIZE, ""), *body = malloc(SIZE + 100), *reply = NULL;
+    static const char join[] = "{\"action\":\"join\",\"options\":{\"channel\":\"log:much\"}}";
+    if (!data || !body || !bad_open(&reader, loop, RT_WS))
+        return complain("no connection");
+    expect_answer(&reader, "join", join, "\"join\"");
+    for (int i = 0; i < HOARDERS; i++) {
+        if (!bad_open(&all[i], loop, i % 2 ? RT_SSE : RT_WS))
+            return complain("no connection");
+        expect_answer(&all[i], "join", join, "\"join\"");
+        rt_pause(all[i].rt, true);
+    }
+    snprintf(body, SIZE + 100, "{\"channel\":\"log:much\",\"data\":\"%s\"}", data);
+    int status = 200, said = 0;
+    for (; said < PUBLISHES && status == 200 && metric("xs_hub_queue_shed_total") < 2; said++) {
+        status = http_request(admin_port, "POST", "/_xs/rt/harbor/publish", key, body, &reply);
+        free(reply);
+        for (int k = 0; k < 5; k++)
+            rt_loop_step(loop, 0);
+    }
+    if (status != 200 || metric("xs_hub_queue_shed_total") < 2)
+        complain("queues of %d events: nobody was cut (status %d)", said, status);
+    if (metric("xs_hub_queue_shed_total") > HOARDERS)
+        complain("more were cut than had a queue");
+    expect_answer(&reader, "ping", "{\"action\":\"ping\"}", "\"pong\"");
+    for (int i = 0; i < HOARDERS; i++)
+        bad_end(&all[i]);
+    bool in = false;
+    for (int64_t until = clock_ms() + 5000; !in && clock_ms() < until;) {
+        static const char ping[] = "{\"action\":\"ping\"}";
+        Bad late;
+        xs_error err;
+        in = bad_open(&late, loop, RT_WS);
+        late.wanted = "\"pong\"";
+        in = in && rt_send(late.rt, ping, sizeof ping - 1, &err) &&
+             rt_loop_run(loop, 1000, has_wanted, &late) && !late.code;
+        bad_end(&late);
+    }
+    if (!in)
+        complain("nobody comes in after the queues have gone");
+    bad_end(&reader);
+    free(data);
+    free(body);
+}
+
 /* ---- requests ---- */
 
 static void requests(const char *token, const char *other)
@@ -526,6 +576,23 @@ int main(int argc, char **argv)
     }
     if (before < 0 || after - before > GROWTH_MAX)
         complain("%ld bytes before, %ld afterwards", before, after);
+    if (server_stop(&server, SIGTERM, 10000) != 0)
+        complain("the server did not end well");
+    const char *const narrow[] = {argv[1],       "serve",
+                                  argv[2],       "--listen",
+                                  "127.0.0.1:0", "--admin-listen",
+                                  admin,         "--db",
+                                  ":memory:",    "--realtime-publish-keys",
+                                  key,           "--log-level",
+                                  "error",       "--drain-ms",
+                                  "200",         "--realtime-queue-total-bytes",
+                                  "3m",          "--realtime-queue-hard-bytes",
+                                  "1g",          "--realtime-queue-hard-frames",
+                                  "100000",      NULL};
+    if (!server_start(&server, (char *const *)(uintptr_t)narrow))
+        return 1;
+    port = server.port;
+    hoarders(loop);
     rt_loop_free(loop);
     printf("neighbour: %d events, slowest %d ms; memory %+ld bytes; %d failures\n", ws->last,
            ws->late_ms, after - before, failures);

@@ -59,7 +59,8 @@ struct Longpoll {
     int64_t drain_start_ms, checked_ms;
     uint32_t drain_ms;
     uint64_t drain_total, drain_closed;
-    Counter connections, opened, closed, frames_out, bytes_out, writes, refused, abandoned;
+    Counter connections, opened, closed, frames_out, bytes_out, writes, refused, abandoned,
+        queued_bytes;
 };
 
 static void mark_dirty(Session *s)
@@ -653,15 +654,24 @@ static void lp_tick(void *state)
         return; /* only what lingered was due */
     }
     lp->checked_ms = now;
+    uint64_t queued = 0;
     for (Session *s = lp->sessions; s; s = s->next) {
         check_session(s, now);
+        queued += s->closing ? 0 : s->q.bytes;
         if (lp->draining && !s->closing && lp->drain_closed < due) {
             lp->drain_closed++;
             lp_close(lp, s, CLOSE_RESTART, "restart");
         }
     }
+    atomic_store_explicit(&lp->queued_bytes, queued, memory_order_relaxed);
     drop_abandoned(lp, now);
     flush_dirty(lp);
+}
+
+static size_t lp_queued(void *state, void *peer)
+{
+    (void)state;
+    return ((const Session *)peer)->q.bytes;
 }
 
 static void lp_drain(void *state, uint32_t deadline_ms)
@@ -723,6 +733,7 @@ static void lp_stats(void *state, xs_transport_stats *out)
         .writes = counter_get(&lp->writes),
         .slow_closed = counter_get(&lp->abandoned),
         .handshake_failed = counter_get(&lp->refused),
+        .queued_bytes = counter_get(&lp->queued_bytes),
     };
 }
 
@@ -741,6 +752,7 @@ static const xs_transport_ops ops = {
     .destroy = lp_destroy,
     .stats = lp_stats,
     .tick = lp_tick,
+    .queued = lp_queued,
     .http_again = lp_http_again,
 };
 XS_PLUGIN_DEFINE(longpoll, XS_PLUGIN_TRANSPORT, "Long polling", "1.0", &ops);

@@ -48,7 +48,7 @@ struct Sse {
     uint32_t drain_ms;
     uint64_t drain_total, drain_closed;
     Counter connections, opened, closed, frames_out, bytes_out, writes, partial_writes;
-    Counter slow_closed, refused;
+    Counter slow_closed, refused, queued_bytes;
 };
 
 static void mark_dirty(Sse *sse, Stream *s)
@@ -481,14 +481,23 @@ static void sse_tick(void *state)
     int64_t now = sse->host->now_ms();
     uint64_t due =
         sse->draining ? drain_due(sse->drain_total, sse->drain_ms, now - sse->drain_start_ms) : 0;
+    uint64_t queued = 0;
     for (Stream *s = sse->streams; s; s = s->next) {
         check_stream(sse, s, now);
+        queued += s->closing ? 0 : s->q.bytes;
         if (sse->draining && !s->closing && sse->drain_closed < due) {
             sse->drain_closed++;
             close_stream(sse, s, CLOSE_RESTART, "restart", s->retry_ms);
         }
     }
+    atomic_store_explicit(&sse->queued_bytes, queued, memory_order_relaxed);
     flush_dirty(sse);
+}
+
+static size_t sse_queued(void *state, void *peer)
+{
+    (void)state;
+    return ((const Stream *)peer)->q.bytes;
 }
 
 static void sse_drain(void *state, uint32_t deadline_ms)
@@ -546,6 +555,7 @@ static void sse_stats(void *state, xs_transport_stats *out)
         .partial_writes = counter_get(&sse->partial_writes),
         .slow_closed = counter_get(&sse->slow_closed),
         .handshake_failed = counter_get(&sse->refused),
+        .queued_bytes = counter_get(&sse->queued_bytes),
     };
 }
 
@@ -564,6 +574,7 @@ static const xs_transport_ops ops = {
     .destroy = sse_destroy,
     .stats = sse_stats,
     .burst = sse_burst,
+    .queued = sse_queued,
     .tick = sse_tick,
 };
 XS_PLUGIN_DEFINE(sse, XS_PLUGIN_TRANSPORT, "Server-Sent Events", "1.0", &ops);

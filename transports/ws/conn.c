@@ -290,6 +290,7 @@ void ws_conn_close(Conn *c, int code, const char *reason)
     if (c->blocked) /* what a slow client has not read is lost anyway: it comes back and catches up
                      */
         queue_drop(&c->q, c->ws->host);
+    count_queued(c);
     if (!c->open || !queue_push_take(&c->q, close_wire(code, text))) {
         doom(c);
         return;

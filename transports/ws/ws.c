@@ -435,6 +435,13 @@ static void ws_close(void *state, void *peer, int code, const char *reason)
     ws_conn_close((Conn *)peer, code, reason);
 }
 
+static size_t ws_queued(void *state, void *peer)
+{
+    (void)state;
+    const Conn *c = (const Conn *)peer;
+    return c->q.bytes + c->tail;
+}
+
 static void ws_drain(void *state, uint32_t deadline_ms)
 {
     WsState *s = (WsState *)state;
@@ -494,5 +501,6 @@ static const xs_transport_ops ops = {
     .destroy = ws_destroy,
     .stats = ws_stats,
     .burst = ws_burst,
+    .queued = ws_queued,
 };
 XS_PLUGIN_DEFINE(ws, XS_PLUGIN_TRANSPORT, "WebSocket", "1.0", &ops);
