@@ -507,6 +507,29 @@ static void fragments(Case *c)
     end(c);
 }
 
+/* More than the server keeps for a join that takes a second: it stops reading, and nothing gets out
+ * of order when it goes on. */
+static void paused(Case *c)
+{
+    enum { MESSAGES = 190 };
+    begin(c, "5.22");
+    c->big = true;
+    text(c, "{\"action\":\"join\",\"options\":{\"channel\":\"gate:slow\"}}");
+    answered(c, "\"action\":\"join\"");
+    for (int i = 0; i < MESSAGES; i++) {
+        char message[512], echo[32];
+        snprintf(
+            message, sizeof message,
+            "{\"action\":\"message\",\"options\":{\"channel\":\"gate:slow\"},\"pad\":\"%0300d\","
+            "\"payload\":%d}",
+            0, i);
+        snprintf(echo, sizeof echo, "\"was\":%d,", i);
+        text(c, message);
+        answered(c, echo);
+    }
+    end(c);
+}
+
 /* ---- 6: UTF-8 ---- */
 
 static const char kosme[] = "\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5";
@@ -837,6 +860,7 @@ int main(int argc, char **argv)
     pings(c);
     reserved(c);
     fragments(c);
+    paused(c);
     utf8(c);
     closing(c);
     limits(c);

@@ -71,6 +71,9 @@ void ws_conn_free(Conn *c)
     last->index = c->index;
     if (c->dirty_index)
         ws->dirty.items[c->dirty_index - 1] = NULL;
+    for (uint32_t i = 0; c->resumed && i < ws->resumed.count; i++)
+        if (ws->resumed.items[i] == c)
+            ws->resumed.items[i] = NULL;
     for (uint32_t i = 0; c->listed && i < ws->leaving.count; i++)
         if (ws->leaving.items[i] == c)
             ws->leaving.items[i] = NULL;
@@ -608,9 +611,20 @@ void ws_conn_readable(Conn *c, uint32_t events)
 
 void ws_conn_resume(Conn *c)
 {
-    if (!c->paused || c->broken)
+    if (!c->paused || c->broken || c->resumed)
         return;
-    c->paused = false;
+    /* What is held is not for the hub while it is calling: it would put it behind what comes later.
+     */
+    c->resumed = ws_list_push(&c->ws->resumed, c);
+    if (!c->resumed)
+        doom(c);
+}
+
+void ws_conn_go_on(Conn *c)
+{
+    c->resumed = c->paused = false;
+    if (c->broken)
+        return;
     heard(c);
     read_held(c);
     if (!c->paused)

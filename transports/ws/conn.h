@@ -51,6 +51,7 @@ typedef struct Ws {
     struct lws_vhost *vhost;
     ConnList conns;   /* dense */
     ConnList dirty;   /* have frames to write at the end of this turn; gone ones are NULL */
+    ConnList resumed; /* may be read again, from the end of this turn on; gone ones are NULL */
     ConnList leaving; /* to be closed or cut when no callback of theirs is running */
     int input;        /* epoll of the connections' sockets: the library does not read them */
     struct epoll_event ready[INPUT_BATCH];
@@ -77,6 +78,7 @@ struct Conn {
     bool closing; /* nothing is delivered any more */
     bool broken;  /* to be cut */
     bool listed;  /* in ws->leaving */
+    bool resumed; /* in ws->resumed */
     bool deaf;    /* what the client sends from here on is thrown away */
     bool parted;  /* closing, and its close frame has come */
     bool reading; /* in ws->input */
@@ -117,6 +119,8 @@ xs_deliver_result ws_conn_burst(Conn *c, const xs_burst *burst);
 void ws_conn_write(Conn *c);
 void ws_conn_close(Conn *c, int code, const char *reason);
 void ws_conn_resume(Conn *c);
+/** Read on after ws_conn_resume; not inside a call of the hub. */
+void ws_conn_go_on(Conn *c);
 /** Close or cut a connection of ws->leaving; not inside a callback of the library. May free c. */
 void ws_conn_leave(Conn *c);
 /** Pings, missing pongs, stalled writes, overdue closes. */

@@ -46,12 +46,16 @@ static void turn_end(WsState *s)
 {
     Ws *ws = &s->ws;
     do {
+        for (uint32_t i = 0; i < ws->resumed.count; i++)
+            if (ws->resumed.items[i])
+                ws_conn_go_on(ws->resumed.items[i]);
+        ws->resumed.count = 0;
         ws_flush_dirty(ws);
         for (uint32_t i = 0; i < ws->leaving.count; i++)
             if (ws->leaving.items[i])
                 ws_conn_leave(ws->leaving.items[i]);
         ws->leaving.count = 0;
-    } while (ws->dirty.count);
+    } while (ws->dirty.count || ws->resumed.count);
 }
 
 /* --- callbacks of the library --- */
@@ -318,6 +322,7 @@ static void ws_destroy(void *state)
     ws_inflater_free(ws->inflater);
     free(ws->conns.items);
     free(ws->dirty.items);
+    free(ws->resumed.items);
     free(ws->leaving.items);
     pthread_mutex_destroy(&s->lock);
     free(s);
