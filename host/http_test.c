@@ -103,9 +103,19 @@ static void reply_later(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Bench *b = (Bench *)arg;
-    if (b->x)
-        http_reply_json(b->x, 201, TEXT("{\"late\":true}"));
+    xs_http *x = b->x;
+    const xs_header type = {"Content-Type", "text/event-stream"};
+    if (x && strcmp(http_api.path(x), "/late_stream") == 0) {
+        http_api.stream(x, 200, &type, 1, b, &quiet_events);
+        return;
+    }
+    if (x && strcmp(http_api.path(x), "/late_hold") == 0) {
+        http_api.hold(x, b, &hold_events);
+        return;
+    }
     b->x = NULL;
+    if (x)
+        http_reply_json(x, 201, TEXT("{\"late\":true}"));
 }
 
 static void forget(void *memo)
@@ -148,7 +158,7 @@ static void on_request(void *ctx, xs_http *x)
         http_api.reply(x, 200, NULL, 0, body);
     } else if (strcmp(path, "/known") == 0) {
         answer_known(b, x);
-    } else if (strcmp(path, "/later") == 0) {
+    } else if (strncmp(path, "/late", 5) == 0) {
         b->x = x;
         if (b->later)
             event_add(b->later, &soon);
@@ -504,6 +514,27 @@ static void test_keep_alive_and_large_body(void **state)
     }
 }
 
+static void test_large_later_heads(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {3000, 5000, 20000};
+    static const char *const statuses[] = {"200 200", "200 431", "200 431"};
+    for (size_t n = 0; n < COUNT_OF(sizes) * CARRIERS; n++) {
+        size_t i = n / CARRIERS;
+        Bench *b = test_calloc(1, sizeof *b);
+        char *script = test_calloc(1, sizes[i] + 200), got[64];
+        strcpy(script, OK "GET /echo HTTP/1.1\r\nHost: h\r\nConnection: close\r\nA: ");
+        memset(script + strlen(script), 'x', sizes[i]);
+        strcat(script, "\r\n\r\n");
+        run_client(b, (Carrier)(n % CARRIERS), script, false);
+        read_statuses(b->answer, got, sizeof got);
+        assert_string_equal(got, statuses[i]);
+        end_bench(b);
+        test_free(script);
+        test_free(b);
+    }
+}
+
 static unsigned count_of(const char *text, const char *word)
 {
     unsigned n = 0;
@@ -641,7 +672,7 @@ static void run_loop(Bench *b, int ms)
 }
 
 /* A server with one client that has sent the script; returns the client's side. */
-static int begin_pair(Bench *b, Carrier carrier, const char *script)
+static int begin_pair(Bench *b, Carrier carrier, const char *script, int ms)
 {
     xs_error err = {0};
     HttpOptions http = options_for(carrier);
@@ -654,8 +685,35 @@ static int begin_pair(Bench *b, Carrier carrier, const char *script)
     assert_true(send(pair[1], script, strlen(script), 0) > 0);
     assert_true(
         http_add(b->http, pair[0], text_from(script), (struct sockaddr *)&addr, sizeof addr));
-    run_loop(b, 50);
+    run_loop(b, ms);
     return pair[1];
+}
+
+/* The client leaves while its answer is being made: that comes to nothing, and an owner of a stream
+ * is told. */
+static void test_answers_too_late(void **state)
+{
+    (void)state;
+    static const char *const scripts[] = {GET("/later"), GET("/late_stream"), GET("/late_hold")};
+    for (size_t n = 0; n < COUNT_OF(scripts) * CARRIERS; n++) {
+        size_t i = n / CARRIERS;
+        Bench *b = test_calloc(1, sizeof *b);
+        int fd = begin_pair(b, (Carrier)(n % CARRIERS), OK, 20); /* the daemon watches it then */
+        assert_true(send(fd, scripts[i], strlen(scripts[i]), 0) > 0);
+        for (int k = 0; k < 100 && !b->x; k++)
+            run_loop(b, 1);
+        assert_non_null(b->x);
+        close(fd);
+        run_loop(b, 5);
+        reply_later(-1, 0, b);
+        run_loop(b, 50);
+        assert_int_equal(b->closed, i > 0);
+        assert_int_equal(http_busy(b->http), 0);
+        assert_int_equal(http_connections(b->http), 0);
+        http_free(b->http);
+        event_base_free(b->base);
+        test_free(b);
+    }
 }
 
 /* A server that ends closes what is held and what streams, and tells its owner once. */
@@ -666,7 +724,7 @@ static void test_stop_while_waiting(void **state)
     for (size_t n = 0; n < COUNT_OF(scripts) * CARRIERS; n++) {
         size_t i = n / CARRIERS;
         Bench *b = test_calloc(1, sizeof *b);
-        int fd = begin_pair(b, (Carrier)(n % CARRIERS), scripts[i]);
+        int fd = begin_pair(b, (Carrier)(n % CARRIERS), scripts[i], 50);
         assert_non_null(b->x);
         assert_int_equal(http_busy(b->http), 1);
         http_free(b->http);
@@ -683,7 +741,7 @@ static void test_patience(void **state)
     (void)state;
     for (Carrier carrier = OWN; carrier < CARRIERS; carrier++) {
         Bench *b = test_calloc(1, sizeof *b);
-        int fd = begin_pair(b, carrier, GET("/stuck"));
+        int fd = begin_pair(b, carrier, GET("/stuck"), 50);
         assert_int_equal(b->writable, 1);
         assert_int_equal(b->closed, 0);
         run_loop(b, 1500);
@@ -711,6 +769,8 @@ int main(void)
         cmocka_unit_test(test_clients_that_leave),
         cmocka_unit_test(test_stop_while_waiting),
         cmocka_unit_test(test_patience),
+        cmocka_unit_test(test_answers_too_late),
+        cmocka_unit_test(test_large_later_heads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,10 @@
 /* mhd.c - libmicrohttpd under libevent. The daemon's epoll descriptor is one event of the loop, its
  * timeout one timer. A request is suspended when its answer takes longer than a moment: suspending
  * and resuming cost four system calls. A stream is suspended once its head is on the wire, and its
- * owner writes to the socket itself. The daemon neither sees peers
- * of suspended connections leave nor limits the time of heads and bodies: both are done here. The
- * first head of a connection was checked by the door; of later ones what the daemon tells is
- * checked again. Specification: include/xs/http.h, realtime.md §12.3. */
+ * owner writes to the socket itself. The daemon neither sees peers of suspended connections leave
+ * nor limits the time of heads and bodies: both are done here. The first head of a connection was
+ * checked before (http.c); of later ones what the daemon tells is checked here. Specification:
+ * include/xs/http.h, realtime.md §12.3. */
 #include "host/mhd.h"
 
 #include <event2/event_struct.h>
@@ -219,7 +219,7 @@ static void cut(MhdConn *c)
         free_conn(c);
 }
 
-static void on_closed_before(evutil_socket_t fd, short what, void *arg)
+static void on_left_before(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
@@ -246,17 +246,22 @@ static void on_socket_writable(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Edge-triggered: unread early data, or an error nobody fetches, must not make the loop spin. When
- * memory is short the client's leaving shows at the answer. */
+ * memory is short the client's leaving shows at the answer. Of one that has left already the loop
+ * tells. */
 static void watch(MhdConn *c)
 {
-    if (c->watching ||
-        event_assign(&c->closed, c->mhd->base, c->fd, EV_READ | EV_ET | EV_PERSIST, on_peer_event,
-                     c) != 0 ||
-        event_assign(&c->writable, c->mhd->base, c->fd, EV_WRITE | EV_ET, on_socket_writable, c) !=
-            0)
+    struct event_base *base = c->mhd->base;
+    event_callback_fn on_closed = c->conn ? on_peer_event : on_left_before;
+    short closed = c->conn ? EV_READ | EV_ET | EV_PERSIST : 0,
+          writable = c->conn ? EV_WRITE | EV_ET : 0;
+    if (c->watching || event_assign(&c->closed, base, c->fd, closed, on_closed, c) != 0 ||
+        event_assign(&c->writable, base, c->fd, writable, on_socket_writable, c) != 0)
         return;
     c->watching = true;
-    event_add(&c->closed, NULL);
+    if (c->conn)
+        event_add(&c->closed, NULL);
+    else
+        event_active(&c->closed, EV_READ, 0);
 }
 
 /* ---- refusing ---- */
@@ -338,6 +343,7 @@ static void on_connection(void *cls, struct MHD_Connection *conn, void **socket_
     if (!c)
         return;
     c->conn = NULL;
+    c->fd = -1;
     unwatch(c);
     if (!c->x)
         free_conn(c);
@@ -438,6 +444,11 @@ static enum MHD_Result begin_request(MhdConn *c, const char *method, const char 
 {
     const HttpOptions *opt = &c->mhd->opt;
     HttpProblem problem;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(c->conn, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    if (!info || info->header_size > opt->max_head)
+        return refuse(c, (HttpProblem){431, "The request head is too large."});
+    c->taken += info->header_size;
     if (!read_head(c, text_from(method), text_from(version), &problem))
         return refuse(c, problem);
     if (c->x->head.length > opt->max_body)
@@ -459,19 +470,11 @@ static void take_body(MhdConn *c, Text data)
                      (int64_t)((uint64_t)body->len * 1000 / BODY_BYTES_PER_S);
 }
 
-static void count_request(MhdConn *c)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(c->conn, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-    c->uncounted = c->uncounted || !info || c->x->head.chunked;
-    if (info)
-        c->taken += info->header_size + c->x->head.length;
-}
-
 static void run_handler(MhdConn *c)
 {
     Mhd *h = c->mhd;
-    count_request(c);
+    c->taken += c->x->head.length;
+    c->uncounted = c->uncounted || c->x->head.chunked;
     set_state(c, M_WAIT);
     c->asked_ms = now_ms();
     c->in_handler = true;
@@ -581,7 +584,7 @@ static void out_of_time(MhdConn *c, int64_t now)
 {
     switch (c->state) {
     case M_IDLE:
-        if (now < c->idle_until_ms)
+        if (c->late || now < c->idle_until_ms)
             look_again(c);
         else
             end_connection(c);
@@ -601,8 +604,12 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     int64_t now = now_ms();
     for (MhdConn *c = h->first, *next; c; c = next) {
         next = c->next;
-        if (c->deadline_ms && now >= c->deadline_ms)
-            out_of_time(c, now);
+        if (!c->deadline_ms || now < c->deadline_ms)
+            continue;
+        bool tells = c->x && c->x->events; /* its owner may end other connections */
+        out_of_time(c, now);
+        if (tells)
+            break;
     }
 }
 
@@ -700,7 +707,11 @@ void mhd_free(Mhd *h)
         /* Stopping with suspended connections aborts the process. */
         for (MhdConn *c = h->first, *next; c; c = next) {
             next = c->next;
-            cut(c);
+            bool tells = c->x && c->x->events; /* its owner may end other connections */
+            if (c->state != M_GONE || c->suspended)
+                cut(c);
+            if (tells)
+                next = h->first;
         }
         MHD_run(h->daemon);
         MHD_stop_daemon(h->daemon);
@@ -788,13 +799,9 @@ static void mhd_hold(xs_http *x, void *peer, const xs_http_events *events)
 {
     if (x->over)
         return;
-    MhdConn *c = x->mhd;
     x->peer = peer;
     x->events = events;
-    if (c->conn)
-        watch(c);
-    else if (event_assign(&c->closed, c->mhd->base, -1, 0, on_closed_before, c) == 0)
-        event_active(&c->closed, EV_READ, 0); /* it left before: told from the loop */
+    watch(x->mhd);
 }
 
 static void mhd_stream(xs_http *x, int status, const xs_header *headers, size_t nheaders,
