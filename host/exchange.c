@@ -157,6 +157,7 @@ bool exchange_renew(xs_http *x, Text query)
     x->user = x->peer = NULL;
     x->events = NULL;
     x->over = false;
+    x->renewed = true;
     x->known.again = true;
     return true;
 }

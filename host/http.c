@@ -994,8 +994,13 @@ static bool own_remember(xs_http *x, void *memo, void (*free_memo)(void *))
         return false;
     Buf lines = BUF_INIT;
     put_headers(&lines, x->extra_headers);
+    Text target = text_slice(head, strlen("GET "), blank);
     if (!lines.failed)
         exchange_rewind(x, x->read); /* its arena stays small */
+    if (x->renewed && !lines.failed)
+        x->head.target = target = arena_text(&x->arena, target);
+    if (!target.ptr)
+        x->head.target = TEXT("/");
     Remembered known = {
         .memo = memo,
         .free_memo = free_memo,
@@ -1003,7 +1008,8 @@ static bool own_remember(xs_http *x, void *memo, void (*free_memo)(void *))
         .after = arena_text(&x->arena, text_slice(head, blank, head.len)),
         .headers = arena_text(&x->arena, buf_view(&lines)),
     };
-    bool ok = !lines.failed && known.before.ptr && known.after.ptr && known.headers.ptr;
+    bool ok =
+        !lines.failed && target.ptr && known.before.ptr && known.after.ptr && known.headers.ptr;
     buf_deinit(&lines);
     if (!ok)
         return false;

@@ -64,6 +64,7 @@ struct xs_http {
     int port;
     Text ip;
     ArenaMark read; /* the head is older, what was made of it since is not */
+    bool renewed;   /* its target is of a later request, so it is not older */
     Remembered known;
 };
 

@@ -131,16 +131,16 @@ static void answer_known(Bench *b, xs_http *x)
         http_forget(x);
         again = false;
     }
-    xs_str v = http_api.query(x, "v", 0);
-    const char *h = http_api.header(x, "H");
-    char text[256];
-    int len = snprintf(text, sizeof text, "%s %.*s [%s] %s", again ? "again" : "first", (int)v.len,
-                       v.ptr ? v.ptr : "", h ? h : "", http_api.path(x));
     if (!again) {
         http_add_header(x, "X-Kept", TEXT("yes"));
         b->remembered++;
         http_remember(x, b, forget);
     }
+    xs_str v = http_api.query(x, "v", 0);
+    const char *h = http_api.header(x, "H");
+    char text[256];
+    int len = snprintf(text, sizeof text, "%s %.*s [%s] %s", again ? "again" : "first", (int)v.len,
+                       v.ptr ? v.ptr : "", h ? h : "", http_api.path(x));
     http_reply_json(x, 200, (Text){text, (size_t)len});
 }
 
