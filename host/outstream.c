@@ -29,21 +29,6 @@ struct OutStream {
     size_t out_at;
 };
 
-OutStream *outstream_new(Pool *p, xs_http *x, int status, const xs_header *headers, size_t n)
-{
-    OutStream *s = mem_zalloc(1, sizeof *s);
-    if (!s)
-        return NULL;
-    pthread_mutex_init(&s->lock, NULL);
-    s->pool = p;
-    s->x = x;
-    s->status = status;
-    s->nheaders = n < OUTSTREAM_MAX_HEADERS ? n : OUTSTREAM_MAX_HEADERS;
-    memcpy(s->headers, headers, s->nheaders * sizeof *headers);
-    s->head_only = strcmp(http_api.method(x), "HEAD") == 0;
-    return s;
-}
-
 static void stream_free(OutStream *s)
 {
     buf_deinit(&s->pending);
@@ -176,6 +161,22 @@ void outstream_finish(OutStream *s, bool whole)
 
 /* ---- worker ---- */
 
+OutStream *outstream_new(Pool *p, xs_http *x, int status, const xs_header *headers, size_t n)
+{
+    OutStream *s = mem_zalloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    pthread_mutex_init(&s->lock, NULL);
+    s->post.fn = on_post;
+    s->pool = p;
+    s->x = x;
+    s->status = status;
+    s->nheaders = n < OUTSTREAM_MAX_HEADERS ? n : OUTSTREAM_MAX_HEADERS;
+    memcpy(s->headers, headers, s->nheaders * sizeof *headers);
+    s->head_only = strcmp(http_api.method(x), "HEAD") == 0;
+    return s;
+}
+
 bool outstream_write(OutStream *s, Buf *bytes, bool *full)
 {
     pthread_mutex_lock(&s->lock);
@@ -192,7 +193,6 @@ bool outstream_write(OutStream *s, Buf *bytes, bool *full)
     s->posted = s->posted || wake;
     pthread_mutex_unlock(&s->lock);
     buf_deinit(bytes);
-    s->post.fn = on_post;
     if (wake)
         pool_post(s->pool, &s->post);
     return ok;
