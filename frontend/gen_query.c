@@ -309,7 +309,10 @@ static const Const *return_shape(Query *q, const Expr *e)
     Const *m = k_map(c);
     const Expr *paging = value_of(e, "paging"), *group = value_of(e, "group"),
                *eval = value_of(e, "eval");
-    k_set_text(c, m, "type", text_of(value_of(e, "type"), TEXT("list")));
+    Text type = text_of(value_of(e, "type"), TEXT("list"));
+    if (q->g->k->kind == CK_ADDON && text_eq(type, TEXT("stream")))
+        type = TEXT("list"); /* it becomes part of a row */
+    k_set_text(c, m, "type", type);
     if (value_of(e, "distinct"))
         k_set_text(c, m, "distinct", text_of(value_of(e, "distinct"), TEXT("auto")));
     if (is_map(paging)) {

@@ -6,6 +6,7 @@
 #include "stdlib/filters/codec.h"
 #include "stdlib/filters/helpers.h"
 #include "stdlib/outside.h"
+#include "vm/stream.h"
 
 static NativeResult result_of(bool ok)
 {
@@ -99,7 +100,7 @@ NativeResult op_function_cache_find(Call *c)
     return result_of(ok);
 }
 
-/* A result that JSON cannot hold, or that is too large, is not kept. */
+/* A result that JSON cannot hold, that is too large or that can be read once is not kept. */
 NativeResult op_function_cache_keep(Call *c)
 {
     Value v = call_arg(c, 1);
@@ -110,7 +111,7 @@ NativeResult op_function_cache_keep(Call *c)
                     .key = text_of(call_arg(c, 0)),
                     .ttl_ms = cache_clause_ttl(const_get(c->site, "cache"))};
     buf_char(&list, '[');
-    bool ok = store && req.key.len && value_json(v, &list, &ignored);
+    bool ok = store && req.key.len && !val_is_stream(v) && value_json(v, &list, &ignored);
     buf_char(&list, ']');
     req.value = buf_view(&list);
     if (ok && !list.failed)

@@ -7,6 +7,8 @@
 // expect {"type": "transaction"}: ["a","b"]
 // expect {"type": "empty"}: 0
 // expect {"type": "break"}: 7
+// expect {"type": "addon"}: [{"id":1,"_things":["row number 2"]},{"id":2,"_things":["row number 1","row number 3"]}]
+// expect {"type": "function"}: [[1,2,3],[1,2,3]]
 function "walk" {
   input {
     text type
@@ -139,6 +141,36 @@ function "walk" {
         }
         return {
           value = $n
+        }
+      }
+      case ("addon") {
+        // in an addon it is a list
+        db.query "kind" {
+          return = {type: "list"}
+          output = ["id"]
+          addon = [{name: "things", input: {kind_id: $output.id}, as: "_things"}]
+        } as $all
+        return {
+          value = $all|map:{id: $$.id, _things: $$._things|map:$$.name}
+        }
+      }
+      case ("function") {
+        // a cached function gives a stream each time
+        var $ids { value = [] }
+        for (2) {
+          each as $i {
+            var $own { value = [] }
+            function.run "stream_of_things" as $rows
+            foreach ($rows) {
+              each as $row {
+                array.push $own { value = $row.id }
+              }
+            }
+            array.push $ids { value = $own }
+          }
+        }
+        return {
+          value = $ids
         }
       }
       case ("break") {
