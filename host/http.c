@@ -45,10 +45,10 @@ typedef enum ConnState {
     C_LINGER  /* answered for the last time; what still comes is dropped */
 } ConnState;
 
+/* In front what every request of a known client touches, so that little memory is fetched. */
 struct Conn {
     Http *http;
-    Conn *next, *prev;
-    struct event readable, writable;
+    int fd;
     ConnState state;
     bool reading, writing;      /* its events are armed */
     bool advancing, in_handler; /* calls of this file are on the stack */
@@ -57,25 +57,26 @@ struct Conn {
     bool broken;                /* to be freed when nothing of it is on the stack */
     bool http10;                /* the request that is answered */
     bool head_begun;            /* bytes of the next request have been seen */
+    int file;                   /* -1 = none */
     xs_http *x;
-    xs_http *last; /* answered; remembered for the next request (http_remember) */
-    Buf in;        /* bytes of requests not used up yet */
-    Text now;      /* the same while advancing: of the scratch buffer or of in */
-    Text head;     /* of the request that the handler sees, as it was read */
+    xs_http *last;       /* answered; remembered for the next request (http_remember) */
+    int64_t deadline_ms; /* monotonic; 0 = none */
     size_t scanned;
+    Text now;  /* bytes not used up, while advancing: of the scratch buffer or of in */
+    Text head; /* of the request that the handler sees, as it was read */
+    Buf in;    /* bytes of requests not used up yet */
+    Buf out;
+    size_t out_at, tail_at;
+    Buf tail; /* large body behind out */
+    struct event readable, writable;
+    Conn *next, *prev;
+    uint64_t file_left;
     uint64_t body_left;
     ChunkReader chunks;
-    int64_t deadline_ms; /* monotonic; 0 = none */
     int64_t body_began_ms;
     uint64_t body_bytes;
-    Buf out;
-    size_t out_at;
-    Buf tail; /* large body behind out */
-    size_t tail_at;
-    int file; /* -1 = none */
-    uint64_t file_left;
     char ip[INET6_ADDRSTRLEN];
-    int port, fd;
+    int port;
 };
 
 struct Http {

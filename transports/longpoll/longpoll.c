@@ -16,7 +16,8 @@ enum {
     LIMIT_MAX = 500,
     RESTART_WAIT_MS = 4000, /* clients come back spread over this */
     RESYNC_CHANNELS = 128,
-    SESSION_BUCKETS = 1024,
+    FIRST_BUCKETS = 16, /* a power of two */
+    SID_MAX = 31,
     KEEP_BYTES = 65536 /* of the text of an answer */
 };
 
@@ -34,7 +35,9 @@ typedef struct Session {
     struct Session *prev, *next;
     struct Session *next_dirty;
     struct Session *next_in_bucket;
-    xs_http *x; /* waiting poll */
+    uint32_t hash;
+    char sid[SID_MAX + 1]; /* the hub's, here for finding it */
+    xs_http *x;            /* waiting poll */
     xs_conn *conn;
     uint32_t limit;
     EmptyForm empty;
@@ -52,8 +55,9 @@ struct Longpoll {
     const xs_host *host;
     Session *sessions, *newest, *dirty;  /* in the order they began */
     Session *lingering, **lingering_end; /* in the order of answer_ms */
-    Session *buckets[SESSION_BUCKETS];   /* by sid */
-    Out cursor, etag, sid, body;         /* of an answer; kept for the next one */
+    Session **buckets;                   /* by sid */
+    uint32_t nbuckets, count;
+    Out cursor, etag, sid, body; /* of an answer; kept for the next one */
     uint64_t jitter;
     bool draining;
     int64_t drain_start_ms, checked_ms;
@@ -108,24 +112,59 @@ static bool start_linger(Session *s)
 
 /* --- sessions --- */
 
-static Session **bucket_of(Longpoll *lp, xs_str sid)
+static uint32_t hash_of(xs_str sid)
 {
     uint32_t h = 2166136261u;
     for (size_t i = 0; i < sid.len; i++)
         h = (h ^ (unsigned char)sid.ptr[i]) * 16777619u;
-    return &lp->buckets[h % SESSION_BUCKETS];
+    return h;
 }
 
-static Session *find_session(Longpoll *lp, xs_str sid)
+static Session **bucket_of(const Longpoll *lp, uint32_t hash)
 {
-    if (!sid.len)
-        return NULL;
-    for (Session *s = *bucket_of(lp, sid); s; s = s->next_in_bucket) {
-        xs_str own = lp->host->conn_sid(s->conn);
-        if (own.len == sid.len && memcmp(own.ptr, sid.ptr, sid.len) == 0)
+    return &lp->buckets[hash & (lp->nbuckets - 1)];
+}
+
+static Session *find_session(const Longpoll *lp, xs_str sid)
+{
+    uint32_t hash = hash_of(sid);
+    for (Session *s = sid.len ? *bucket_of(lp, hash) : NULL; s; s = s->next_in_bucket)
+        if (s->hash == hash && strlen(s->sid) == sid.len && memcmp(s->sid, sid.ptr, sid.len) == 0)
             return s;
-    }
     return NULL;
+}
+
+/* As many buckets as sessions; without memory for more the chains grow. */
+static void grow_buckets(Longpoll *lp)
+{
+    uint32_t n = lp->nbuckets * 2;
+    Session **grown = n ? (Session **)calloc(n, sizeof *grown) : NULL;
+    if (!grown)
+        return;
+    free(lp->buckets);
+    lp->buckets = grown;
+    lp->nbuckets = n;
+    for (Session *s = lp->sessions; s; s = s->next) {
+        Session **bucket = bucket_of(lp, s->hash);
+        s->next_in_bucket = *bucket;
+        *bucket = s;
+    }
+}
+
+static void list_session(Longpoll *lp, Session *s)
+{
+    xs_str sid = lp->host->conn_sid(s->conn);
+    if (lp->count >= lp->nbuckets)
+        grow_buckets(lp);
+    snprintf(s->sid, sizeof s->sid, "%.*s", (int)sid.len, sid.ptr);
+    s->hash = hash_of(str_from(s->sid));
+    Session **bucket = bucket_of(lp, s->hash);
+    s->next_in_bucket = *bucket;
+    *bucket = s;
+    s->prev = lp->newest;
+    *(lp->newest ? &lp->newest->next : &lp->sessions) = s;
+    lp->newest = s;
+    lp->count++;
 }
 
 static Session *new_session(Longpoll *lp, xs_request *req, xs_refusal *why)
@@ -146,12 +185,7 @@ static Session *new_session(Longpoll *lp, xs_request *req, xs_refusal *why)
         counter_add(&lp->refused, 1);
         return NULL;
     }
-    Session **bucket = bucket_of(lp, host->conn_sid(s->conn));
-    s->next_in_bucket = *bucket;
-    *bucket = s;
-    s->prev = lp->newest;
-    *(lp->newest ? &lp->newest->next : &lp->sessions) = s;
-    lp->newest = s;
+    list_session(lp, s);
     counter_add(&lp->opened, 1);
     counter_add(&lp->connections, 1);
     return s;
@@ -160,8 +194,8 @@ static Session *new_session(Longpoll *lp, xs_request *req, xs_refusal *why)
 static void free_session(Longpoll *lp, Session *s)
 {
     stop_linger(s);
-    for (Session **at = bucket_of(lp, lp->host->conn_sid(s->conn)); *at;
-         at = &(*at)->next_in_bucket)
+    lp->count--;
+    for (Session **at = bucket_of(lp, s->hash); *at; at = &(*at)->next_in_bucket)
         if (*at == s) {
             *at = s->next_in_bucket;
             break;
@@ -322,7 +356,7 @@ static void out_reset(Out *o)
 static void out_answer(Session *s, uint32_t n, uint32_t wait_ms)
 {
     Longpoll *lp = s->lp;
-    xs_str sid = lp->host->conn_sid(s->conn);
+    xs_str sid = str_from(s->sid);
     Out *body = &lp->body;
     out_reset(&lp->cursor);
     out_reset(&lp->etag);
@@ -691,11 +725,15 @@ static void lp_drain(void *state, uint32_t deadline_ms)
 static void *lp_create(const xs_host *host, xs_error *err)
 {
     Longpoll *lp = (Longpoll *)calloc(1, sizeof *lp);
-    if (!lp) {
+    if (lp)
+        lp->buckets = (Session **)calloc(FIRST_BUCKETS, sizeof *lp->buckets);
+    if (!lp || !lp->buckets) {
+        free(lp);
         plugin_fail(err, XS_E_NOMEM, "out of memory");
         return NULL;
     }
     lp->host = host;
+    lp->nbuckets = FIRST_BUCKETS;
     lp->lingering_end = &lp->lingering;
     host->random(&lp->jitter, sizeof lp->jitter);
     return lp;
@@ -718,6 +756,7 @@ static void lp_destroy(void *state)
     free(lp->etag.ptr);
     free(lp->sid.ptr);
     free(lp->body.ptr);
+    free(lp->buckets);
     free(lp);
 }
 

@@ -131,6 +131,32 @@ static void repeated_request(void **state)
     finish();
 }
 
+/* Sessions are found also when they are more than the table began with. */
+static void many_sessions(void **state)
+{
+    (void)state;
+    enum { MANY = FAKE_CONNS };
+    xs_http *held[MANY];
+    char sids[MANY][32];
+    fake_http_start();
+    for (unsigned i = 0; i < MANY; i++) {
+        exchange_free(poll_with(NULL, NULL, NULL, NULL));
+        snprintf(sids[i], sizeof sids[i], "%s", fake.conns[i].sid);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        held[i] = poll_with(sids[i], EPOCH ".41.0", NULL, NULL);
+        assert_true(held[i]->held);
+    }
+    assert_int_equal(fake.conn_count, MANY); /* all known, none made */
+    for (unsigned i = MANY; i-- > 0;) {
+        fake_deliver(&fake.conns[i], "{}", 42);
+        fake.ops->flush(fake.state);
+        assert_non_null(strstr(held[i]->body, sids[i]));
+        exchange_free(held[i]);
+    }
+    finish();
+}
+
 static void limit_leaves_more(void **state)
 {
     (void)state;
@@ -352,6 +378,7 @@ int main(void)
         cmocka_unit_test_setup(lost_answer_is_repeated, setup),
         cmocka_unit_test_setup(limit_leaves_more, setup),
         cmocka_unit_test_setup(repeated_request, setup),
+        cmocka_unit_test_setup(many_sessions, setup),
         cmocka_unit_test_setup(empty_answers, setup),
         cmocka_unit_test_setup(bad_parameters, setup),
         cmocka_unit_test_setup(overflow_becomes_resync, setup),

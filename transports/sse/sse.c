@@ -27,17 +27,19 @@ enum { CLOSE_ABNORMAL = 1006, CLOSE_RESTART = 1012, CLOSE_BUSY = 1013 };
 typedef struct Sse Sse;
 
 typedef struct Stream {
+    /* what a burst touches, in one line of cache */
+    int fd; /* -1 before the first on_writable */
+    bool dirty, blocked, slow, closing, joining;
+    xs_http *x; /* NULL: the exchange is over */
+    int64_t wrote_ms, progress_ms;
     Queue q;
     Sse *sse;
     struct Stream *prev, *next;
     struct Stream *next_dirty;
-    xs_http *x;    /* NULL: the exchange is over */
     xs_conn *conn; /* NULL: never admitted, or gone was told */
-    int fd;        /* -1 before the first on_writable */
-    bool dirty, blocked, slow, closing, joining;
     int close_code;
     uint32_t retry_ms;
-    int64_t wrote_ms, progress_ms, close_ms, end_ms;
+    int64_t close_ms, end_ms;
 } Stream;
 
 struct Sse {

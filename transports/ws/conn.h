@@ -67,10 +67,7 @@ typedef struct Ws {
 } Ws;
 
 struct Conn {
-    Queue q;
     Ws *ws;
-    struct lws *wsi;
-    xs_conn *conn; /* NULL before the hub admitted it, and after gone */
     int fd;
     bool open;    /* upgrade done */
     bool blocked; /* the library holds a tail, or the socket is full: wait for WRITEABLE */
@@ -83,12 +80,15 @@ struct Conn {
     bool parted;  /* closing, and its close frame has come */
     bool reading; /* in ws->input */
     bool paused;
-    int close_code;                                     /* ours, with closing */
-    int peer_code;                                      /* theirs */
-    uint32_t index;                                     /* in ws->conns */
-    uint32_t dirty_index;                               /* in ws->dirty, plus one */
-    size_t tail;                                        /* bytes handed to the library */
-    size_t counted;                                     /* share of ws->queued_bytes */
+    Queue q; /* up to here what a burst touches */
+    struct lws *wsi;
+    xs_conn *conn;        /* NULL before the hub admitted it, and after gone */
+    int close_code;       /* ours, with closing */
+    int peer_code;        /* theirs */
+    uint32_t index;       /* in ws->conns */
+    uint32_t dirty_index; /* in ws->dirty, plus one */
+    size_t tail;          /* bytes handed to the library */
+    size_t counted;       /* share of ws->queued_bytes */
     int64_t heard_ms, pinged_ms, progress_ms, close_ms; /* pinged_ms 0: no ping is open */
     int32_t control_tokens;                             /* thousandths */
     int64_t control_ms;
