@@ -170,6 +170,13 @@ void bundle_seal(char *bytes, size_t len)
     memcpy(bytes, header, sizeof header);
 }
 
+bool msgpack_write_const(const Const *c, Buf *out)
+{
+    msgpack_packer pk;
+    msgpack_packer_init(&pk, out, pack_write);
+    return pack_const(&pk, c, 0) && !out->failed;
+}
+
 bool bundle_encode(const BundleImage *image, Buf *out, xs_error *err)
 {
     size_t start = out->len;
@@ -465,6 +472,15 @@ static const Const *read_const(Reader *r, unsigned depth)
     }
     malformed(r, "bytes where a constant is expected");
     return NULL;
+}
+
+const Const *msgpack_read_const(Arena *a, Text bytes)
+{
+    xs_error err = {0};
+    const unsigned char *at = (const unsigned char *)bytes.ptr;
+    Reader r = {at, at + bytes.len, a, &err};
+    const Const *c = bytes.len ? read_const(&r, 0) : NULL;
+    return c && r.at == r.end ? c : NULL;
 }
 
 /* A byte string of records of `per` words, copied because the bytes are not aligned. */

@@ -95,4 +95,10 @@ XS_MUST_CHECK bool bundle_decode(Arena *a, Text bytes, BundleImage *out, xs_erro
  * fewer. For tests that want to get past the checksum. */
 void bundle_seal(char *bytes, size_t len);
 
+/** A constant as MessagePack, appended to out. false: nested too deeply, or out of memory. */
+XS_MUST_CHECK bool msgpack_write_const(const Const *c, Buf *out);
+/** One constant and nothing behind it, as bundle_decode reads them; texts borrow from bytes. NULL:
+ * not such a one, or out of memory. */
+const Const *msgpack_read_const(Arena *a, Text bytes);
+
 #endif

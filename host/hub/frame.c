@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <zlib.h>
 
+#include "core/bundle.h"
+#include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
 
@@ -181,6 +183,31 @@ static xs_wire *build_compressed(const xs_frame *f)
     return w ? w : build(f, XS_WIRE_WS_TEXT);
 }
 
+/* The JSON read once more, and written as MessagePack. */
+static xs_wire *build_packed(const xs_frame *f)
+{
+    char head[16];
+    Arena a;
+    Buf b = BUF_INIT;
+    arena_init(&a, 0);
+    Text json = {f->json.ptr, f->json.len};
+    if (f->flags & XS_FRAME_RESYNC)
+        json = arena_printf(&a, "{\"action\":\"resync\",\"payload\":" TEXT_FMT "}", TEXT_ARG(json));
+    const Const *value = json.ptr ? json_parse(&a, json, NULL) : NULL;
+    bool ok = value && msgpack_write_const(value, &b);
+    arena_deinit(&a);
+    size_t head_len = ws_head(b.len, head);
+    xs_wire *w = ok ? mem_alloc(sizeof *w + head_len + b.len) : NULL;
+    if (w) {
+        head[0] = (char)0x82; /* final binary frame */
+        w->len = head_len + b.len;
+        memcpy(w->bytes, head, head_len);
+        memcpy(w->bytes + head_len, b.ptr, b.len);
+    }
+    buf_deinit(&b);
+    return w;
+}
+
 const xs_wire *frame_wire(xs_frame *f, xs_wire_format format)
 {
     if (NEVER((unsigned)format >= XS_WIRE_COUNT))
@@ -190,7 +217,9 @@ const xs_wire *frame_wire(xs_frame *f, xs_wire_format format)
     xs_wire *have = atomic_load_explicit(&f->wire[format], memory_order_acquire);
     if (LIKELY(have != NULL))
         return have;
-    xs_wire *mine = format == XS_WIRE_WS_DEFLATE ? build_compressed(f) : build(f, format);
+    xs_wire *mine = format == XS_WIRE_WS_DEFLATE   ? build_compressed(f)
+                    : format == XS_WIRE_WS_MSGPACK ? build_packed(f)
+                                                   : build(f, format);
     if (!mine)
         return NULL;
     if (atomic_compare_exchange_strong_explicit(&f->wire[format], &have, mine, memory_order_acq_rel,

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "core/bundle.h"
 #include "core/clock.h"
 #include "core/json.h"
 #include "core/mem.h"
@@ -765,6 +766,21 @@ static xs_frame_result up_frame(xs_conn *c, const char *data, size_t len)
     return result;
 }
 
+/* What is no MessagePack is handled as what is no JSON. */
+static xs_frame_result up_frame_packed(xs_conn *c, const char *data, size_t len)
+{
+    Arena a;
+    Buf json = BUF_INIT;
+    arena_init(&a, 0);
+    const Const *value = msgpack_read_const(&a, (Text){data, len});
+    if (value)
+        json_write_const(&json, value);
+    arena_deinit(&a);
+    xs_frame_result result = up_frame(c, json.failed || !json.ptr ? "" : json.ptr, json.len);
+    buf_deinit(&json);
+    return result;
+}
+
 static void count_close(Hub *h, int close_code)
 {
     static const int codes[HUB_CLOSED_COUNT] = {
@@ -948,6 +964,7 @@ xs_shard *hub_shard_new(Hub *h, const xs_transport_ops *ops, const xs_limits *li
         .http = host->http,
         .connect = up_connect,
         .frame = up_frame,
+        .frame_packed = up_frame_packed,
         .gone = up_gone,
         .writable = up_writable,
         .wake_fd = up_wake_fd,

@@ -20,6 +20,7 @@ typedef enum xs_wire_format {
     XS_WIRE_LP_ITEM,    /* the JSON itself */
     XS_WIRE_WS_DEFLATE, /* as WS_TEXT, from XS_DEFLATE_MIN bytes on compressed (RFC 7692), by itself
                          */
+    XS_WIRE_WS_MSGPACK, /* binary RFC 6455 frame with the same object as MessagePack */
     XS_WIRE_COUNT
 } xs_wire_format;
 

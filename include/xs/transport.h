@@ -123,6 +123,9 @@ typedef struct xs_host {
      * place; NULL = nothing. May be missing (XS_HAS): then nothing may be taken out.
      */
     xs_frame *(*skipped)(xs_conn *conn, xs_frame *frame, bool told);
+    /** As frame, of a client that speaks MessagePack (XS_WIRE_WS_MSGPACK). May be missing (XS_HAS).
+     */
+    xs_frame_result (*frame_packed)(xs_conn *conn, const char *data, size_t len);
 } xs_host;
 
 typedef struct xs_transport_stats {

@@ -19,7 +19,8 @@ enum {
     MIB = 1024 * 1024
 };
 
-/* What must come back, in this order: T text that holds the bytes, P pong with the bytes, C close.
+/* What must come back, in this order: T text or B binary data that holds the bytes, P pong with the
+ * bytes, C close.
  */
 typedef struct Expected {
     char kind;
@@ -34,6 +35,7 @@ typedef struct Case {
     size_t nexpected;
     size_t chop; /* bytes of one send; 0 = all at once */
     bool big;
+    bool packed; /* a connection that speaks MessagePack */
 } Case;
 
 static struct {
@@ -132,16 +134,19 @@ static void still_open(Case *c)
 
 /* ---- running ---- */
 
-static int dial(void)
+static int dial(bool packed)
 {
-    static const char head[] =
-        "GET /rt/harbor HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: "
+    char head[256];
+    int head_len = snprintf(
+        head, sizeof head,
+        "GET /rt/harbor%s HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: "
         "Upgrade\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        packed ? "?fmt=msgpack" : "");
     char reply[2048];
     size_t n = 0;
     int fd = http_connect(suite.port);
-    if (fd < 0 || !send_all(fd, head, sizeof head - 1))
+    if (fd < 0 || !send_all(fd, head, (size_t)head_len))
         return -1;
     while (n < sizeof reply - 1) { /* byte by byte, so that no frame is swallowed */
         if (recv(fd, reply + n, 1, 0) != 1)
@@ -234,8 +239,8 @@ static bool matches(const Expected *e, int first, const unsigned char *data, siz
     int op = first & 15;
     if (first < 0x100 || (first & 0x70))
         return false;
-    if (e->kind == 'T')
-        return op == OP_TEXT && holds(data, len, &e->bytes);
+    if (e->kind == 'T' || e->kind == 'B')
+        return op == (e->kind == 'T' ? OP_TEXT : OP_BINARY) && holds(data, len, &e->bytes);
     if (e->kind == 'P')
         return op == OP_PONG && len == e->bytes.len && holds(data, len, &e->bytes);
     int code = len >= 2 ? data[0] << 8 | data[1] : 0;
@@ -286,7 +291,7 @@ static void end(Case *c)
     char why[256] = "";
     bool wanted = strncmp(c->id, suite.prefix, strlen(suite.prefix)) == 0;
     if (wanted) {
-        Talk t = {.fd = dial()};
+        Talk t = {.fd = dial(c->packed)};
         int on = 1;
         bool ok = t.fd >= 0 && !c->out.failed;
         if (ok)
@@ -528,6 +533,61 @@ static void paused(Case *c)
         answered(c, echo);
     }
     end(c);
+}
+
+/* ---- MessagePack instead of JSON ---- */
+
+static void packed(Case *c)
+{
+    static const char ping[] = "\x81\xa6"
+                               "action\xa4ping",
+                      pong[] = "\x82\xa6"
+                               "action\xa4pong\xa7payload\xc0",
+                      join[] = "\x82\xa6"
+                               "action\xa4join\xa7options\x81\xa7"
+                               "channel\xa6"
+                               "gate:1",
+                      say[] = "\x83\xa6"
+                              "action\xa7message\xa7options\x81\xa7"
+                              "channel\xa6"
+                              "gate:1\xa7payload"
+                              "\x93\xcd\x01\x00\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00\xc3",
+                      said[] = "\xa3was\x93\xcd\x01\x00\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00\xc3";
+    begin(c, "12.4.1");
+    c->packed = true;
+    frame(c, FIN | OP_BINARY, ping, sizeof ping - 1);
+    expect(c, 'B', 0, pong, sizeof pong - 1);
+    frame(c, OP_BINARY, ping, 5); /* in pieces, which are no text either */
+    frame(c, FIN | OP_CONT, ping + 5, sizeof ping - 6);
+    expect(c, 'B', 0, pong, sizeof pong - 1);
+    text(c, "{\"action\":\"ping\"}"); /* JSON still counts */
+    expect(c, 'B', 0, pong, sizeof pong - 1);
+    end(c);
+    begin(c, "12.4.2"); /* numbers and nesting come back as they were */
+    c->packed = true;
+    frame(c, FIN | OP_BINARY, join, sizeof join - 1);
+    expect(c, 'B', 0, "\xa7history\x90", 9);
+    frame(c, FIN | OP_BINARY, say, sizeof say - 1);
+    expect(c, 'B', 0, said, sizeof said - 1);
+    end(c);
+    static const char *const wrong[] = {"\xc1",
+                                        "\x81\xa6"
+                                        "action",
+                                        "\xdf\xff\xff\xff\xff",
+                                        "\x91\xa4ping",
+                                        "\x81\xa6"
+                                        "action\xa4pingpong",
+                                        "\xc4\x01x"};
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        begin(c, "12.4.%zu", i + 3);
+        c->packed = true;
+        frame(c, FIN | OP_BINARY, wrong[i], strlen(wrong[i]));
+        expect(c, 'B', 0,
+               "\xa9"
+               "bad_frame",
+               10);
+        end(c);
+    }
 }
 
 /* ---- 6: UTF-8 ---- */
@@ -861,6 +921,7 @@ int main(int argc, char **argv)
     reserved(c);
     fragments(c);
     paused(c);
+    packed(c);
     utf8(c);
     closing(c);
     limits(c);

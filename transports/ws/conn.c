@@ -27,6 +27,12 @@ bool ws_list_push(ConnList *list, Conn *c)
     return true;
 }
 
+static bool wants_msgpack(const xs_host *host, xs_request *req)
+{
+    xs_str fmt = host->request_query(req, "fmt", 0);
+    return fmt.len == 7 && memcmp(fmt.ptr, "msgpack", 7) == 0 && XS_HAS(host, frame_packed);
+}
+
 Conn *ws_conn_new(Ws *ws, int fd, xs_request *req)
 {
     Conn *c = (Conn *)calloc(1, sizeof *c);
@@ -34,6 +40,7 @@ Conn *ws_conn_new(Ws *ws, int fd, xs_request *req)
         c->ws = ws;
         c->fd = fd;
         c->req = req;
+        c->packed = wants_msgpack(ws->host, req);
         c->index = ws->conns.count - 1;
         c->heard_ms = c->progress_ms = ws->host->now_ms();
         return c;
@@ -222,7 +229,9 @@ xs_deliver_result ws_conn_deliver(Conn *c, xs_frame *frame)
     Ws *ws = c->ws;
     if (c->closing)
         return XS_SENT; /* nobody reads it any more */
-    xs_wire_format format = c->reader.deflate ? XS_WIRE_WS_DEFLATE : XS_WIRE_WS_TEXT;
+    xs_wire_format format = c->packed           ? XS_WIRE_WS_MSGPACK
+                            : c->reader.deflate ? XS_WIRE_WS_DEFLATE
+                                                : XS_WIRE_WS_TEXT;
     const xs_wire *wire = ws->host->wire(frame, format);
     if (!wire)
         return XS_FULL;
@@ -255,7 +264,7 @@ xs_deliver_result ws_conn_burst(Conn *c, const xs_burst *burst)
 {
     if (c->closing)
         return XS_SENT;
-    if (!c->open || c->blocked || c->q.count || c->reader.deflate) {
+    if (!c->open || c->blocked || c->q.count || c->reader.deflate || c->packed) {
         xs_deliver_result result = XS_SENT;
         for (uint32_t i = 0; i < burst->n && result != XS_FULL; i++)
             result = ws_conn_deliver(c, burst->frames[i]);
@@ -389,13 +398,15 @@ static void want_input(Conn *c, bool want)
         doom(c);
 }
 
-static void message(Conn *c, const char *data, size_t len)
+static void message(Conn *c, const char *data, size_t len, bool packed)
 {
     Ws *ws = c->ws;
     counter_add(&ws->frames_in, 1);
     if (!c->conn || c->closing)
         return;
-    if (ws->host->frame(c->conn, data, len) == XS_FRAME_STOP && !c->paused) {
+    xs_frame_result result =
+        packed ? ws->host->frame_packed(c->conn, data, len) : ws->host->frame(c->conn, data, len);
+    if (result == XS_FRAME_STOP && !c->paused) {
         c->paused = true;
         want_input(c, false);
     }
@@ -447,7 +458,7 @@ static void inflate_message(Conn *c)
         ws_inflate(&ws->inflater, c->rx, c->rx_len, ws->host->limits->max_message, &text, &len)) {
     case WS_INFLATED:
         if (check_text(c, text, len, true))
-            message(c, text, len);
+            message(c, text, len, false);
         break;
     case WS_INFLATE_BAD: ws_conn_close(c, CLOSE_BAD_UTF8, "invalid compressed data"); break;
     case WS_INFLATE_BIG: ws_conn_close(c, CLOSE_TOO_BIG, "message too large"); break;
@@ -476,7 +487,7 @@ static void receive(Conn *c, const WsPiece *piece)
     if (piece->first)
         c->rx_len = c->rx_frames = c->rx_unchecked = 0;
     c->rx_frames += piece->frame_end;
-    if (piece->binary) {
+    if (piece->binary && !c->packed) {
         ws_conn_close(c, CLOSE_BINARY, "text only");
     } else if (c->rx_len + len + piece->rest > limits->max_message) {
         ws_conn_close(c, CLOSE_TOO_BIG, "message too large");
@@ -490,16 +501,16 @@ static void receive(Conn *c, const WsPiece *piece)
             free_message(c);
         }
     } else if (piece->first && piece->last) {
-        if (check_text(c, data, len, true))
-            message(c, data, len);
+        if (piece->binary || check_text(c, data, len, true))
+            message(c, data, len, piece->binary);
     } else if (!collect(c, data, len)) {
         ws_conn_close(c, CLOSE_INTERNAL, "out of memory");
     } else {
         size_t fresh = len + c->rx_unchecked;
         const char *from = c->rx ? c->rx + c->rx_len - fresh : "";
-        if (!check_text(c, from, fresh, piece->last) || !piece->last)
+        if (!(piece->binary || check_text(c, from, fresh, piece->last)) || !piece->last)
             return;
-        message(c, c->rx ? c->rx : "", c->rx_len);
+        message(c, c->rx ? c->rx : "", c->rx_len, piece->binary);
         free_message(c);
     }
 }

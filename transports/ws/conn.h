@@ -79,6 +79,7 @@ struct Conn {
     bool deaf;    /* what the client sends from here on is thrown away */
     bool parted;  /* closing, and its close frame has come */
     bool reading; /* in ws->input */
+    bool packed;  /* it speaks MessagePack in binary frames */
     bool paused;
     Queue q; /* up to here what a burst touches */
     struct lws *wsi;

@@ -81,7 +81,7 @@ static int add_headers(Conn *c, struct lws *wsi, struct lws_process_html_args *a
     if (token.len && !add_header(wsi, args, "sec-websocket-protocol:", token))
         return 1;
     const char *deflate =
-        host->limits->ws_deflate
+        host->limits->ws_deflate && !c->packed
             ? ws_deflate_answer(host->request_header(c->req, "Sec-WebSocket-Extensions"))
             : NULL;
     if (!deflate)
