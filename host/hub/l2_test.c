@@ -525,16 +525,6 @@ static void test_presence_burst(void **state)
     close_l2(&l);
 }
 
-static Identity *check_token(void *ctx, const Space *space, Text token, int64_t *expires_ms)
-{
-    (void)ctx;
-    (void)space;
-    if (!text_starts(token, TEXT("user")))
-        return NULL;
-    *expires_ms = clock_wall_ms() + 59500;
-    return make_identity(token.ptr[4] - '0');
-}
-
 /* Tokens are renewed on the connection; whoever says nothing for too long is closed. */
 static void test_time(void **state)
 {

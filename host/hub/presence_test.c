@@ -333,16 +333,6 @@ static void lost_clients_have_grace(void **state)
 
 /* ---- tokens that end ---- */
 
-static Identity *check_token(void *ctx, const Space *space, Text token, int64_t *expires_ms)
-{
-    (void)ctx;
-    (void)space;
-    if (!text_starts(token, TEXT("user")))
-        return NULL;
-    *expires_ms = clock_wall_ms() + 59500;
-    return make_identity(token.ptr[4] - '0');
-}
-
 static void tokens_end(void **state)
 {
     (void)state;

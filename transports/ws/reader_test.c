@@ -128,7 +128,7 @@ static void compressed_messages(void **state)
         memcpy(copy, rows[i].stream, rows[i].len);
         WsBytes in = {copy, rows[i].len};
         while ((e = ws_read(&r, &in, &piece)) != WS_MORE && e != WS_WRONG)
-            assert_true(e == WS_PING || piece.compressed == (rows[i].stream[0] & 0x40) > 0);
+            assert_true(e == WS_PING || piece.compressed == ((rows[i].stream[0] & 0x40) > 0));
         if ((e == WS_WRONG) != rows[i].wrong)
             fail_msg("row %zu", i);
         ws_reader_deinit(&r);
