@@ -355,6 +355,7 @@ static bool publish_one(Hub *h, Space *s, Text channel, const HubPublish *p, Hub
     Event *ev = d1_event(channel, p->event, p->data, p->dbo_id, p->row_id);
     if (!ev)
         return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+    ev->frame.topic = text_hash(p->event);
     if (p->exclude.len == SOCKET_ID_LEN) {
         event_set_socket(ev->exclude, p->exclude);
         ev->frame.flags |= XS_FRAME_EXCLUDE;
@@ -385,8 +386,6 @@ static bool publish_one(Hub *h, Space *s, Text channel, const HubPublish *p, Hub
         config = now ? now : config;
     }
     ch = space_channel(s, channel, config);
-    if (ch && ch->slow)
-        ev->frame.topic = text_hash(p->event);
     bool ok = ch && channel_store(ch, ev);
     if (ok) {
         out->epoch = s->epoch;

@@ -22,7 +22,7 @@ enum {
     LINGER_MS = 10 * 1000,     /* a mirror without members */
     WAIT_MS = 5 * 1000,        /* a join for its mirror */
     TTL_MS = 24 * 3600 * 1000, /* of what the backplane keeps of an idle channel */
-    RECORD_PARTS = 7,
+    RECORD_PARTS = 8,
     NOTE_PARTS = 5,
     EXPANDED_MAX = 10000 /* channels that a published pattern reaches */
 };
@@ -90,7 +90,8 @@ bool plane_publish(Hub *h, Space *s, Text channel, const ChannelConfig *config, 
     pack_text(&pk, text_from(ev->target));
     pack_text(&pk, text_from(ev->sender));
     bool ok = msgpack_pack_bin(&pk, ev->frame.json.len) == 0 &&
-              msgpack_pack_bin_body(&pk, ev->frame.json.ptr, ev->frame.json.len) == 0;
+              msgpack_pack_bin_body(&pk, ev->frame.json.ptr, ev->frame.json.len) == 0 &&
+              msgpack_pack_uint64(&pk, ev->frame.topic) == 0;
     uint32_t events = h->opt.ring_events > config->history ? h->opt.ring_events : config->history;
     xs_plane_limits limits = {.events = events, .ttl_ms = TTL_MS};
     ok = ok && h->plane.ops->publish(h->plane.state, str_of(s->key), str_of(channel),
@@ -129,6 +130,7 @@ static Event *build(const msgpack_object *parts, const xs_plane_record *r)
     event_set_socket(ev->exclude, bin(&parts[3]));
     event_set_socket(ev->target, bin(&parts[4]));
     event_set_socket(ev->sender, bin(&parts[5]));
+    ev->frame.topic = parts[7].type == MSGPACK_OBJECT_POSITIVE_INTEGER ? parts[7].via.u64 : 0;
     ev->frame.epoch = r->epoch;
     ev->frame.seq = r->seq;
     ev->frame.off = r->off;

@@ -53,7 +53,7 @@ typedef struct xs_frame {
     uint64_t seq, off;       /* 0 when not numbered */
     uint64_t epoch;          /* of the space */
     int64_t ts;              /* epoch milliseconds */
-    uint64_t channel, topic; /* with one of the three flags above: numbers to compare; else 0 */
+    uint64_t channel, topic; /* with one of the three flags above: numbers to compare */
     xs_str json;             /* the one rendering of its layer; stored behind the struct */
     _Atomic(xs_wire *) wire[XS_WIRE_COUNT];
 } xs_frame;

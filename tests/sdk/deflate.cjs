@@ -1,41 +1,17 @@
 // deflate.cjs - permessage-deflate with the client of the npm package ws. usage: node deflate.cjs XS APP WORK_DIR
 "use strict";
-const { spawn } = require("node:child_process");
 const { createRequire } = require("node:module");
 const assert = require("node:assert/strict");
+const { start, stop } = require("./server.cjs");
 
 const [xs, app, work] = process.argv.slice(2);
 const WebSocket = createRequire(work + "/")("ws");
 const LIMIT_MS = 15000;
 let server = null;
-let port = 0;
-
-function startServer(extra) {
-  return new Promise((done, fail) => {
-    server = spawn(xs, ["serve", app, "--listen", "127.0.0.1:0", "--db", ":memory:", "--log-level", "error",
-      "--drain-ms", "200", ...extra], { stdio: ["ignore", "pipe", "inherit"] });
-    let text = "";
-    server.stdout.on("data", (chunk) => {
-      text += chunk;
-      const found = text.match(/http:\/\/127\.0\.0\.1:(\d+)\n/);
-      if (found) {
-        port = Number(found[1]);
-        done();
-      }
-    });
-    server.on("exit", () => fail(new Error("the server ended")));
-  });
-}
-
-function stopServer() {
-  const ended = new Promise((done) => server.once("exit", done));
-  server.kill("SIGTERM");
-  return ended;
-}
 
 // A client that has joined log:a; next() gives its frames one by one.
 async function connect(perMessageDeflate) {
-  const socket = new WebSocket(`ws://127.0.0.1:${port}/rt/harbor`, { perMessageDeflate });
+  const socket = new WebSocket(`ws://127.0.0.1:${server.port}/rt/harbor`, { perMessageDeflate });
   const frames = [];
   let wake = () => {};
   socket.on("message", (data) => {
@@ -57,7 +33,7 @@ async function connect(perMessageDeflate) {
 }
 
 async function tell(data) {
-  const answer = await fetch(`http://127.0.0.1:${port}/api:harbor/tell`, {
+  const answer = await fetch(`http://127.0.0.1:${server.port}/api:harbor/tell`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ channel: "log:a", event: "e", data }),
@@ -69,14 +45,14 @@ const ping = (pad) => JSON.stringify({ action: "ping", pad });
 
 async function main() {
   const options = { threshold: 0, clientMaxWindowBits: 12, serverNoContextTakeover: true };
-  await startServer([]);
+  server = await start(xs, app, []);
   let socket = await connect(options);
   assert.equal(socket.extensions, "", "off unless it is asked for");
   socket.close();
   await socket.closed;
-  await stopServer();
+  await stop(server);
 
-  await startServer(["--realtime-ws-deflate"]);
+  server = await start(xs, app, ["--realtime-ws-deflate"]);
   const packed = await connect(options);
   assert.equal(packed.extensions, "permessage-deflate");
   const other = await connect(true);
@@ -130,19 +106,19 @@ async function main() {
   packed.send(ping("still here"));
   assert.equal((await packed.next()).action, "pong");
   for (const s of [packed, plain, small]) s.terminate();
-  await stopServer();
+  await stop(server);
 }
 
 const limit = setTimeout(() => {
   console.error("deflate: too slow");
-  server?.kill("SIGKILL");
+  server?.process.kill("SIGKILL");
   process.exit(1);
 }, LIMIT_MS * 2);
 main().then(
   () => clearTimeout(limit),
   (error) => {
     console.error(error);
-    server?.kill("SIGKILL");
+    server?.process.kill("SIGKILL");
     process.exit(1);
   },
 );

@@ -1,12 +1,13 @@
 // sdk.cjs - what an application does with the SDK, against xs serve behind TLS.
 // usage: node sdk.cjs XS APP WORK_DIR
 "use strict";
-const { spawn, execFileSync } = require("node:child_process");
+const { execFileSync } = require("node:child_process");
 const { readFileSync } = require("node:fs");
 const { createRequire } = require("node:module");
 const assert = require("node:assert/strict");
 const net = require("node:net");
 const tls = require("node:tls");
+const { start, stop } = require("./server.cjs");
 
 const [xs, app, work] = process.argv.slice(2);
 const load = createRequire(work + "/");
@@ -18,37 +19,16 @@ const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 // ---- server and terminator ----
 
 let server = null;
-let port = 0;
 const pipes = new Set(); // {client, upstream}
 
-function startServer(extra = []) {
-  return new Promise((done, fail) => {
-    const args = ["serve", app, "--listen", "127.0.0.1:0", "--db", ":memory:", "--auth-secret", KEY, "--log-level",
-      "error", "--drain-ms", "200", "--realtime-expiry-warning-ms", "1000", ...extra];
-    server = spawn(xs, args, { stdio: ["ignore", "pipe", "inherit"] });
-    let text = "";
-    server.stdout.on("data", (chunk) => {
-      text += chunk;
-      const found = text.match(/http:\/\/127\.0\.0\.1:(\d+)\n/);
-      if (found) {
-        port = Number(found[1]);
-        done();
-      }
-    });
-    server.on("exit", () => fail(new Error("the server ended")));
-  });
-}
-
-function stopServer() {
-  const ended = new Promise((done) => server.once("exit", done));
-  server.kill("SIGTERM");
-  return ended;
+async function startServer(extra = []) {
+  server = await start(xs, app, ["--auth-secret", KEY, "--realtime-expiry-warning-ms", "1000", ...extra]);
 }
 
 const terminator = tls.createServer(
   { key: readFileSync(work + "/key.pem"), cert: readFileSync(work + "/cert.pem") },
   (client) => {
-    const upstream = net.connect(port, "127.0.0.1");
+    const upstream = net.connect(server.port, "127.0.0.1");
     const pipe = { client, upstream };
     pipes.add(pipe);
     client.pipe(upstream);
@@ -193,7 +173,7 @@ async function talks() {
   gate.message("false");
   await ann.error("message_rejected");
   // An event of the stack.
-  await fetch(`http://127.0.0.1:${port}/api:harbor/tell`, {
+  await fetch(`http://127.0.0.1:${server.port}/api:harbor/tell`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ channel: "harbor/north", event: "arrived", data: { boat: "Alca" } }),
@@ -267,7 +247,7 @@ async function restarts() {
   const channel = app.channel("harbor/restart");
   await app.joined("harbor/restart");
   const socket = opened.find((s) => s.readyState === 1);
-  await stopServer();
+  await stop(server);
   await startServer();
   await app.status("disconnected");
   assert.equal(socket.closedWith, 1012);
@@ -286,7 +266,7 @@ async function main() {
   const back = codes.map((code) => token(code, { name: "back" }));
   await Promise.all(codes.map((code, i) => returns(code, back[i])).concat(expires()));
   await restarts();
-  await stopServer();
+  await stop(server);
   console.log(`${opened.length} sockets, all as expected`);
 }
 
@@ -294,7 +274,7 @@ main().then(
   () => process.exit(0),
   (problem) => {
     console.error(problem);
-    if (server) server.kill("SIGKILL");
+    server?.process.kill("SIGKILL");
     process.exit(1);
   }
 );

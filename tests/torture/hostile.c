@@ -9,6 +9,7 @@
 #include "core/const.h"
 #include "core/json.h"
 #include "core/text.h"
+#include "tests/common/complain.h"
 #include "tests/common/server.h"
 
 enum {
@@ -23,18 +24,7 @@ enum {
 static const char key[KEY_BYTES + 1] =
     "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
-static int port, admin_port, failures;
-
-static void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static void complain(const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    fputc('\n', stderr);
-    failures++;
-}
+static int port, admin_port;
 
 static long metric(const char *name)
 {

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "bench/rtclient.h"
+#include "tests/common/complain.h"
 #include "tests/common/server.h"
 
 enum {
@@ -24,20 +25,9 @@ enum {
 };
 
 static const char key[] = "storm-publish-key-0001";
-static int port, admin_port, failures;
+static int port, admin_port;
 static int admin = -1; /* opened while there are descriptors */
 static int published;
-
-static void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static void complain(const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    fputc('\n', stderr);
-    failures++;
-}
 
 /* An event by the connection that is kept. */
 static bool publish(void)
