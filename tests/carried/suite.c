@@ -326,8 +326,9 @@ static void origins(void)
 static void tokens(void)
 {
     char *reply = NULL, token[1024] = "";
-    int status = http_request(port, "POST", "/api:harbor/login", NULL,
-                              "{\"name\":\"eve\",\"ttl\":1}", &reply);
+    int status =
+        http_request(port, "POST", "/api:harbor/login", NULL, "{\"name\":\"eve\",\"ttl\":2}",
+                     &reply); /* whole seconds: 1 may be over at once */
     const char *from = reply ? strstr(reply, "\"token\":\"") : NULL;
     if (status == 200 && from)
         snprintf(token, sizeof token, "%.*s", (int)strcspn(from + 9, "\""), from + 9);
