@@ -707,10 +707,12 @@ static void check_columns(Check *ck, const Construct *table, const Expr *e)
 
 static void check_call(Check *ck, const Stmt *s)
 {
-    Construct *f = prog_find(ck->pr, CK_FUNCTION, s->name);
+    Construct *f = prog_callee(ck->pr, s);
+    bool tool = text_eq(s->keyword, TEXT("tool.call"));
     if (!f) {
         if (s->name.ptr)
-            prog_unknown(ck->pr, CK_FUNCTION, "function", s->name, s->name_pos);
+            prog_unknown(ck->pr, tool ? CK_TOOL : CK_FUNCTION, tool ? "tool" : "function", s->name,
+                         s->name_pos);
         return;
     }
     const Attr *input = stmt_attr(s, "input");
@@ -927,7 +929,7 @@ static void statement(Check *ck, Stmt *s)
         outside_loop(ck, s);
     if (s->kind == ST_REMOVE && !ck->foreachs)
         outside_loop(ck, s);
-    if (text_eq(s->keyword, TEXT("function.run")) || text_eq(s->keyword, TEXT("function.call")))
+    if (word_in("function.run function.call tool.call", s->keyword))
         check_call(ck, s);
     if (text_eq(s->keyword, TEXT("realtime.publish")))
         check_publish(ck, s);

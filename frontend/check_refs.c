@@ -30,7 +30,6 @@ static const struct {
     const char *what;
 } references[] = {
     {"task.call", NULL, CK_TASK, "task"},
-    {"tool.call", NULL, CK_TOOL, "tool"},
     {"addon.call", NULL, CK_ADDON, "addon"},
     {"middleware.call", NULL, CK_MIDDLEWARE, "middleware"},
     {"workflow_test.call", NULL, CK_WORKFLOW_TEST, "workflow_test"},

@@ -1,5 +1,5 @@
-/* gen_entry.c - what stands around a function with middleware or a cache: a procedure that callers
- * enter instead of the function's own. Runtime specification, sections 1.2 and 6.4.
+/* gen_entry.c - what stands around a function or tool with middleware or a cache: a procedure that
+ * callers enter instead of the function's own. Runtime specification, sections 1.2 and 6.4.
  *
  * Register 0 holds the inputs as an object, which the pre-middleware changes. An error of a step is
  * the call's error, but what comes behind it still runs; a critical middleware has no handler. */
@@ -27,7 +27,8 @@ static const Expr *lists_of(const Prog *pr, const Construct *k)
     const Expr *lists = member_of(k, "middleware");
     for (size_t i = 0; !lists && i < pr->all.len; i++)
         if (pr->all.ptr[i]->kind == CK_BRANCH)
-            lists = pair_of(member_of(pr->all.ptr[i], "middleware"), "function");
+            lists =
+                pair_of(member_of(pr->all.ptr[i], "middleware"), construct_info[k->kind].keyword);
     return lists;
 }
 
@@ -56,7 +57,7 @@ static const Const *cache_of(Prog *pr, const Construct *k)
 
 bool has_entry(Prog *pr, const Construct *k)
 {
-    if (k->kind != CK_FUNCTION)
+    if (k->kind != CK_FUNCTION && k->kind != CK_TOOL)
         return false;
     const Expr *lists = lists_of(pr, k);
     return cache_of(pr, k) || steps_of(pr, lists, "pre").len || steps_of(pr, lists, "post").len;

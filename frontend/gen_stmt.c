@@ -1055,7 +1055,7 @@ static void post_process(Gen *g, Stmt *s)
 
 static void call_function(Gen *g, Stmt *s)
 {
-    const Construct *f = prog_find(g->pr, CK_FUNCTION, s->name);
+    const Construct *f = prog_callee(g->pr, s);
     Expr *mode = attr_value(s, "runtime_mode"), *async = attr_value(s, "async");
     bool detached = (mode && !(mode->kind == EX_TEXT && text_eq(mode->text, TEXT("shared")))) ||
                     (async && !(async->kind == EX_BOOL && !async->i));
@@ -1225,7 +1225,8 @@ static void compiled(Gen *g, Stmt *s)
         precondition(g, s);
     } else if (text_eq(k, TEXT("throw"))) {
         throw_statement(g, s);
-    } else if (text_eq(k, TEXT("function.run")) || text_eq(k, TEXT("function.call"))) {
+    } else if (text_eq(k, TEXT("function.run")) || text_eq(k, TEXT("function.call")) ||
+               text_eq(k, TEXT("tool.call"))) {
         call_function(g, s);
     } else if (text_eq(k, TEXT("array.pop"))) {
         take_end(g, s, OP_POP);

@@ -22,6 +22,8 @@ void prog_parse(Prog *pr, const SourceFile *files, size_t count, bool bare);
 void prog_resolve(Prog *pr);
 void prog_deinit(Prog *pr);
 Construct *prog_find(const Prog *pr, ConstructKind kind, Text name);
+/** What a function.run, function.call or tool.call calls; NULL = unknown. */
+Construct *prog_callee(const Prog *pr, const Stmt *s);
 /** Under which prog_find knows a channel of a realtime server. */
 Text prog_channel_key(Prog *pr, Text server, Text path);
 /** Report an unknown name (an error, or a warning in loose mode). */

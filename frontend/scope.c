@@ -73,6 +73,11 @@ Construct *prog_find(const Prog *pr, ConstructKind kind, Text name)
     return name.ptr ? map_get(&pr->names[kind], name) : NULL;
 }
 
+Construct *prog_callee(const Prog *pr, const Stmt *s)
+{
+    return prog_find(pr, text_eq(s->keyword, TEXT("tool.call")) ? CK_TOOL : CK_FUNCTION, s->name);
+}
+
 void prog_unknown(Prog *pr, ConstructKind kind, const char *what, Text name, Pos pos)
 {
     LIST(Text) names = {0};
