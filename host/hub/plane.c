@@ -308,9 +308,9 @@ void mirror_barrier(Channel *ch, HubJob *job)
 static HubJob *take_jobs(Mirror *m, HubJob *before)
 {
     HubJob *jobs = m->first;
-    *m->end = before;
     if (!jobs)
         return before;
+    *m->end = before;
     m->first = NULL;
     m->end = &m->first;
     return jobs;
