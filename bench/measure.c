@@ -100,18 +100,30 @@ static void add_cpu(pid_t pid, void *ctx)
     each_thread(pid, add_thread_cpu, ctx);
 }
 
-static void add_anon_bytes(pid_t pid, void *ctx)
+/* A number of /proc/PID/status; 0 = unknown. */
+static uint64_t status_number(pid_t pid, const char *name)
 {
     char path[64], line[128];
-    unsigned long long kib = 0;
+    size_t len = strlen(name);
+    uint64_t n = 0;
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
     FILE *file = fopen(path, "r");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "RssAnon: %llu kB", &kib) == 1)
-            break;
+    while (file && !n && fgets(line, sizeof line, file))
+        if (strncmp(line, name, len) == 0 && line[len] == ':')
+            n = strtoull(line + len + 1, NULL, 10);
     if (file)
         fclose(file);
-    *(uint64_t *)ctx += kib * 1024;
+    return n;
+}
+
+static void add_anon_bytes(pid_t pid, void *ctx)
+{
+    *(uint64_t *)ctx += status_number(pid, "RssAnon") * 1024;
+}
+
+uint64_t proc_threads(pid_t pid)
+{
+    return status_number(pid, "Threads");
 }
 
 uint64_t proc_cpu_us(pid_t pid)

@@ -24,6 +24,7 @@ uint64_t hist_percentile(const Histogram *h, double share);
 uint64_t proc_cpu_us(pid_t pid);
 /** Anonymous resident memory of a process and its descendants in bytes; 0 = unknown. */
 uint64_t proc_anon_bytes(pid_t pid);
+uint64_t proc_threads(pid_t pid); /* 0 = unknown */
 /** Bind a process and its descendants with all their threads (0 = this thread, and what it starts)
  * to the n-th processor of a set. false: not possible. */
 bool proc_pin(pid_t pid, const cpu_set_t *of, unsigned n);

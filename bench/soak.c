@@ -110,26 +110,12 @@ static uint64_t count_fds(pid_t pid)
     return n;
 }
 
-static uint64_t count_threads(pid_t pid)
-{
-    char path[64], line[128];
-    uint64_t n = 0;
-    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    FILE *file = fopen(path, "r");
-    while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, "Threads:", 8) == 0)
-            n = strtoull(line + 8, NULL, 10);
-    if (file)
-        fclose(file);
-    return n;
-}
-
 static void sample(Soak *s)
 {
     if (s->nsamples == SAMPLES_MAX)
         return;
     pid_t pid = s->target.pid;
-    s->samples[s->nsamples++] = (Sample){proc_anon_bytes(pid), count_fds(pid), count_threads(pid)};
+    s->samples[s->nsamples++] = (Sample){proc_anon_bytes(pid), count_fds(pid), proc_threads(pid)};
 }
 
 static int ascending(const void *a, const void *b)

@@ -167,18 +167,25 @@ Event *d1_pong(void)
     return frame_end(&b, 0);
 }
 
+void auth_payload(Buf *out, const char *state, int64_t expires_in_s)
+{
+    LIT(out, "{\"state\":");
+    json_write_text(out, text_from(state));
+    LIT(out, ",\"expires_in\":");
+    if (expires_in_s < 0)
+        LIT(out, "null");
+    else
+        json_write_int(out, expires_in_s);
+    buf_char(out, '}');
+}
+
 Event *d1_auth(const char *state, int64_t expires_in_s)
 {
     Buf b;
     frame_begin(&b, ENVELOPE);
-    LIT(&b, "{\"action\":\"auth\",\"options\":{},\"payload\":{\"state\":");
-    json_write_text(&b, text_from(state));
-    LIT(&b, ",\"expires_in\":");
-    if (expires_in_s < 0)
-        LIT(&b, "null");
-    else
-        json_write_int(&b, expires_in_s);
-    LIT(&b, "}}");
+    LIT(&b, "{\"action\":\"auth\",\"options\":{},\"payload\":");
+    auth_payload(&b, state, expires_in_s);
+    buf_char(&b, '}');
     return frame_end(&b, 0);
 }
 

@@ -53,6 +53,8 @@ Event *d1_history(Text channel, Text history, bool truncated);
 Event *d1_leave(Text channel);
 Event *d1_pong(void);
 /** The state of the connection's token: "expiring" or "renewed"; expires_in_s < 0 = never. */
+/** {"state":…,"expires_in":…}: the payload of auth frames, D2's too. */
+void auth_payload(Buf *out, const char *state, int64_t expires_in_s);
 Event *d1_auth(const char *state, int64_t expires_in_s);
 Event *d1_presence_full(Text channel, Text members, bool truncated);
 /** action: "join" or "leave"; socket_id does not receive it. */

@@ -343,6 +343,28 @@ static void count(_Atomic uint64_t *counter)
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
+/* With a backplane: it gets the event, whose reference is taken, and numbers it. */
+static bool publish_out(Hub *h, Space *s, Text channel, const ChannelConfig *config, Event *ev,
+                        Receipt *receipt, HubPublished *out, xs_error *err)
+{
+    space_lock(s);
+    const Channel *mirror = space_find(s, channel);
+    uint64_t here = mirror ? mirror->members.count : 0;
+    space_unlock(s);
+    if (receipt) {
+        receipt->pending = true;
+        receipt->delivered = here;
+    }
+    bool sent = plane_publish(h, s, channel, config, ev, receipt);
+    if (receipt && !sent)
+        receipt->pending = false;
+    out->delivered_local += here;
+    out->epoch = s->epoch;
+    frame_unref(&ev->frame);
+    count(sent ? &h->published : &h->dropped);
+    return sent || xs_fail(err, XS_E_IO, XS_NO_POS, "the backplane does not take the event");
+}
+
 /* One event to one channel that exists; p->data is compact JSON. */
 static bool publish_one(Hub *h, Space *s, Text channel, const HubPublish *p, HubPublished *out,
                         xs_error *err)
@@ -360,24 +382,8 @@ static bool publish_one(Hub *h, Space *s, Text channel, const HubPublish *p, Hub
         event_set_socket(ev->exclude, p->exclude);
         ev->frame.flags |= XS_FRAME_EXCLUDE;
     }
-    if (h->plane.ops) {
-        space_lock(s);
-        Channel *mirror = space_find(s, channel);
-        uint64_t here = mirror ? mirror->members.count : 0;
-        space_unlock(s);
-        if (p->receipt) {
-            p->receipt->pending = true;
-            p->receipt->delivered = here;
-        }
-        bool sent = plane_publish(h, s, channel, config, ev, p->receipt);
-        if (p->receipt && !sent)
-            p->receipt->pending = false;
-        out->delivered_local += here;
-        out->epoch = s->epoch;
-        frame_unref(&ev->frame);
-        count(sent ? &h->published : &h->dropped);
-        return sent || xs_fail(err, XS_E_IO, XS_NO_POS, "the backplane does not take the event");
-    }
+    if (h->plane.ops)
+        return publish_out(h, s, channel, config, ev, p->receipt, out, err);
     space_lock(s);
     Channel *ch = space_find(s, channel);
     if (!ch) { /* again, under the lock: declarations are replaced before live channels get theirs

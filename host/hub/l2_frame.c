@@ -4,6 +4,7 @@
 #include "core/json.h"
 #include "core/num.h"
 #include "core/text.h"
+#include "host/hub/event.h"
 #include "host/hub/protocol.h"
 
 enum { ENVELOPE = 200 }; /* bytes of a frame beside its variable parts, roughly */
@@ -279,14 +280,8 @@ Event *l2_auth(const char *state, int64_t expires_in_s, Text ref)
 {
     Buf b;
     begin(&b, ref.len, "auth", (Text){0});
-    LIT(&b, ",\"payload\":{\"state\":");
-    json_write_text(&b, text_from(state));
-    LIT(&b, ",\"expires_in\":");
-    if (expires_in_s < 0)
-        LIT(&b, "null");
-    else
-        json_write_int(&b, expires_in_s);
-    buf_char(&b, '}');
+    LIT(&b, ",\"payload\":");
+    auth_payload(&b, state, expires_in_s);
     return end(&b, ref);
 }
 

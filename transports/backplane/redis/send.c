@@ -209,33 +209,34 @@ void rp_send_note(Redis *r, const Op *op)
     free(text);
 }
 
-void rp_send_barrier(Redis *r, const Op *op)
+/* Comes back over the topic, behind everything this node said before. */
+static void tell_this_node(Redis *r, xs_str space, const char *text)
 {
     Command c = {.n = 0};
+    rp_arg_text(&c, "PUBLISH");
+    rp_arg_key(r, &c, space, "n", (xs_str){r->node, strlen(r->node)});
+    rp_arg_text(&c, text);
+    rp_send(r, r->commands, rp_on_must, &c);
+}
+
+void rp_send_barrier(Redis *r, const Op *op)
+{
     char text[KEY_BYTES];
     if (!atomic_load(&r->up))
         return; /* a snapshot will come */
     snprintf(text, sizeof text, "B %" PRIu64 " %zu %.*s", op->n, op->channel.len,
              (int)op->channel.len, op->channel.ptr);
-    rp_arg_text(&c, "PUBLISH");
-    rp_arg_key(r, &c, op->space, "n", (xs_str){r->node, strlen(r->node)});
-    rp_arg_text(&c, text);
-    rp_send(r, r->commands, rp_on_must, &c);
+    tell_this_node(r, op->space, text);
 }
 
 void rp_send_ping(Redis *r)
 {
     size_t at = 0;
-    Link *rest = NULL, *any;
-    Command c = {.n = 0};
-    any = table_each(&r->spaces, &at, &rest);
+    Link *rest = NULL, *any = table_each(&r->spaces, &at, &rest);
     if (!any)
         return;
     r->pinged_ms = rp_now_ms();
-    rp_arg_text(&c, "PUBLISH");
-    rp_arg_key(r, &c, (xs_str){any->key, any->len}, "n", (xs_str){r->node, strlen(r->node)});
-    rp_arg_text(&c, "P");
-    rp_send(r, r->commands, rp_on_must, &c);
+    tell_this_node(r, (xs_str){any->key, any->len}, "P");
 }
 
 void rp_ask_snapshot(Redis *r, Watch *w)
