@@ -30,7 +30,6 @@ xs_dependency(ZIP "libzip" libzip-dev)
 xs_dependency(HIREDIS "hiredis" libhiredis-dev)
 xs_dependency(MHD "libmicrohttpd" libmicrohttpd-dev)
 xs_dependency(LWS "libwebsockets" libwebsockets-dev)
-xs_dependency(UV "libuv" libuv1-dev)
 xs_dependency(CMOCKA "cmocka" libcmocka-dev)
 
 if(XS_MISSING)

@@ -160,9 +160,9 @@ static inline void queue_take_out(Queue *q, const xs_host *host, uint32_t i)
 }
 
 /** The client does not keep up: above the soft level. */
-static inline bool queue_is_slow(const Queue *q, size_t more, const xs_limits *limits)
+static inline bool queue_is_slow(const Queue *q, const xs_limits *limits)
 {
-    return q->bytes + more > limits->queue_soft_bytes ||
+    return q->bytes > limits->queue_soft_bytes ||
            q->count > limits->queue_hard_frames / QUEUE_SLOW_SHARE;
 }
 
@@ -214,14 +214,13 @@ static inline bool queue_drop_oldest(Queue *q, const xs_host *host, xs_conn *con
     return true;
 }
 
-/** Room for len more bytes behind `more` outside of the queue, below the hard level. Frames that
- * may be dropped make way. false: there is none, the client is to be closed. */
+/** Room for len more bytes below the hard level. Frames that may be dropped make way. false: there
+ * is none, the client is to be closed. */
 static inline bool queue_fits(Queue *q, const xs_host *host, xs_conn *conn, xs_wire_format format,
-                              size_t more, size_t len)
+                              size_t len)
 {
     const xs_limits *limits = host->limits;
-    while (q->bytes + more + len > limits->queue_hard_bytes ||
-           q->count >= limits->queue_hard_frames)
+    while (q->bytes + len > limits->queue_hard_bytes || q->count >= limits->queue_hard_frames)
         if (!XS_HAS(host, skipped) || !queue_drop_oldest(q, host, conn, format))
             return false;
     return true;

@@ -121,7 +121,7 @@ static void write_stream(Sse *sse, Stream *s)
     if (count.bytes)
         s->wrote_ms = s->progress_ms = host->now_ms();
     after_write(sse, s, result, &count);
-    if (s->slow && s->conn && s->x && !queue_is_slow(&s->q, 0, host->limits)) {
+    if (s->slow && s->conn && s->x && !queue_is_slow(&s->q, host->limits)) {
         s->slow = false;
         host->writable(s->conn);
     }
@@ -388,7 +388,7 @@ static xs_deliver_result sse_deliver(void *state, void *peer, xs_frame *frame)
     if (stuck && frame->flags & XS_FRAME_CONFLATE && XS_HAS(sse->host, skipped))
         queue_conflate(&s->q, sse->host, s->conn, frame);
     if (stuck && !s->joining &&
-        !queue_fits(&s->q, sse->host, s->conn, XS_WIRE_SSE_CHUNK, 0, wire->len)) {
+        !queue_fits(&s->q, sse->host, s->conn, XS_WIRE_SSE_CHUNK, wire->len)) {
         counter_add(&sse->slow_closed, 1);
         return XS_FULL;
     }
@@ -400,7 +400,7 @@ static xs_deliver_result sse_deliver(void *state, void *peer, xs_frame *frame)
         write_stream(sse, s);
     else
         mark_dirty(sse, s);
-    if (s->blocked && queue_is_slow(&s->q, 0, sse->host->limits)) {
+    if (s->blocked && queue_is_slow(&s->q, sse->host->limits)) {
         s->slow = true;
         return XS_QUEUED;
     }

@@ -1,14 +1,11 @@
 /* conn.c - one WebSocket connection. Specification: realtime.md §3.1, §3.5, §10.1.
  *
- * Frames go from the shared wire to the socket with one gathered system call while the library has
- * nothing pending. When the socket takes only part of a frame, the tail goes to the library: it
- * then owns the order of its own frames (PONG, CLOSE) and ours, and none can land inside another.
- */
+ * Frames go from the shared wire to the socket with one gathered system call. Everything that is
+ * written passes the one queue, PONG and CLOSE too, and what a full socket did not take of a frame
+ * stays at its front: no frame can land inside another. */
 #include "transports/ws/conn.h"
 #include "transports/ws/deflate.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <unistd.h>
 
 enum { RX_FIRST_BYTES = 1024, RX_KEEP_BYTES = 4096, CLOSE_REASON_MAX = 63 };
@@ -33,40 +30,79 @@ static bool wants_msgpack(const xs_host *host, xs_request *req)
     return fmt.len == 7 && memcmp(fmt.ptr, "msgpack", 7) == 0 && XS_HAS(host, frame_packed);
 }
 
-Conn *ws_conn_new(Ws *ws, int fd, xs_request *req)
+/* To be closed at the end of the turn, when no call of the hub is under way. Out of memory: the
+ * next sweep lists it. */
+static void list_leaving(Conn *c)
+{
+    if (!c->listed)
+        c->listed = ws_list_push(&c->ws->leaving, c);
+}
+
+/* The connection is cut without a close frame. */
+static void doom(Conn *c)
+{
+    c->broken = c->closing = true;
+    list_leaving(c);
+}
+
+/* Ask the loop for what this connection waits for. */
+static void watch(Conn *c)
+{
+    uint32_t want = (c->paused ? 0 : EPOLLIN) | (c->blocked ? EPOLLOUT : 0);
+    struct epoll_event e = {.events = want, .data.ptr = c};
+    if (want != c->watched && epoll_ctl(c->ws->epoll, EPOLL_CTL_MOD, c->fd, &e) != 0)
+        doom(c);
+    c->watched = want;
+}
+
+Conn *ws_conn_new(Ws *ws, int fd)
 {
     Conn *c = (Conn *)calloc(1, sizeof *c);
-    if (c && ws_list_push(&ws->conns, c)) {
-        c->ws = ws;
-        c->fd = fd;
-        c->req = req;
-        c->packed = wants_msgpack(ws->host, req);
-        c->index = ws->conns.count - 1;
-        c->heard_ms = c->progress_ms = ws->host->now_ms();
-        return c;
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
+    if (!c || epoll_ctl(ws->epoll, EPOLL_CTL_ADD, fd, &e) != 0 || !ws_list_push(&ws->conns, c)) {
+        free(c);
+        close(fd);
+        return NULL;
     }
-    free(c);
-    ws->host->request_unref(req);
-    return NULL;
+    c->ws = ws;
+    c->fd = fd;
+    c->watched = EPOLLIN;
+    c->index = ws->conns.count - 1;
+    c->heard_ms = c->progress_ms = c->control_ms = ws->host->now_ms();
+    c->control_tokens = CONTROL_BURST * 1000;
+    return c;
 }
 
 static void count_queued(Conn *c)
 {
-    size_t now = c->q.bytes + c->tail;
-    counter_add(&c->ws->queued_bytes, (uint64_t)now - (uint64_t)c->counted);
-    c->counted = now;
+    counter_add(&c->ws->queued_bytes, (uint64_t)c->q.bytes - (uint64_t)c->counted);
+    c->counted = c->q.bytes;
+}
+
+static void tell_gone(Conn *c)
+{
+    xs_conn *conn = c->conn;
+    c->closing = true;
+    c->conn = NULL;
+    if (!conn)
+        return;
+    counter_add(&c->ws->closed, 1);
+    counter_add(&c->ws->connections, (uint64_t)-1);
+    c->ws->host->gone(conn, c->close_code ? c->close_code : CLOSE_ABNORMAL);
+}
+
+static void forget(ConnList *list, const Conn *c)
+{
+    for (uint32_t i = 0; i < list->count; i++)
+        if (list->items[i] == c)
+            list->items[i] = NULL;
 }
 
 void ws_conn_free(Conn *c)
 {
     Ws *ws = c->ws;
-    ws_conn_gone(c);
-    if (c->req) {
-        counter_add(&ws->handshake_failed, 1);
-        ws->host->request_unref(c->req);
-    }
+    tell_gone(c);
     queue_deinit(&c->q, ws->host);
-    c->tail = 0;
     count_queued(c);
     for (int i = 0; i < ws->nready; i++)
         if (ws->ready[i].data.ptr == c)
@@ -78,48 +114,13 @@ void ws_conn_free(Conn *c)
     last->index = c->index;
     if (c->dirty_index)
         ws->dirty.items[c->dirty_index - 1] = NULL;
-    for (uint32_t i = 0; c->resumed && i < ws->resumed.count; i++)
-        if (ws->resumed.items[i] == c)
-            ws->resumed.items[i] = NULL;
-    for (uint32_t i = 0; c->listed && i < ws->leaving.count; i++)
-        if (ws->leaving.items[i] == c)
-            ws->leaving.items[i] = NULL;
+    if (c->resumed)
+        forget(&ws->resumed, c);
+    if (c->listed)
+        forget(&ws->leaving, c);
+    close(c->fd);
     free(c->rx);
     free(c);
-}
-
-void ws_conn_gone(Conn *c)
-{
-    xs_conn *conn = c->conn;
-    if (c->reading)
-        epoll_ctl(c->ws->input, EPOLL_CTL_DEL, c->fd, NULL);
-    c->reading = false;
-    if (!conn)
-        return;
-    c->conn = NULL;
-    c->closing = true;
-    counter_add(&c->ws->closed, 1);
-    counter_add(&c->ws->connections, (uint64_t)-1);
-    int code = c->close_code ? c->close_code : c->peer_code ? c->peer_code : CLOSE_ABNORMAL;
-    c->ws->host->gone(conn, code);
-}
-
-/* To be cut at the end of the turn: with the libuv loop the library closes a connection twice when
- * a callback returns -1. */
-static void list_leaving(Conn *c)
-{
-    if (c->listed)
-        return;
-    c->listed = ws_list_push(&c->ws->leaving, c);
-    if (!c->listed)
-        shutdown(c->fd, SHUT_RDWR); /* out of memory: the loop will see the end of the stream */
-}
-
-/* The connection is cut without a close frame. */
-static void doom(Conn *c)
-{
-    c->broken = c->closing = true;
-    list_leaving(c);
 }
 
 /* Unread bytes would turn the close into a reset that overtakes the close frame. */
@@ -133,21 +134,16 @@ static void throw_away_input(Conn *c)
 void ws_conn_leave(Conn *c)
 {
     c->listed = false;
-    if (!c->wsi)
-        return;
     if (!c->broken) {
         if (c->blocked || c->q.count)
-            return; /* WRITEABLE lists it again */
+            return; /* listed again when the socket takes more */
         if (c->deaf)
             shutdown(c->fd, SHUT_WR);
         if (!c->parted)
             return; /* its close frame, or its end, is awaited; not for long */
         throw_away_input(c);
     }
-    c->broken = c->closing = true;
-    ws_conn_gone(c);
-    shutdown(c->fd, SHUT_RDWR); /* or the library waits for a tail to be written */
-    lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
+    ws_conn_free(c);
 }
 
 static void mark_dirty(Conn *c)
@@ -174,31 +170,14 @@ void ws_flush_dirty(Ws *ws)
 
 /* --- writing --- */
 
-static void hand_over_tail(Conn *c, QueueCount *count)
-{
-    xs_str s = queue_view(&c->q, queue_at(&c->q, 0)->wire);
-    size_t rest = s.len - c->q.sent;
-    unsigned char *tail = (unsigned char *)(uintptr_t)(s.ptr + c->q.sent);
-    int n = lws_write(c->wsi, tail, rest, LWS_WRITE_RAW);
-    if (n < 0) {
-        doom(c);
-        return;
-    }
-    queue_account(&c->q, c->ws->host, rest, count);
-    c->tail = rest;
-}
-
-static void after_write(Conn *c, QueueResult result, QueueCount *count)
+static void after_write(Conn *c, QueueResult result, const QueueCount *count)
 {
     Ws *ws = c->ws;
-    if (result == QUEUE_BLOCKED) {
-        c->blocked = true;
-        if (c->q.sent)
-            hand_over_tail(c, count);
-        if (!c->broken)
-            lws_callback_on_writable(c->wsi);
-    } else if (result == QUEUE_BROKEN) {
+    if (result == QUEUE_BROKEN) {
         doom(c);
+    } else if (c->blocked != (result == QUEUE_BLOCKED)) {
+        c->blocked = !c->blocked;
+        watch(c);
     }
     counter_add(&ws->writes, count->writes);
     counter_add(&ws->partial_writes, count->partial);
@@ -206,22 +185,26 @@ static void after_write(Conn *c, QueueResult result, QueueCount *count)
     counter_add(&ws->bytes_out, count->bytes);
 }
 
-void ws_conn_write(Conn *c)
+static void write_out(Conn *c)
 {
-    if (!c->open || c->blocked || c->broken || !c->q.count)
-        return;
     Ws *ws = c->ws;
     QueueCount count = {0};
     QueueResult result = queue_write(&c->q, ws->host, c->fd, &count);
     if (count.bytes)
         c->progress_ms = ws->host->now_ms();
     after_write(c, result, &count);
-    if (c->counted || c->q.bytes || c->tail)
+    if (c->counted || c->q.bytes)
         count_queued(c);
-    if (c->slow && c->conn && !queue_is_slow(&c->q, c->tail, ws->host->limits)) {
+    if (c->slow && c->conn && !queue_is_slow(&c->q, ws->host->limits)) {
         c->slow = false;
         ws->host->writable(c->conn);
     }
+}
+
+void ws_conn_write(Conn *c)
+{
+    if (!c->blocked && !c->broken && c->q.count)
+        write_out(c);
 }
 
 xs_deliver_result ws_conn_deliver(Conn *c, xs_frame *frame)
@@ -237,7 +220,7 @@ xs_deliver_result ws_conn_deliver(Conn *c, xs_frame *frame)
         return XS_FULL;
     if (c->blocked && frame->flags & XS_FRAME_CONFLATE && XS_HAS(ws->host, skipped))
         queue_conflate(&c->q, ws->host, c->conn, frame);
-    if (c->blocked && !queue_fits(&c->q, ws->host, c->conn, format, c->tail, wire->len)) {
+    if (c->blocked && !queue_fits(&c->q, ws->host, c->conn, format, wire->len)) {
         counter_add(&ws->slow_closed, 1);
         return XS_FULL;
     }
@@ -253,7 +236,7 @@ xs_deliver_result ws_conn_deliver(Conn *c, xs_frame *frame)
         else
             mark_dirty(c);
     }
-    if (c->blocked && queue_is_slow(&c->q, c->tail, ws->host->limits)) {
+    if (c->blocked && queue_is_slow(&c->q, ws->host->limits)) {
         c->slow = true;
         return XS_QUEUED;
     }
@@ -264,7 +247,7 @@ xs_deliver_result ws_conn_burst(Conn *c, const xs_burst *burst)
 {
     if (c->closing)
         return XS_SENT;
-    if (!c->open || c->blocked || c->q.count || c->reader.deflate || c->packed) {
+    if (c->blocked || c->q.count || c->reader.deflate || c->packed) {
         xs_deliver_result result = XS_SENT;
         for (uint32_t i = 0; i < burst->n && result != XS_FULL; i++)
             result = ws_conn_deliver(c, burst->frames[i]);
@@ -303,29 +286,12 @@ void ws_conn_close(Conn *c, int code, const char *reason)
                      */
         queue_drop(&c->q, c->ws->host);
     count_queued(c);
-    if (!c->open || !queue_push_take(&c->q, close_wire(code, text))) {
+    if (!queue_push_take(&c->q, close_wire(code, text))) {
         doom(c);
         return;
     }
     mark_dirty(c);
     list_leaving(c);
-}
-
-void ws_conn_writeable(Conn *c)
-{
-    if (c->broken)
-        return;
-    if (lws_partial_buffered(c->wsi)) {
-        lws_callback_on_writable(c->wsi);
-        return;
-    }
-    c->blocked = false;
-    c->tail = 0;
-    c->progress_ms = c->ws->host->now_ms();
-    ws_conn_write(c);
-    count_queued(c);
-    if (c->closing && !c->blocked)
-        list_leaving(c);
 }
 
 /* --- the client's side --- */
@@ -347,10 +313,10 @@ static void refuse(Conn *c, xs_request *req, const xs_refusal *why)
         head[3] = (unsigned char)json.len;
         head_len = 4;
     }
-    if (!json.failed &&
-        queue_push_take(&c->q, wire_join((xs_str){(const char *)head, head_len},
-                                         (xs_str){json.ptr, json.len}, (xs_str){0})))
-        ws_conn_write(c);
+    if (json.failed ||
+        !queue_push_take(&c->q, wire_join((xs_str){(const char *)head, head_len},
+                                          (xs_str){json.ptr, json.len}, (xs_str){0})))
+        doom(c);
     free(json.ptr);
     ws_conn_close(c, why->close_code ? why->close_code : CLOSE_INTERNAL, why->message);
 }
@@ -389,15 +355,6 @@ static int utf8_rest(const char *text, size_t len)
     return 0;
 }
 
-static void want_input(Conn *c, bool want)
-{
-    struct epoll_event e = {.events = want ? EPOLLIN : 0, .data.ptr = c};
-    if (epoll_ctl(c->ws->input, c->reading ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->fd, &e) == 0)
-        c->reading = true;
-    else
-        doom(c);
-}
-
 static void message(Conn *c, const char *data, size_t len, bool packed)
 {
     Ws *ws = c->ws;
@@ -408,7 +365,7 @@ static void message(Conn *c, const char *data, size_t len, bool packed)
         packed ? ws->host->frame_packed(c->conn, data, len) : ws->host->frame(c->conn, data, len);
     if (result == XS_FRAME_STOP && !c->paused) {
         c->paused = true;
-        want_input(c, false);
+        watch(c);
     }
 }
 
@@ -575,7 +532,7 @@ static WsBytes feed(Conn *c, WsBytes in)
     return c->deaf ? (WsBytes){0} : in;
 }
 
-bool ws_conn_hold(Conn *c, const char *data, size_t len)
+static bool hold(Conn *c, const char *data, size_t len)
 {
     char *copy = len ? (char *)malloc(len) : NULL;
     if (!copy)
@@ -596,16 +553,9 @@ static void read_held(Conn *c)
     c->held = c->held_at = (WsBytes){0};
 }
 
-void ws_conn_readable(Conn *c, uint32_t events)
+static void receive_some(Conn *c)
 {
     Ws *ws = c->ws;
-    if (c->broken)
-        return;
-    if (c->paused) { /* asked for nothing: the connection has died */
-        if (events & (EPOLLHUP | EPOLLERR))
-            doom(c);
-        return;
-    }
     ssize_t n = recv(c->fd, ws->bytes, sizeof ws->bytes, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -616,8 +566,25 @@ void ws_conn_readable(Conn *c, uint32_t events)
     heard(c);
     counter_add(&ws->bytes_in, (uint64_t)n);
     WsBytes rest = feed(c, (WsBytes){ws->bytes, (size_t)n});
-    if (c->paused && !c->broken && !ws_conn_hold(c, rest.ptr, rest.len))
+    if (c->paused && !c->broken && !hold(c, rest.ptr, rest.len))
         doom(c);
+}
+
+void ws_conn_ready(Conn *c, uint32_t events)
+{
+    if (c->broken)
+        return;
+    if (events & EPOLLOUT && c->blocked) {
+        write_out(c);
+        if (c->closing && !c->blocked)
+            list_leaving(c);
+    }
+    if (c->broken)
+        return;
+    if (!c->paused && events & ~(uint32_t)EPOLLOUT)
+        receive_some(c);
+    else if (events & (EPOLLHUP | EPOLLERR))
+        doom(c); /* nothing more is read from it, but it has died */
 }
 
 void ws_conn_resume(Conn *c)
@@ -639,37 +606,51 @@ void ws_conn_go_on(Conn *c)
     heard(c);
     read_held(c);
     if (!c->paused)
-        want_input(c, true);
+        watch(c);
 }
 
-void ws_conn_established(Conn *c)
+static bool push_answer(Conn *c, xs_request *req, xs_str head)
+{
+    const xs_host *host = c->ws->host;
+    c->packed = wants_msgpack(host, req);
+    const char *deflate =
+        host->limits->ws_deflate && !c->packed
+            ? ws_deflate_answer(host->request_header(req, "Sec-WebSocket-Extensions"))
+            : NULL;
+    c->reader.deflate = deflate;
+    return queue_push_take(&c->q,
+                           ws_handshake_answer(c->ws->handshake, head, host->request_token(req),
+                                               str_from(deflate ? deflate : "")));
+}
+
+static bool admit(Conn *c, xs_request *req)
 {
     Ws *ws = c->ws;
-    int on = 1;
-    c->open = true;
-    c->fd = lws_get_socket_fd(c->wsi);
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    lws_rx_flow_control(c->wsi, 0);
-    c->control_tokens = CONTROL_BURST * 1000;
-    c->control_ms = c->heard_ms;
-    want_input(c, true);
-    xs_request *req = c->req;
-    c->req = NULL;
-    if (ws->draining) {
-        ws_conn_close(c, CLOSE_RESTART, "restart");
-    } else {
-        xs_refusal why = {0};
-        c->conn = ws->host->connect(ws->host->shard, c, req, &why);
-        if (c->conn) {
-            counter_add(&ws->opened, 1);
-            counter_add(&ws->connections, 1);
-        } else {
-            counter_add(&ws->handshake_failed, 1);
-            refuse(c, req, &why);
-        }
+    xs_refusal why = {0};
+    c->conn = ws->host->connect(ws->host->shard, c, req, &why);
+    if (!c->conn) {
+        refuse(c, req, &why);
+        return false;
     }
-    ws->host->request_unref(req);
+    counter_add(&ws->opened, 1);
+    counter_add(&ws->connections, 1);
+    return true;
+}
+
+bool ws_conn_open(Conn *c, xs_request *req, xs_str head, xs_str early)
+{
+    if (!push_answer(c, req, head) || !hold(c, early.ptr, early.len)) {
+        doom(c);
+        return false;
+    }
+    mark_dirty(c);
+    bool admitted = true;
+    if (c->ws->draining)
+        ws_conn_close(c, CLOSE_RESTART, "restart");
+    else
+        admitted = admit(c, req);
     read_held(c);
+    return admitted;
 }
 
 static void ping(Conn *c, int64_t now)
@@ -684,14 +665,11 @@ static void ping(Conn *c, int64_t now)
 void ws_conn_check(Conn *c, int64_t now)
 {
     const xs_limits *limits = c->ws->host->limits;
-    if (c->broken)
-        return;
-    if (!c->open) {
-        if (now - c->heard_ms > HANDSHAKE_MAX_MS)
-            doom(c);
+    if (c->broken) {
+        list_leaving(c);
         return;
     }
-    bool waiting = c->q.count || c->tail;
+    bool waiting = c->q.count;
     if (c->close_ms ? now - c->close_ms > CLOSE_WAIT_MS
                     : waiting && limits->stall_ms && now - c->progress_ms > limits->stall_ms) {
         if (waiting && !c->close_ms)

@@ -3,12 +3,11 @@
 #ifndef TRANSPORTS_WS_CONN_H
 #define TRANSPORTS_WS_CONN_H
 
-#include <libwebsockets.h>
 #include <sys/epoll.h>
-#include <uv.h>
 
 #include "transports/common/queue.h"
 #include "transports/common/wire.h"
+#include "transports/ws/handshake.h"
 #include "transports/ws/reader.h"
 
 /* Normal close codes of RFC 6455 and of realtime.md §3.5. */
@@ -26,13 +25,12 @@ enum {
 };
 
 enum {
-    CLOSE_WAIT_MS = 2000,     /* for the close handshake, then the connection is cut */
-    HANDSHAKE_MAX_MS = 10000, /* from adoption to the end of the upgrade */
+    CLOSE_WAIT_MS = 2000, /* for the close handshake, then the connection is cut */
     FLUSH_EARLY_FRAMES =
         64, /* a burst is written in pieces, so that it never looks like a slow client */
     FLUSH_EARLY_BYTES = 131072,
     INPUT_BYTES = 16384, /* of one read */
-    INPUT_BATCH = 256,   /* connections of one look at the readable ones */
+    READY_MAX = 256,     /* connections of one turn */
     CONTROL_PER_S = 20,  /* pings and pongs of a client; realtime.md §14 */
     CONTROL_BURST = 40
 };
@@ -46,18 +44,15 @@ typedef struct ConnList {
 
 typedef struct Ws {
     const xs_host *host;
-    uv_loop_t loop;
-    struct lws_context *context;
-    struct lws_vhost *vhost;
+    WsHandshake *handshake;
     ConnList conns;   /* dense */
     ConnList dirty;   /* have frames to write at the end of this turn; gone ones are NULL */
     ConnList resumed; /* may be read again, from the end of this turn on; gone ones are NULL */
-    ConnList leaving; /* to be closed or cut when no callback of theirs is running */
-    int input;        /* epoll of the connections' sockets: the library does not read them */
-    struct epoll_event ready[INPUT_BATCH];
+    ConnList leaving; /* to be closed or cut when no call of the hub is under way */
+    int epoll;        /* of the sockets, and of what wakes the loop */
+    struct epoll_event ready[READY_MAX];
     int nready;
     char bytes[INPUT_BYTES];
-    Conn *adopting;              /* connection whose socket is being handed to the library */
     struct WsInflater *inflater; /* NULL before the first compressed message */
     bool draining;
     int64_t drain_start_ms;
@@ -69,8 +64,7 @@ typedef struct Ws {
 struct Conn {
     Ws *ws;
     int fd;
-    bool open;    /* upgrade done */
-    bool blocked; /* the library holds a tail, or the socket is full: wait for WRITEABLE */
+    bool blocked; /* the socket is full: EPOLLOUT is awaited */
     bool slow;    /* the hub was told XS_QUEUED */
     bool closing; /* nothing is delivered any more */
     bool broken;  /* to be cut */
@@ -78,42 +72,35 @@ struct Conn {
     bool resumed; /* in ws->resumed */
     bool deaf;    /* what the client sends from here on is thrown away */
     bool parted;  /* closing, and its close frame has come */
-    bool reading; /* in ws->input */
     bool packed;  /* it speaks MessagePack in binary frames */
     bool paused;
-    Queue q; /* up to here what a burst touches */
-    struct lws *wsi;
+    Queue q;              /* up to here what a burst touches */
     xs_conn *conn;        /* NULL before the hub admitted it, and after gone */
-    int close_code;       /* ours, with closing */
-    int peer_code;        /* theirs */
+    int close_code;       /* with closing */
+    uint32_t watched;     /* events of ws->epoll */
     uint32_t index;       /* in ws->conns */
     uint32_t dirty_index; /* in ws->dirty, plus one */
-    size_t tail;          /* bytes handed to the library */
     size_t counted;       /* share of ws->queued_bytes */
     int64_t heard_ms, pinged_ms, progress_ms, close_ms; /* pinged_ms 0: no ping is open */
-    int32_t control_tokens;                             /* thousandths */
     int64_t control_ms;
+    int32_t control_tokens; /* thousandths */
     WsReader reader;
     WsBytes held, held_at; /* read while paused; owned, and what of it is left */
     char *rx;              /* fragments of a message so far */
     size_t rx_len, rx_cap;
     uint32_t rx_frames, rx_unchecked; /* its frames; bytes of a character that is not complete */
-    xs_request *req;                  /* until established */
-    char close_reason[64];
 };
 
-/** NULL: out of memory; req is then released. Takes req and fd. */
-Conn *ws_conn_new(Ws *ws, int fd, xs_request *req);
-void ws_conn_free(Conn *c);
+/** Takes fd. NULL: out of memory, or of what the kernel watches. */
+Conn *ws_conn_new(Ws *ws, int fd);
+void ws_conn_free(Conn *c); /* not inside a call of the hub */
 
-void ws_conn_established(Conn *c);
+/** Answer the upgrade and let the hub decide. early: bytes behind the head. false: it was no
+ * upgrade, or the client is not admitted; it leaves by itself. */
+bool ws_conn_open(Conn *c, xs_request *req, xs_str head, xs_str early);
 
-/** Bytes have come, or the end of them; events of epoll. */
-void ws_conn_readable(Conn *c, uint32_t events);
-/** Bytes that came with the request head; before it is established. false: out of memory. */
-bool ws_conn_hold(Conn *c, const char *data, size_t len);
-void ws_conn_writeable(Conn *c);
-void ws_conn_gone(Conn *c);
+/** Bytes have come, or room for some, or the end; events of epoll. */
+void ws_conn_ready(Conn *c, uint32_t events);
 
 xs_deliver_result ws_conn_deliver(Conn *c, xs_frame *frame);
 xs_deliver_result ws_conn_burst(Conn *c, const xs_burst *burst);
@@ -122,7 +109,7 @@ void ws_conn_close(Conn *c, int code, const char *reason);
 void ws_conn_resume(Conn *c);
 /** Read on after ws_conn_resume; not inside a call of the hub. */
 void ws_conn_go_on(Conn *c);
-/** Close or cut a connection of ws->leaving; not inside a callback of the library. May free c. */
+/** Close or cut a connection of ws->leaving; not inside a call of the hub. May free c. */
 void ws_conn_leave(Conn *c);
 /** Pings, missing pongs, stalled writes, overdue closes. */
 void ws_conn_check(Conn *c, int64_t now);

@@ -1,25 +1,17 @@
-/* ws.c - WebSocket transport on libwebsockets with its libuv loop, in its own thread.
+/* ws.c - WebSocket transport, in its own thread, on one set of epoll.
  *
  * The host accepts sockets, reads the request head, removes Sec-WebSocket-Protocol (the library
- * refuses long ones) and hands both over; the offered token is echoed in ADD_HEADERS. The context
- * never listens. The library does the handshake and keeps what a full socket did not take; frames
- * are read here, since it answers one of several pings and takes frames without a mask. Threads:
- * adopt, stop and stats any; everything else the one that calls run. Specification: realtime.md
- * §3.1, §10, §12. */
+ * refuses long ones) and hands both over. The library makes the answer (handshake.h); frames are
+ * read and written here. Threads: adopt, stop and stats any; everything else the one that calls
+ * run. Specification: realtime.md §3.1, §10, §12. */
 #include <pthread.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "transports/ws/conn.h"
 #include "transports/ws/deflate.h"
 
-enum {
-    HEAD_BYTES = 16384, /* largest request head, also the service buffer */
-    RX_BYTES = 16,      /* per connection, not used: conn.c reads */
-    TX_PACKET = 65536,  /* without it a write is cut into pieces of RX_BYTES */
-    HEAD_POOL = 64,     /* handshakes at once */
-    SWEEP_MAX_MS = 1000,
-    SWEEP_MIN_MS = 10
-};
+enum { SWEEP_MAX_MS = 1000, SWEEP_MIN_MS = 10 };
 
 typedef struct Adopted {
     struct Adopted *next;
@@ -31,14 +23,12 @@ typedef struct Adopted {
 
 typedef struct WsState {
     Ws ws;
-    uv_async_t wake; /* sockets to adopt, or stop */
-    uv_poll_t mailbox, input;
-    uv_timer_t sweep;
-    uv_prepare_t turn;
+    int wake;    /* eventfd: sockets to adopt, or stop */
+    int mailbox; /* the host's */
+    int64_t sweep_ms, next_sweep_ms;
     pthread_mutex_t lock; /* adopted, stopped */
     Adopted *adopted, **adopted_end;
     bool stopped;
-    bool running; /* loop handles are live */
 } WsState;
 
 /* Cutting a connection tells the hub, which may have news for others: repeat until all is quiet. */
@@ -58,127 +48,17 @@ static void turn_end(WsState *s)
     } while (ws->dirty.count || ws->resumed.count);
 }
 
-/* --- callbacks of the library --- */
-
-static bool add_header(struct lws *wsi, struct lws_process_html_args *args, const char *name,
-                       xs_str value)
-{
-    unsigned char *p = (unsigned char *)args->p;
-    if (lws_add_http_header_by_name(wsi, (const unsigned char *)name,
-                                    (const unsigned char *)value.ptr, (int)value.len, &p,
-                                    (unsigned char *)args->p + args->max_len))
-        return false;
-    args->p = (char *)p;
-    return true;
-}
-
-static int add_headers(Conn *c, struct lws *wsi, struct lws_process_html_args *args)
-{
-    if (!c->req)
-        return 0;
-    const xs_host *host = c->ws->host;
-    xs_str token = host->request_token(c->req);
-    if (token.len && !add_header(wsi, args, "sec-websocket-protocol:", token))
-        return 1;
-    const char *deflate =
-        host->limits->ws_deflate && !c->packed
-            ? ws_deflate_answer(host->request_header(c->req, "Sec-WebSocket-Extensions"))
-            : NULL;
-    if (!deflate)
-        return 0;
-    c->reader.deflate = true;
-    return add_header(wsi, args, "sec-websocket-extensions:", str_from(deflate)) ? 0 : 1;
-}
-
-static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
-                    size_t len)
-{
-    (void)user;
-    (void)len;
-    if (reason == LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED) {
-        Ws *ws = (Ws *)lws_context_user(lws_get_context(wsi));
-        if (!ws->adopting)
-            return -1;
-        ws->adopting->wsi = wsi;
-        lws_set_opaque_user_data(wsi, ws->adopting);
-        ws->adopting = NULL;
-        return 0;
-    }
-    Conn *c = wsi ? (Conn *)lws_get_opaque_user_data(wsi) : NULL;
-    if (!c)
-        return 0;
-    switch (reason) {
-    case LWS_CALLBACK_ADD_HEADERS: return add_headers(c, wsi, (struct lws_process_html_args *)in);
-    case LWS_CALLBACK_HTTP: return -1; /* not an upgrade */
-    case LWS_CALLBACK_ESTABLISHED: ws_conn_established(c); return 0;
-    case LWS_CALLBACK_SERVER_WRITEABLE: ws_conn_writeable(c); return 0;
-    case LWS_CALLBACK_CLOSED: ws_conn_gone(c); return 0;
-    case LWS_CALLBACK_WSI_DESTROY:
-        lws_set_opaque_user_data(wsi, NULL);
-        ws_conn_free(c);
-        return 0;
-    default: return 0;
-    }
-}
-
-static const struct lws_protocols protocols[] = {
-    {.name = "xs", .callback = on_event, .rx_buffer_size = RX_BYTES, .tx_packet_size = TX_PACKET},
-    {0},
-};
-
-/* Pings are ours. Otherwise the library keeps a timer per connection in one sorted list, and walks
- * half of it at every handshake. */
-static const lws_retry_bo_t idle_policy = {.secs_since_valid_ping = 0,
-                                           .secs_since_valid_hangup = 0};
-
 /* --- loop --- */
 
 static void hand_over(Ws *ws, Adopted *a)
 {
-    Conn *c = ws_conn_new(ws, a->fd, a->req);
-    if (!c) {
-        close(a->fd);
-        return;
-    }
+    Conn *c = ws_conn_new(ws, a->fd);
     const char *end = (const char *)memmem(a->head, a->len, "\r\n\r\n", 4);
     size_t head = end ? (size_t)(end + 4 - a->head) : a->len;
-    if (!ws_conn_hold(c, a->head + head, a->len - head)) {
-        ws_conn_free(c);
-        close(a->fd);
-        return;
-    }
-    ws->adopting = c;
-    lws_adopt_socket_vhost_readbuf(ws->vhost, a->fd, a->head, head);
-    if (ws->adopting) { /* refused before there was anything to close later */
-        ws->adopting = NULL;
-        ws_conn_free(c);
-    }
-}
-
-static void on_prepare(uv_prepare_t *handle)
-{
-    turn_end((WsState *)handle->data);
-}
-
-static void on_mailbox(uv_poll_t *handle, int status, int events)
-{
-    (void)status;
-    (void)events;
-    const xs_host *host = ((WsState *)handle->data)->ws.host;
-    host->drain(host->shard);
-}
-
-static void on_input(uv_poll_t *handle, int status, int events)
-{
-    (void)status;
-    (void)events;
-    Ws *ws = &((WsState *)handle->data)->ws;
-    int n = epoll_wait(ws->input, ws->ready, INPUT_BATCH, 0);
-    ws->nready = n > 0 ? n : 0;
-    for (int i = 0; i < ws->nready; i++)
-        if (ws->ready[i].data.ptr)
-            ws_conn_readable((Conn *)ws->ready[i].data.ptr, ws->ready[i].events);
-    ws->nready = 0;
+    if (!c ||
+        !ws_conn_open(c, a->req, (xs_str){a->head, head}, (xs_str){a->head + head, a->len - head}))
+        counter_add(&ws->handshake_failed, 1);
+    ws->host->request_unref(a->req);
 }
 
 static void drain_step(Ws *ws, int64_t now)
@@ -193,36 +73,24 @@ static void drain_step(Ws *ws, int64_t now)
     }
 }
 
-static void on_sweep(uv_timer_t *handle)
+static void sweep(WsState *s, int64_t now)
 {
-    Ws *ws = &((WsState *)handle->data)->ws;
-    int64_t now = ws->host->now_ms();
+    Ws *ws = &s->ws;
+    s->next_sweep_ms = now + s->sweep_ms;
     if (ws->draining)
         drain_step(ws, now);
     for (uint32_t i = 0; i < ws->conns.count; i++)
         ws_conn_check(ws->conns.items[i], now);
 }
 
-static uint64_t sweep_ms(const xs_limits *limits)
+static int64_t sweep_every(const xs_limits *limits)
 {
-    uint64_t ms = SWEEP_MAX_MS;
+    int64_t ms = SWEEP_MAX_MS;
     const uint32_t times[] = {limits->ping_ms, limits->pong_timeout_ms, limits->stall_ms};
     for (unsigned i = 0; i < 3; i++)
         if (times[i] && times[i] / 4 < ms)
             ms = times[i] / 4;
     return ms < SWEEP_MIN_MS ? SWEEP_MIN_MS : ms;
-}
-
-static void close_handles(WsState *s)
-{
-    if (!s->running)
-        return;
-    s->running = false;
-    uv_close((uv_handle_t *)&s->mailbox, NULL);
-    uv_close((uv_handle_t *)&s->input, NULL);
-    uv_close((uv_handle_t *)&s->sweep, NULL);
-    uv_close((uv_handle_t *)&s->turn, NULL);
-    uv_close((uv_handle_t *)&s->wake, NULL);
 }
 
 static Adopted *take_adopted(WsState *s, bool *stopped)
@@ -246,56 +114,49 @@ static void drop_adopted(Ws *ws, Adopted *list)
     }
 }
 
-static void on_wake(uv_async_t *handle)
+/* @return  false: to be stopped */
+static bool on_wake(WsState *s)
 {
-    WsState *s = (WsState *)handle->data;
     bool stopped;
+    uint64_t times;
+    (void)!read(s->wake, &times, sizeof times);
     Adopted *list = take_adopted(s, &stopped);
     if (stopped) {
         drop_adopted(&s->ws, list);
-        uv_stop(&s->ws.loop);
-        return;
+        return false;
     }
     for (Adopted *a = list, *next; a; a = next) {
         next = a->next;
         hand_over(&s->ws, a);
         free(a);
     }
-}
-
-static bool start_polls(WsState *s)
-{
-    Ws *ws = &s->ws;
-    ws->input = epoll_create1(EPOLL_CLOEXEC);
-    if (ws->input < 0 || uv_poll_init(&ws->loop, &s->input, ws->input) != 0)
-        return false;
-    if (uv_poll_init(&ws->loop, &s->mailbox, ws->host->wake_fd(ws->host->shard)) == 0)
-        return true;
-    uv_close((uv_handle_t *)&s->input, NULL);
-    return false;
-}
-
-static bool start_handles(WsState *s)
-{
-    Ws *ws = &s->ws;
-    uint64_t ms = sweep_ms(ws->host->limits);
-    if (uv_async_init(&ws->loop, &s->wake, on_wake) != 0)
-        return false;
-    uv_timer_init(&ws->loop, &s->sweep);
-    uv_prepare_init(&ws->loop, &s->turn);
-    if (!start_polls(s)) {
-        uv_close((uv_handle_t *)&s->sweep, NULL);
-        uv_close((uv_handle_t *)&s->turn, NULL);
-        uv_close((uv_handle_t *)&s->wake, NULL);
-        return false;
-    }
-    s->running = true;
-    s->wake.data = s->mailbox.data = s->input.data = s->sweep.data = s->turn.data = s;
-    uv_poll_start(&s->mailbox, UV_READABLE, on_mailbox);
-    uv_poll_start(&s->input, UV_READABLE, on_input);
-    uv_timer_start(&s->sweep, on_sweep, ms, ms);
-    uv_prepare_start(&s->turn, on_prepare);
     return true;
+}
+
+/* @return  false: to be stopped */
+static bool turn(WsState *s)
+{
+    Ws *ws = &s->ws;
+    const xs_host *host = ws->host;
+    bool go_on = true;
+    int64_t wait = s->next_sweep_ms - host->now_ms();
+    int n = epoll_wait(ws->epoll, ws->ready, READY_MAX, wait > 0 ? (int)wait : 0);
+    ws->nready = n > 0 ? n : 0;
+    for (int i = 0; i < ws->nready; i++) {
+        void *who = ws->ready[i].data.ptr;
+        if (who == &s->mailbox)
+            host->drain(host->shard);
+        else if (who == &s->wake)
+            go_on = on_wake(s);
+        else if (who)
+            ws_conn_ready((Conn *)who, ws->ready[i].events);
+    }
+    ws->nready = 0;
+    int64_t now = host->now_ms();
+    if (now >= s->next_sweep_ms)
+        sweep(s, now);
+    turn_end(s);
+    return go_on;
 }
 
 /* --- operations --- */
@@ -308,17 +169,11 @@ static void ws_destroy(void *state)
     Ws *ws = &s->ws;
     bool stopped;
     drop_adopted(ws, take_adopted(s, &stopped));
-    close_handles(s);
-    if (ws->context)
-        lws_context_destroy(ws->context);
-    while (uv_run(&ws->loop, UV_RUN_DEFAULT) != 0)
-        continue;
-    if (ws->context) /* on a loop of ours the library frees the rest only when asked again */
-        lws_context_destroy(ws->context);
-    uv_run(&ws->loop, UV_RUN_NOWAIT);
-    uv_loop_close(&ws->loop);
-    if (ws->input >= 0)
-        close(ws->input);
+    ws_handshake_free(ws->handshake);
+    if (ws->epoll >= 0)
+        close(ws->epoll);
+    if (s->wake >= 0)
+        close(s->wake);
     ws_inflater_free(ws->inflater);
     free(ws->conns.items);
     free(ws->dirty.items);
@@ -326,6 +181,12 @@ static void ws_destroy(void *state)
     free(ws->leaving.items);
     pthread_mutex_destroy(&s->lock);
     free(s);
+}
+
+static bool watch_wake(int epoll, int *fd)
+{
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = fd};
+    return epoll >= 0 && *fd >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, *fd, &e) == 0;
 }
 
 static void *ws_create(const xs_host *host, xs_error *err)
@@ -337,54 +198,34 @@ static void *ws_create(const xs_host *host, xs_error *err)
     }
     Ws *ws = &s->ws;
     ws->host = host;
-    ws->input = -1;
-    s->adopted_end = &s->adopted;
-    if (uv_loop_init(&ws->loop) != 0) {
-        free(s);
-        plugin_fail(err, XS_E_IO, "ws: cannot create the event loop");
-        return NULL;
-    }
     pthread_mutex_init(&s->lock, NULL);
-    lws_set_log_level(0, NULL);
-    void *loops[] = {&ws->loop};
-    struct lws_context_creation_info info = {
-        .port = CONTEXT_PORT_NO_LISTEN_SERVER,
-        .protocols = protocols,
-        .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_UV_NO_SIGSEGV_SIGFPE_SPIN |
-                   LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
-        .foreign_loops = loops,
-        .max_http_header_data = HEAD_BYTES,
-        .max_http_header_pool = HEAD_POOL,
-        .pt_serv_buf_size = HEAD_BYTES,
-        .timeout_secs = HANDSHAKE_MAX_MS / 1000,
-        .retry_and_idle_policy = &idle_policy,
-        .gid = -1,
-        .uid = -1,
-        .user = ws,
-    };
-    ws->context = lws_create_context(&info);
-    ws->vhost = ws->context ? lws_create_vhost(ws->context, &info) : NULL;
-    if (!ws->vhost || !start_handles(s)) {
-        ws_destroy(s);
-        plugin_fail(err, XS_E_IO, "ws: cannot start libwebsockets with its libuv event loop");
-        return NULL;
-    }
-    return s;
+    s->adopted_end = &s->adopted;
+    s->sweep_ms = sweep_every(host->limits);
+    s->mailbox = host->wake_fd(host->shard);
+    s->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    ws->epoll = epoll_create1(EPOLL_CLOEXEC);
+    ws->handshake = ws_handshake_new();
+    if (ws->handshake && watch_wake(ws->epoll, &s->wake) && watch_wake(ws->epoll, &s->mailbox))
+        return s;
+    ws_destroy(s);
+    plugin_fail(err, XS_E_IO, "ws: cannot start libwebsockets, or the event loop");
+    return NULL;
 }
 
 static void ws_run(void *state)
 {
     WsState *s = (WsState *)state;
-    uv_run(&s->ws.loop, UV_RUN_DEFAULT);
+    while (turn(s))
+        continue;
     /* Everyone still here is cut: those who should come back were told by drain. */
-    for (uint32_t i = s->ws.conns.count; i-- > 0;) {
-        if (i >= s->ws.conns.count)
-            continue;
-        Conn *c = s->ws.conns.items[i];
-        if (c->wsi)
-            lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
-    }
-    uv_run(&s->ws.loop, UV_RUN_NOWAIT);
+    while (s->ws.conns.count)
+        ws_conn_free(s->ws.conns.items[s->ws.conns.count - 1]);
+}
+
+static void wake_up(WsState *s)
+{
+    uint64_t one = 1;
+    (void)!write(s->wake, &one, sizeof one);
 }
 
 static void ws_adopt(void *state, int fd, const char *head, size_t head_len, xs_request *req)
@@ -402,7 +243,7 @@ static void ws_adopt(void *state, int fd, const char *head, size_t head_len, xs_
         }
         pthread_mutex_unlock(&s->lock);
         if (!stopped) {
-            uv_async_send(&s->wake);
+            wake_up(s);
             return;
         }
         free(a);
@@ -443,8 +284,7 @@ static void ws_close(void *state, void *peer, int code, const char *reason)
 static size_t ws_queued(void *state, void *peer)
 {
     (void)state;
-    const Conn *c = (const Conn *)peer;
-    return c->q.bytes + c->tail;
+    return ((const Conn *)peer)->q.bytes;
 }
 
 static void ws_drain(void *state, uint32_t deadline_ms)
@@ -458,8 +298,9 @@ static void ws_drain(void *state, uint32_t deadline_ms)
     ws->drain_ms = deadline_ms;
     ws->drain_total = ws->conns.count;
     ws->drain_closed = 0;
-    uint64_t ms = deadline_ms / 50;
-    uv_timer_start(&s->sweep, on_sweep, 0, ms < SWEEP_MIN_MS ? SWEEP_MIN_MS : ms > 100 ? 100 : ms);
+    int64_t ms = deadline_ms / 50;
+    s->sweep_ms = ms < SWEEP_MIN_MS ? SWEEP_MIN_MS : ms > 100 ? 100 : ms;
+    s->next_sweep_ms = ws->drain_start_ms;
 }
 
 static void ws_stop(void *state)
@@ -468,7 +309,7 @@ static void ws_stop(void *state)
     pthread_mutex_lock(&s->lock);
     s->stopped = true;
     pthread_mutex_unlock(&s->lock);
-    uv_async_send(&s->wake);
+    wake_up(s);
 }
 
 static void ws_stats(void *state, xs_transport_stats *out)

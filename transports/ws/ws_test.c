@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -90,6 +91,7 @@ static int client_open(xs_request *req, const char *early, size_t early_len, cha
     set_timeout(fd);
     assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
     int server = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    setsockopt(server, SOL_SOCKET, SO_SNDBUF, &small, sizeof small); /* full however fast we read */
     close(listener);
     char head[2048];
     int n =
@@ -585,6 +587,31 @@ static void stop_cuts_what_is_open(void **state)
     close(b);
 }
 
+static unsigned count_descriptors(void)
+{
+    unsigned n = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    assert_non_null(dir);
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
+}
+
+static void no_descriptor_is_left(void **state)
+{
+    (void)state;
+    unsigned before = count_descriptors();
+    start();
+    int a = client_ws(NULL), b = client_ws(NULL);
+    end_client(a);
+    assert_true(fake_wait(&fake.gone_count, 1));
+    fake.ops->stop(fake.state);
+    expect_end(b);
+    stop();
+    assert_int_equal(count_descriptors(), before - 1); /* the fake host's */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -601,6 +628,7 @@ int main(void)
         cmocka_unit_test_setup(drain_tells_everyone_1012, setup),
         cmocka_unit_test_setup(not_an_upgrade_is_closed, setup),
         cmocka_unit_test_setup(stop_cuts_what_is_open, setup),
+        cmocka_unit_test_setup(no_descriptor_is_left, setup),
     };
     cmocka_set_test_filter(getenv("TEST_FILTER"));
     return cmocka_run_group_tests(tests, NULL, NULL);
