@@ -31,8 +31,8 @@ typedef struct RtOptions {
 
 typedef struct RtEvents {
     void *user;
-    /** Frames may be sent now. WebSocket: handshake done; SSE: `open` event; long-poll: first
-     * answer. */
+    /** Frames may be sent now. May be NULL. WebSocket: handshake done; SSE: `open` event;
+     * long-poll: first answer. */
     void (*on_open)(void *user);
     /**
      * One frame, JSON text, followed by a NUL; valid during the call. A gap of SSE and long-poll

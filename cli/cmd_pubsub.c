@@ -110,11 +110,6 @@ static void on_frame(void *user, const char *json, size_t len)
     arena_deinit(&a);
 }
 
-static void on_open(void *user)
-{
-    (void)user;
-}
-
 static void on_close(void *user, int code, const char *reason)
 {
     Client *c = user;
@@ -141,7 +136,7 @@ static bool connect_client(Client *c, xs_error *err)
                      .history = args->history,
                      .presence = args->presence,
                      .position = args->position};
-    RtEvents events = {c, on_open, on_frame, on_close};
+    RtEvents events = {c, NULL, on_frame, on_close};
     if (!parse_transport(args->transport, &opt.transport))
         return xs_fail(err, XS_E_BAD_ARG, XS_NO_POS, "--transport: one of ws, sse, lp");
     c->loop = rt_loop_new();

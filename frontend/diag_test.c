@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "frontend/front.h"
+#include "frontend/test_source.h"
 
 static const char folder[] = "tests/golden/diags";
 
@@ -35,22 +35,6 @@ static const struct {
 #undef DIAG
 };
 static bool shown[COUNT_OF(rows)];
-
-static Text read_all(Arena *a, const char *path)
-{
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    Buf b = BUF_INIT;
-    char chunk[4096];
-    size_t n;
-    while ((n = fread(chunk, 1, sizeof chunk, f)) > 0)
-        buf_append(&b, chunk, n);
-    fclose(f);
-    Text t = arena_text(a, buf_view(&b));
-    buf_deinit(&b);
-    assert_non_null(t.ptr);
-    return t;
-}
 
 static size_t line_end(Text t, size_t at)
 {
@@ -139,7 +123,9 @@ static bool run_case(const char *path, bool bless)
     DiagList diags;
     Buf out = BUF_INIT;
     arena_init(&a, 0);
-    parse_case(&a, read_all(&a, path), &k);
+    Text text = file_text(&a, path);
+    assert_non_null(text.ptr);
+    parse_case(&a, text, &k);
     compile(&a, &k, k.strict, &diags);
     note_rows(&a, &k, &diags);
     diag_print(&diags, source_of, &k, false, &out);

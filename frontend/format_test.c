@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "frontend/front.h"
+#include "frontend/test_source.h"
 
 typedef struct Case {
     const char *in, *out;
@@ -132,21 +132,6 @@ static void test_layouts(void **state)
 
 static size_t sources, formatted;
 
-static Text read_all(Arena *a, const char *path)
-{
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    Buf b = BUF_INIT;
-    char chunk[4096];
-    size_t n;
-    while ((n = fread(chunk, 1, sizeof chunk, f)) > 0)
-        buf_append(&b, chunk, n);
-    fclose(f);
-    Text t = arena_text(a, buf_view(&b));
-    buf_deinit(&b);
-    return t;
-}
-
 static bool compiles(Arena *a, Text source, BundleImage *image)
 {
     CompileOptions options = {.allow_bare_statements = true, .program_name = TEXT("t")};
@@ -154,21 +139,6 @@ static bool compiles(Arena *a, Text source, BundleImage *image)
     DiagList diags;
     diag_init(&diags, a);
     return compile_program(a, &file, 1, &options, &diags, image);
-}
-
-static bool same_code(const BundleImage *x, const BundleImage *y)
-{
-    if (x->nprocs != y->nprocs || x->nconsts != y->nconsts || x->nsites != y->nsites)
-        return false;
-    for (uint32_t i = 0; i < x->nconsts; i++)
-        if (!const_equal(x->consts[i], y->consts[i]))
-            return false;
-    for (uint32_t i = 0; i < x->nprocs; i++)
-        if (x->procs[i].ncode != y->procs[i].ncode ||
-            (x->procs[i].ncode && memcmp(x->procs[i].code, y->procs[i].code,
-                                         x->procs[i].ncode * sizeof *x->procs[i].code) != 0))
-            return false;
-    return true;
 }
 
 static void check_source(const char *path, Text source)
@@ -215,10 +185,12 @@ static int visit(const char *path, const struct stat *st, int type, struct FTW *
         return 0;
     Arena a;
     arena_init(&a, 0);
-    if (text_ends(text_from(path), TEXT(".xs")))
-        check_source(path, read_all(&a, path));
-    else if (text_ends(text_from(path), TEXT(".md")))
-        check_document(path, read_all(&a, path));
+    bool program = text_ends(text_from(path), TEXT(".xs"));
+    if (program || text_ends(text_from(path), TEXT(".md"))) {
+        Text text = file_text(&a, path);
+        assert_non_null(text.ptr);
+        (program ? check_source : check_document)(path, text);
+    }
     arena_deinit(&a);
     return 0;
 }

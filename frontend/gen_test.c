@@ -9,7 +9,7 @@
 
 #include "core/json.h"
 #include "core/mem.h"
-#include "frontend/front.h"
+#include "frontend/test_source.h"
 
 typedef struct Program {
     Arena a;
@@ -293,16 +293,6 @@ static void test_memory_limits(void **state)
     }
 }
 
-static bool read_file(Arena *a, const char *path, Text *out)
-{
-    SourceFile *files;
-    size_t n;
-    if (!source_load(a, path, &files, &n, NULL) || n != 1)
-        return false;
-    *out = files[0].text;
-    return true;
-}
-
 /* The examples of this repository: no errors. */
 static void test_examples(void **state)
 {
@@ -324,11 +314,9 @@ static void test_examples(void **state)
         arena_deinit(&a);
     }
     Arena a;
-    Text text;
     arena_init(&a, 0);
-    assert_true(read_file(&a, "examples/chat/workspace.xs", &text));
-    assert_true(text.len > 0);
-    assert_false(read_file(&a, "examples/none.xs", &text));
+    assert_true(file_text(&a, "examples/chat/workspace.xs").len > 0);
+    assert_null(file_text(&a, "examples/none.xs").ptr);
     arena_deinit(&a);
 }
 

@@ -883,6 +883,18 @@ static void test_memory(void **state)
 
 static const char *const no_inputs = "[]";
 
+static Program *open_program(const BundleImage *image)
+{
+    Buf bytes = BUF_INIT;
+    xs_error err = {0};
+    assert_true(bundle_encode(image, &bytes, &err));
+    Program *p = program_open(buf_view(&bytes), &stdlib_natives, &err);
+    buf_deinit(&bytes);
+    if (!p)
+        fail_msg("%s", err.message);
+    return p;
+}
+
 static Program *make_program(Fx *f, const char *statement, const char *site, const char *inputs)
 {
     static const uint32_t code[] = {INS_ABC(OP_CALLN, 0, 1, 0), 0, INS_ABC(OP_RET, 0, 0, 0)};
@@ -903,14 +915,7 @@ static Program *make_program(Fx *f, const char *statement, const char *site, con
                          .procs = &proc,
                          .nprocs = 1,
                          .meta = parse(&f->arena, "{}")};
-    Buf bytes = BUF_INIT;
-    xs_error err = {0};
-    assert_true(bundle_encode(&image, &bytes, &err));
-    Program *p = program_open(buf_view(&bytes), &stdlib_natives, &err);
-    buf_deinit(&bytes);
-    if (!p)
-        fail_msg("%s", err.message);
-    return p;
+    return open_program(&image);
 }
 
 static bool count_event(void *ctx, const PublishReq *req, xs_error *err)
@@ -1217,14 +1222,7 @@ static Program *make_addon_program(Fx *f)
                          .procs = &proc,
                          .nprocs = 1,
                          .meta = parse(&f->arena, "{}")};
-    Buf bytes = BUF_INIT;
-    xs_error err = {0};
-    assert_true(bundle_encode(&image, &bytes, &err));
-    Program *p = program_open(buf_view(&bytes), &stdlib_natives, &err);
-    buf_deinit(&bytes);
-    if (!p)
-        fail_msg("%s", err.message);
-    return p;
+    return open_program(&image);
 }
 
 static void test_addon(void **state)

@@ -1,7 +1,7 @@
 /* fuzz_source.c - any bytes as source: the compiler reports, and what it accepts loads and runs
  * within limits. What the formatter accepts it prints to the same code, and the same text again. */
 #include "core/tables.h"
-#include "frontend/compile.h"
+#include "frontend/test_source.h"
 #include "stdlib/registry.h"
 #include "tests/fuzz/run.h"
 
@@ -12,21 +12,6 @@ static bool compile(Arena *a, Text source, bool bare, DiagList *diags, BundleIma
     SourceFile files[2] = {{TEXT("fuzz.xs"), source}, {{0}, {0}}};
     CompileOptions options = {.allow_bare_statements = bare, .program_name = TEXT("fuzz")};
     return compile_program(a, files, 1, &options, diags, image);
-}
-
-static bool same_code(const BundleImage *x, const BundleImage *y)
-{
-    if (x->nprocs != y->nprocs || x->nconsts != y->nconsts)
-        return false;
-    for (uint32_t i = 0; i < x->nconsts; i++)
-        if (!const_equal(x->consts[i], y->consts[i]))
-            return false;
-    for (uint32_t i = 0; i < x->nprocs; i++)
-        if (x->procs[i].ncode != y->procs[i].ncode ||
-            (x->procs[i].ncode && memcmp(x->procs[i].code, y->procs[i].code,
-                                         x->procs[i].ncode * sizeof *x->procs[i].code) != 0))
-            return false;
-    return true;
 }
 
 static void format(Arena *a, Text source)

@@ -51,11 +51,6 @@ typedef struct Neighbour {
     bool broken;
 } Neighbour;
 
-static void neighbour_open(void *user)
-{
-    (void)user;
-}
-
 static void neighbour_frame(void *user, const char *json, size_t len)
 {
     Neighbour *n = user;
@@ -91,7 +86,7 @@ static void *neighbour_main(void *arg)
                      .base = "/rt/harbor",
                      .channels = channels,
                      .channel_count = 1};
-    RtEvents events = {n, neighbour_open, neighbour_frame, neighbour_close};
+    RtEvents events = {n, NULL, neighbour_frame, neighbour_close};
     RtLoop *loop = rt_loop_new();
     RtClient *rt = loop ? rt_connect(loop, &opt, &events, &err) : NULL;
     n->broken = !rt;
@@ -153,7 +148,7 @@ static bool bad_open(Bad *b, RtLoop *loop, RtTransport transport)
     xs_error err;
     RtOptions opt = {
         .transport = transport, .host = "127.0.0.1", .port = port, .base = "/rt/harbor"};
-    RtEvents events = {b, neighbour_open, bad_frame, bad_close};
+    RtEvents events = {b, NULL, bad_frame, bad_close};
     *b = (Bad){.loop = loop};
     b->rt = rt_connect(loop, &opt, &events, &err);
     return b->rt != NULL;

@@ -92,11 +92,6 @@ static void on_frame(void *user, const char *json, size_t len)
     arena_deinit(&a);
 }
 
-static void on_open(void *user)
-{
-    (void)user;
-}
-
 static void on_close(void *user, int code, const char *reason)
 {
     Person *p = user;
@@ -123,7 +118,7 @@ static bool come(World *w, int who, int node, RtTransport transport, const char 
                      .token = who < 2 ? w->tokens[who] : NULL,
                      .poll_s = 2,
                      .position = position};
-    RtEvents events = {p, on_open, on_frame, on_close};
+    RtEvents events = {p, NULL, on_frame, on_close};
     xs_error err;
     p->rt = rt_connect(w->loop, &opt, &events, &err);
     return p->rt != NULL;

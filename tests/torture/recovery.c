@@ -73,11 +73,6 @@ static void on_frame(void *user, const char *json, size_t len)
     arena_deinit(&a);
 }
 
-static void ignore_open(void *user)
-{
-    (void)user;
-}
-
 static void on_close(void *user, int code, const char *reason)
 {
     Client *c = user;
@@ -103,7 +98,7 @@ static bool come(RtLoop *loop, int port, Client *c)
                      .history = c->transport == RT_WS,
                      .poll_s = 2,
                      .position = c->position[0] ? c->position : NULL};
-    RtEvents events = {c, ignore_open, on_frame, on_close};
+    RtEvents events = {c, NULL, on_frame, on_close};
     xs_error err;
     c->joined = false;
     c->rt = rt_connect(loop, &opt, &events, &err);

@@ -123,11 +123,6 @@ typedef struct Member {
     bool closed, denied;
 } Member;
 
-static void on_open(void *user)
-{
-    (void)user;
-}
-
 static void on_frame(void *user, const char *json, size_t len)
 {
     Member *m = user;
@@ -294,7 +289,7 @@ int main(int argc, char **argv)
                      .base = "/rt/ship",
                      .channels = channels,
                      .channel_count = 2};
-    RtEvents events = {&m, on_open, on_frame, on_close};
+    RtEvents events = {&m, NULL, on_frame, on_close};
     xs_error err;
     m.rt = loop ? rt_connect(loop, &opt, &events, &err) : NULL;
     for (int i = 0; i < HAMMERS; i++) {

@@ -84,11 +84,6 @@ typedef struct Reader {
     int backwards, frames;
 } Reader;
 
-static void reader_open(void *user)
-{
-    (void)user;
-}
-
 static void reader_frame(void *user, const char *json, size_t len)
 {
     Reader *r = user;
@@ -135,7 +130,7 @@ static bool open_reader(RtLoop *loop, Reader *r, RtTransport transport, const ch
                      .base = "/rt/slow",
                      .channels = channels,
                      .channel_count = 1};
-    RtEvents events = {r, reader_open, reader_frame, reader_close};
+    RtEvents events = {r, NULL, reader_frame, reader_close};
     *r = (Reader){.rt = NULL};
     r->rt = rt_connect(loop, &opt, &events, &err);
     return r->rt && rt_loop_run(loop, WAIT_MS, has_joined, r);

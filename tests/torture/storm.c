@@ -58,11 +58,6 @@ typedef struct Client {
     char position[64];
 } Client;
 
-static void on_open(void *user)
-{
-    (void)user;
-}
-
 static void on_frame(void *user, const char *json, size_t len)
 {
     Client *c = user;
@@ -99,7 +94,7 @@ static bool come(RtLoop *loop, Client *c, RtTransport transport, const char *pos
                      .channel_count = 1,
                      .position = position,
                      .poll_s = 1};
-    RtEvents events = {c, on_open, on_frame, on_close};
+    RtEvents events = {c, NULL, on_frame, on_close};
     *c = (Client){.transport = transport};
     c->rt = rt_connect(loop, &opt, &events, &err);
     return c->rt != NULL;
