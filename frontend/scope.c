@@ -220,7 +220,7 @@ void prog_inputs(Prog *pr, Construct *k)
 bool stmt_takes_scope(const Stmt *s)
 {
     const Attr *parser = stmt_attr(s, "parser");
-    return (s->info->flags & SF_SCOPE) || (text_eq(s->keyword, TEXT("db.direct_query")) && parser &&
+    return (s->info->flags & SF_SCOPE) || (text_ends(s->keyword, TEXT(".direct_query")) && parser &&
                                            parser->value && parser->value->kind == EX_TEXT &&
                                            text_eq(parser->value->text, TEXT("template_engine")));
 }

@@ -414,6 +414,8 @@ bool service_open_outside(ServiceEnv *e, const Config *c, bool passing, xs_error
                                 .redis_url = c->redis_url,
                                 .http_allow_private = c->http_allow_private,
                                 .http_max_bytes = (size_t)c->http_max_response,
+                                .postgres_connections = (uint32_t)c->postgres_connections,
+                                .postgres_timeout_ms = c->postgres_timeout_ms,
                                 .smtp_url = c->smtp_url,
                                 .smtp_from = c->smtp_from,
                                 .lambda_node = c->lambda_node,

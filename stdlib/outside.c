@@ -5,6 +5,7 @@
 #include "stdlib/cache/cache.h"
 #include "stdlib/http/client.h"
 #include "stdlib/lambda/lambda.h"
+#include "stdlib/postgres/postgres.h"
 #include "stdlib/storage/store.h"
 
 Outside *outside_new(const OutsideOptions *opt, xs_error *err)
@@ -18,8 +19,11 @@ Outside *outside_new(const OutsideOptions *opt, xs_error *err)
     o->io = io_new(err);
     const HttpClientOptions http = {opt->http_allow_private, opt->http_max_bytes};
     const LambdaOptions lambda = {opt->lambda_node, opt->lambda_processes, opt->lambda_memory_mb};
+    const PostgresOptions postgres = {opt->http_allow_private, opt->http_max_bytes,
+                                      opt->postgres_connections, opt->postgres_timeout_ms};
     bool ok = o->io && (o->lambda = lambda_new(o->io, &lambda, err)) &&
               (o->http = http_client_new(o->io, &http, err)) &&
+              (o->postgres = postgres_new(o->io, &postgres, err)) &&
               (o->cache = cache_new(opt->cache_bytes, err)) &&
               (o->store = vault_new(opt->storage_dir, err)) &&
               (!opt->redis_url.len || (o->redis = redis_new(o->io, opt->redis_url, err)));
@@ -54,6 +58,7 @@ void outside_free(Outside *o)
     io_free(o->io);
     lambda_free(o->lambda);
     http_client_free(o->http);
+    postgres_free(o->postgres);
     redis_free(o->redis);
     vault_free(o->store);
     cache_free(o->cache);

@@ -6,14 +6,16 @@
 #include "stdlib/io.h"
 
 typedef struct OutsideOptions {
-    size_t cache_bytes; /* of the cache in this process */
-    Text redis_url;     /* len 0 = that cache */
-    bool http_allow_private;
-    size_t http_max_bytes; /* of one response */
-    Text storage_dir;      /* len 0 = a passing folder */
-    Text smtp_url;         /* len 0 = no mail */
-    Text smtp_from;        /* sender of mails that name none */
-    Text lambda_node;      /* program of Node.js */
+    size_t cache_bytes;      /* of the cache in this process */
+    Text redis_url;          /* len 0 = that cache */
+    bool http_allow_private; /* for PostgreSQL servers as well */
+    size_t http_max_bytes;   /* of one response */
+    uint32_t postgres_connections;
+    int64_t postgres_timeout_ms;
+    Text storage_dir; /* len 0 = a passing folder */
+    Text smtp_url;    /* len 0 = no mail */
+    Text smtp_from;   /* sender of mails that name none */
+    Text lambda_node; /* program of Node.js */
     uint32_t lambda_processes, lambda_memory_mb;
 } OutsideOptions;
 
@@ -23,6 +25,7 @@ typedef struct Outside {
     struct Cache *cache;
     struct Redis *redis; /* NULL = cache */
     struct HttpClient *http;
+    struct Postgres *postgres;
     struct Vault *store;
     struct Lambda *lambda;
 } Outside;

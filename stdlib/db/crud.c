@@ -829,7 +829,7 @@ static bool direct_clauses(Call *c, Text *sql, bool *single, bool *template)
     Value s = clause_arg(c, "sql"), type = clause_arg(c, "response_type"),
           parser = clause_arg(c, "parser");
     if (s.kind != V_TEXT)
-        return call_fail(c, XS_E_NOT_TEXT, "db.direct_query: sql is not a text");
+        return call_fail(c, XS_E_NOT_TEXT, "%s: sql is not a text", c->name);
     *template = parser.kind == V_TEXT && text_eq(val_text_view(parser), TEXT("template_engine"));
     *sql = val_text_view(s);
     *single = type.kind == V_TEXT && text_eq(val_text_view(type), TEXT("single"));
@@ -852,7 +852,7 @@ NativeResult op_db_direct_query(Call *c)
     xs_db_conn *conn = NULL;
     uint32_t scope = ((const StatementInfo *)c->row)->nclauses; /* variables, input, auth */
     bool ok = template ? sql_template(c, &sql, text, call_arg(c, scope), call_arg(c, scope + 1),
-                                      call_arg(c, scope + 2))
+                                      call_arg(c, scope + 2), NULL)
                        : (buf_text(&sql.text, text), direct_args(c, &sql));
     if (!ok)
         sql_deinit(&sql);

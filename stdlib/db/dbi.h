@@ -418,9 +418,10 @@ Value dbjob_result(Heap *h, Fiber *fiber, const Job *j, xs_error *err, Value *pa
 
 /* ---------------------------------------------------------------- sqltemplate.c */
 
-/** SQL of a template: what it puts out is bound. */
-XS_MUST_CHECK bool sql_template(Call *c, Sql *sql, Text source, Value vars, Value input,
-                                Value auth);
+/** SQL of a template: what it puts out is bound in sql as ?N, or, with args, put into that list and
+ * $N. */
+XS_MUST_CHECK bool sql_template(Call *c, Sql *sql, Text source, Value vars, Value input, Value auth,
+                                Value *args);
 
 /* ---------------------------------------------------------------- addon.c */
 

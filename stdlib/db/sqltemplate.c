@@ -18,6 +18,7 @@ typedef struct Fill {
     Text in;
     size_t at;
     Sql *sql;
+    Value *args; /* list of the parameters, for $N; NULL: bound in sql, for ?N */
     Before before;
     bool names; /* a comma separates names: behind FROM, BY … */
 } Fill;
@@ -76,9 +77,8 @@ static bool write_name(Fill *f, Value v)
     Text shown = text_slice(buf_view(&b), 0, NAME_SHOWN);
     shown.len = utf8_valid_len(shown);
     if (ok && !plain)
-        ok = call_fail(f->c, XS_E_BAD_ARG,
-                       "db.direct_query: '" TEXT_FMT "' cannot stand for a name in SQL",
-                       TEXT_ARG(shown));
+        ok = call_fail(f->c, XS_E_BAD_ARG, "%s: '" TEXT_FMT "' cannot stand for a name in SQL",
+                       f->c->name, TEXT_ARG(shown));
     if (ok)
         buf_text(&f->sql->text, buf_view(&b));
     buf_deinit(&b);
@@ -89,10 +89,14 @@ static bool write_name(Fill *f, Value v)
 static bool write_param(Fill *f, Value v)
 {
     xs_db_value bound;
+    f->before = OPERAND_ENDED;
+    if (f->args) {
+        buf_printf(&f->sql->text, "$%u", val_count(*f->args) + 1);
+        return list_push(f->c->heap, f->args, val_ref(v)) || fail_memory(f->c);
+    }
     if (!row_encode(f->sql->arena, (ColType){CK_ANY, CK_ANY}, v, &bound, f->c->err))
         return false;
     sql_param(f->sql, bound);
-    f->before = OPERAND_ENDED;
     return true;
 }
 
@@ -128,10 +132,9 @@ static bool fill_literal(Fill *f)
     }
     f->at += f->at < f->in.len;
     if (ok && marks) {
-        Text copy = text.failed ? (Text){0} : arena_text(f->sql->arena, buf_view(&text));
-        ok = copy.ptr || fail_memory(f->c);
-        if (ok)
-            sql_param(f->sql, dbv_text(copy));
+        Value joined = text.failed ? val_unset() : text_new(f->c->heap, buf_view(&text));
+        ok = joined.kind != V_UNSET ? write_param(f, joined) : fail_memory(f->c);
+        val_unref(f->c->heap, joined);
     } else if (ok) {
         buf_text(&f->sql->text, text_slice(f->in, from, f->at));
     }
@@ -214,15 +217,15 @@ static bool fill(Fill *f)
     return ok;
 }
 
-bool sql_template(Call *c, Sql *sql, Text source, Value vars, Value input, Value auth)
+bool sql_template(Call *c, Sql *sql, Text source, Value vars, Value input, Value auth, Value *args)
 {
     Arena a;
     TNode *root = NULL;
     Buf marked = BUF_INIT;
-    Fill f = {.c = c, .values = list_new(c->heap, 8), .sql = sql};
+    Fill f = {.c = c, .values = list_new(c->heap, 8), .sql = sql, .args = args};
     if (memchr(source.ptr, MARK, source.len)) {
         val_unref(c->heap, f.values);
-        return call_fail(c, XS_E_PARSE, "db.direct_query: the SQL has a control character");
+        return call_fail(c, XS_E_PARSE, "%s: the SQL has a control character", c->name);
     }
     arena_init(&a, 0);
     bool ok = (f.values.kind != V_UNSET || fail_memory(c)) &&

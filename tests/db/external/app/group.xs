@@ -1,0 +1,3 @@
+api_group "pg" {
+  canonical = "pg"
+}

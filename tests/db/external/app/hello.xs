@@ -1,0 +1,10 @@
+query "hello" verb=GET {
+  api_group = "pg"
+
+  input {
+  }
+
+  stack {
+  }
+  response = "hello"
+}
