@@ -486,6 +486,18 @@ static void reject(HandlerJob *t, const char *prefix, Text message)
     finish(t, L2_REJECT, text.ptr ? text : TEXT("Invalid payload"));
 }
 
+/* With the name of the input, which an HTTP answer has beside its message. */
+static Text input_error(HandlerJob *t, Text message, Value payload)
+{
+    const Value *param = payload.kind == V_MAP ? map_find(payload.map, TEXT("param")) : NULL;
+    Text name = param && param->kind == V_TEXT ? val_text_view(*param) : (Text){0};
+    if (!name.len || text_find(message, name, 0) != SIZE_MAX)
+        return message;
+    Text text =
+        arena_printf(&t->job.arena, TEXT_FMT ": " TEXT_FMT, TEXT_ARG(message), TEXT_ARG(name));
+    return text.ptr ? text : message;
+}
+
 static void handler_ended(Job *job)
 {
     HandlerJob *t = (HandlerJob *)job;
@@ -503,6 +515,8 @@ static void handler_ended(Job *job)
     Text message = fiber_error_message(job->fiber);
     const RouteStep *m = is_message(t) ? middleware(t) : NULL;
     report(t, err, message);
+    if (err->code == XS_E_INPUTERROR)
+        message = input_error(t, message, payload);
     if (m && m->policy == STEP_SILENT)
         t->at++;
     else if (checks_params(t))

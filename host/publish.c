@@ -189,6 +189,12 @@ static bool read_event(const Const *row, Arena *a, HubPublish *out, xs_error *er
                         .exclude = const_get_text(row, "exclude")};
     if (!row || row->kind != C_MAP)
         return bad(err, "events");
+    static const char *const texts[] = {"event", "type", "exclude", "id"};
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        const Const *v = const_get(row, texts[i]);
+        if (v && v->kind != C_TEXT && v->kind != C_NULL)
+            return bad(err, texts[i]);
+    }
     if (!body)
         return xs_fail(err, XS_E_BADREQUEST, XS_NO_POS, "Missing param: data");
     json_write_const(&data, body);

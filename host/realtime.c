@@ -11,12 +11,23 @@
 #include "core/text.h"
 #include "host/admin.h"
 #include "host/expiring.h"
+#include "host/httphead.h"
 #include "host/upgrade.h"
 
-enum { TICKET_TTL_MS = 30000, TICKETS_MAX = 65536, TICKET_BYTES = 16, SEND_MAX_FRAMES = 32 };
+enum {
+    TICKET_TTL_MS = 30000,
+    TICKETS_MAX = 65536,
+    TICKET_BYTES = 16,
+    SEND_MAX_FRAMES = 32,
+    BUSY_RETRY_MS = 15000 /* up to twice this */
+};
 
-/* The carrier whose clients ask again and again. */
-static const char REPEATED[] = "lp";
+/* The carrier whose clients ask again and again, and the one whose answers have nothing to read in
+ * their head. */
+static const char REPEATED[] = "lp", STREAMED[] = "sse";
+
+/* Headers of answers that pages of other origins may read. */
+#define EXPOSED "ETag, X-XS-Cursor, X-XS-Sid, Retry-After"
 
 struct Realtime {
     RealtimeOptions opt;
@@ -210,7 +221,6 @@ static Text address_text(Arena *a, const struct sockaddr *addr)
 static bool fill_upgrade(Realtime *r, xs_request *q, const Upgrade *up, const RealtimePath *path,
                          const struct sockaddr *addr)
 {
-    q->space = layer_space(r, path, text_starts(path->base, TEXT("/ws/")));
     q->base = arena_text(&q->arena, path->base);
     q->token = up->token;
     q->method = TEXT("GET");
@@ -234,7 +244,7 @@ static bool consume_head(int fd, size_t len, char *into)
     return true;
 }
 
-bool realtime_upgrade(Realtime *r, int fd, Text head, const struct sockaddr *addr)
+bool realtime_upgrade(Realtime *r, int fd, Text head, const struct sockaddr *addr, bool busy)
 {
     size_t end = text_find(head, TEXT("\r\n\r\n"), 0);
     bool server = text_starts(head, TEXT("GET /ws/"));
@@ -244,11 +254,15 @@ bool realtime_upgrade(Realtime *r, int fd, Text head, const struct sockaddr *add
     xs_request *q = request_new();
     if (!q)
         return false;
+    q->busy = busy;
     Upgrade up;
     RealtimePath path;
     head = text_slice(head, 0, end + 4);
-    bool take = upgrade_parse(&q->arena, head, &up) == UPGRADE_OK &&
-                split_path(up.path, &path, &server) && !path.action.len &&
+    bool well = upgrade_parse(&q->arena, head, &up) == UPGRADE_OK;
+    /* What can be no name is accepted as well, and told so: after a 404 the SDK comes again. */
+    if (well && split_path(up.path, &path, &server))
+        q->space = layer_space(r, &path, server);
+    bool take = well && !path.action.len &&
                 origin_allowed(r->opt.config->rt_origins, const_get_text(up.headers, "Origin"),
                                const_get_text(up.headers, "Host"));
     char *seen = take ? arena_alloc(&q->arena, head.len) : NULL;
@@ -260,6 +274,45 @@ bool realtime_upgrade(Realtime *r, int fd, Text head, const struct sockaddr *add
     r->opt.handshake(r->opt.ctx);
     carriers_adopt(r->opt.carriers, fd, up.rewritten, q);
     return true;
+}
+
+/* The page that an event stream belongs to may read its refusal. */
+static void write_origin(const Realtime *r, Text head, Buf *out)
+{
+    Arena a;
+    HttpHead h;
+    HttpProblem problem;
+    size_t scanned = 0;
+    arena_init(&a, 0);
+    size_t end = http_head_end(head, &scanned, &problem);
+    if (end && http_head_parse(&a, text_slice(head, 0, end), &h, &problem)) {
+        Text origin = text_from(http_head_find(&h, "origin"));
+        if (origin.len && origin_allowed(r->opt.config->rt_origins, origin,
+                                         text_from(http_head_find(&h, "host"))))
+            buf_printf(out,
+                       "Access-Control-Allow-Origin: " TEXT_FMT "\r\n"
+                       "Access-Control-Allow-Credentials: true\r\n",
+                       TEXT_ARG(origin));
+    }
+    arena_deinit(&a);
+}
+
+/* An EventSource would never come back after a 503. */
+void realtime_write_busy(const Realtime *r, Text head, Buf *out)
+{
+    if (text_find(head, TEXT("text/event-stream"), 0) == SIZE_MAX) {
+        buf_cstr(out, "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n"
+                      "Content-Length: 0\r\nConnection: close\r\n\r\n");
+        return;
+    }
+    uint32_t retry_ms = BUSY_RETRY_MS + randombytes_uniform(BUSY_RETRY_MS);
+    buf_cstr(out, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
+                  "Cache-Control: no-store\r\nVary: Origin\r\n");
+    write_origin(r, head, out);
+    buf_printf(out,
+               "Connection: close\r\n\r\n"
+               "retry: %u\nevent: bye\ndata: {\"reason\":\"overload\",\"retry\":%u}\n\n",
+               retry_ms, retry_ms);
 }
 
 /* ---- HTTP ---- */
@@ -417,8 +470,6 @@ static void add_cors(const Realtime *r, xs_http *x, Text origin)
     http_add_header(x, "Access-Control-Allow-Origin", any ? TEXT("*") : origin);
     if (!any)
         http_add_header(x, "Access-Control-Allow-Credentials", TEXT("true"));
-    http_add_header(x, "Access-Control-Expose-Headers",
-                    TEXT("ETag, X-XS-Cursor, X-XS-Sid, Retry-After"));
 }
 
 static void reply_preflight(xs_http *x)
@@ -427,7 +478,8 @@ static void reply_preflight(xs_http *x)
         {"Access-Control-Allow-Methods", "GET, POST, OPTIONS"},
         {"Access-Control-Allow-Headers",
          "Authorization, Content-Type, If-None-Match, Last-Event-ID"},
-        {"Access-Control-Max-Age", "7200"}};
+        {"Access-Control-Max-Age", "7200"},
+        {"Access-Control-Expose-Headers", EXPOSED}};
     http_api.reply(x, 204, headers, COUNT_OF(headers), (xs_str){"", 0});
 }
 
@@ -505,6 +557,8 @@ static void serve(Realtime *r, xs_http *x, const RealtimePath *path)
     const char *carrier;
     if (!classify(r, x, path->action, &need, &carrier))
         return;
+    if (http_api.header(x, "Origin") && (need != NEED_CARRIER || strcmp(carrier, STREAMED) != 0))
+        http_add_header(x, "Access-Control-Expose-Headers", TEXT(EXPOSED));
     Space *space = layer_space(r, path, text_starts(path->base, TEXT("/ws/")));
     if (!space) {
         reply_not_found(x);

@@ -36,9 +36,11 @@ bool realtime_owns(Text path);
 bool realtime_handle(Realtime *r, xs_http *x);
 /** Answer x, which is known (http_memo). False: it is not any more, serve it like any other. */
 bool realtime_again(Realtime *r, xs_http *x);
-/** A connection with a complete head: take it when it is a WebSocket upgrade to serve; false =
- * leave it to HTTP. */
-bool realtime_upgrade(Realtime *r, int fd, Text head, const struct sockaddr *addr);
+/** A connection with a complete head: take it when it is a WebSocket upgrade to serve, or to refuse
+ * (busy); false = leave it to HTTP. */
+bool realtime_upgrade(Realtime *r, int fd, Text head, const struct sockaddr *addr, bool busy);
+/** The whole answer to a head that begins one connection too many. */
+void realtime_write_busy(const Realtime *r, Text head, Buf *out);
 /** Answer x when its path is under /_xs/rt/; false = another path. */
 bool realtime_admin(Realtime *r, xs_http *x);
 

@@ -178,35 +178,35 @@ static void on_admin_request(void *ctx, xs_http *x)
         reply_not_found(x);
 }
 
-/* One connection too many. An EventSource would never come back after a 503. */
-static void refuse_visitor(int fd, Text head)
+/* One connection too many. */
+static void refuse_visitor(const Server *s, int fd, Text head)
 {
-    static const char busy[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n"
-                               "Content-Length: 0\r\nConnection: close\r\n\r\n";
-    static const char bye[] =
-        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
-        "Cache-Control: no-store\r\nConnection: close\r\n\r\n"
-        "retry: 20000\nevent: bye\ndata: {\"reason\":\"overload\",\"retry\":20000}\n\n";
-    bool stream = text_find(head, TEXT("text/event-stream"), 0) != SIZE_MAX;
-    Text answer = text_from(stream ? bye : busy);
+    Buf answer = BUF_INIT;
     char rest[1024];
+    realtime_write_busy(s->realtime, head, &answer);
     /* Unread bytes would turn the close into a reset that overtakes the answer. */
     for (int i = 0; i < 64 && recv(fd, rest, sizeof rest, MSG_DONTWAIT) > 0; i++)
         continue;
-    if (send(fd, answer.ptr, answer.len, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+    if (!answer.failed && send(fd, answer.ptr, answer.len, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
         shutdown(fd, SHUT_WR);
     close(fd);
+    buf_deinit(&answer);
 }
 
 static void on_visitor(void *ctx, int fd, Text head, const struct sockaddr *addr, socklen_t len)
 {
     Server *s = (Server *)ctx;
-    if (carriers_own_connections(s->carriers) + http_connections(s->http) >= s->conn_max) {
+    uint64_t n = carriers_own_connections(s->carriers) + http_connections(s->http);
+    bool full = n >= s->conn_max;
+    if (full)
         metric_add(&s->metrics.connections_refused);
-        refuse_visitor(fd, head);
+    /* A WebSocket is told so by a close code, while there are descriptors for that. */
+    if (n < s->conn_max + SPARE_DESCRIPTORS / 2 &&
+        realtime_upgrade(s->realtime, fd, head, addr, full))
         return;
-    }
-    if (!realtime_upgrade(s->realtime, fd, head, addr))
+    if (full)
+        refuse_visitor(s, fd, head);
+    else
         http_add(s->http, fd, head, addr, len);
 }
 

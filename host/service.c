@@ -20,7 +20,7 @@
 
 /* ---- environment ---- */
 
-enum { ENV_FILE_MAX = 1 << 20 };
+enum { ENV_FILE_MAX = 1 << 20, LOGGED_NAME_MAX = 64 };
 
 struct EnvVars {
     Arena arena;
@@ -230,6 +230,24 @@ static void log_event(const ServiceCtx *c, const PublishReq *req)
     buf_deinit(&b);
 }
 
+/* What nobody can hear is no error of the program. */
+static bool drop_event(const ServiceCtx *c, const PublishReq *req, const char *why)
+{
+    log_line(c->env->log, LEVEL_WARNING, "event for channel '" TEXT_FMT "' dropped: %s",
+             TEXT_ARG(text_slice(req->channel, 0, LOGGED_NAME_MAX)), why);
+    return true;
+}
+
+static bool publish_in(const ServiceCtx *c, Space *s, const PublishReq *req, const HubPublish *p,
+                       xs_error *err)
+{
+    HubPublished out;
+    if (hub_publish(c->env->hub, s, p, &out, err))
+        return true;
+    return (err->code == XS_E_BAD_ARG || err->code == XS_E_TOO_LARGE) &&
+           drop_event(c, req, err->message);
+}
+
 static bool publish(void *ctx, const PublishReq *req, xs_error *err)
 {
     const ServiceCtx *c = (const ServiceCtx *)ctx;
@@ -240,16 +258,17 @@ static bool publish(void *ctx, const PublishReq *req, xs_error *err)
     if (req->auth_table.len) {
         p.dbo_id = auth_table_id(c->env->auth, req->auth_table);
         p.row_id = auth_normal_id(req->auth_id_json);
+        if (!p.dbo_id && c->env->hub)
+            hub_count_dropped(c->env->hub);
         if (!p.dbo_id)
-            return xs_fail(err, XS_E_BAD_ARG, XS_NO_POS, "Invalid value for param: auth_table");
+            return drop_event(c, req, "auth_table names no table");
     }
-    HubPublished out;
     if (c->env->hub && c->space && req->server.len) {
         Space *s = hub_server_space(c->env->hub, space_tenant(c->space), req->server);
-        return !s || hub_publish(c->env->hub, s, &p, &out, err); /* an inactive one hears nothing */
+        return !s || publish_in(c, s, req, &p, err); /* an inactive one hears nothing */
     }
     if (c->env->hub && c->space)
-        return hub_publish(c->env->hub, c->space, &p, &out, err);
+        return publish_in(c, c->space, req, &p, err);
     log_event(c, req);
     return true;
 }

@@ -88,6 +88,8 @@ bool realtime_path(Text path, Text prefix, RealtimePath *out)
         return false;
     size_t end = text_find(path, TEXT("/"), prefix.len);
     out->base = text_slice(path, 0, end);
+    if (end != SIZE_MAX)
+        out->action = text_slice(path, end + 1, path.len);
     Text name = text_slice(out->base, prefix.len, out->base.len);
     size_t colon = text_find(name, TEXT(":"), 0);
     if (colon != SIZE_MAX) {
@@ -97,8 +99,6 @@ bool realtime_path(Text path, Text prefix, RealtimePath *out)
             return false;
     }
     out->canonical = name;
-    if (end != SIZE_MAX)
-        out->action = text_slice(path, end + 1, path.len);
     return is_name(name);
 }
 

@@ -233,7 +233,7 @@ Event *d1_error(D1Error code, Text channel, Text command, Text message, unsigned
     }
     LIT(&b, "},\"payload\":{\"code\":");
     json_write_text(&b, text_from(errors[code].code));
-    if (command.len) {
+    if (command.len && code != D1_BAD_CHANNEL) { /* no channel, so nothing that it was to do */
         LIT(&b, ",\"command\":");
         json_write_text(&b, command);
     }

@@ -460,20 +460,32 @@ static bool is_compact(Text json)
            !memchr(json.ptr, '\r', json.len);
 }
 
+static bool may_publish(const Hub *h, const Space *s, const HubPublish *p, xs_error *err)
+{
+    if (!(s->server ? l2_path_valid(p->channel) : channel_pattern_valid(p->channel)))
+        return xs_fail(err, XS_E_BAD_ARG, XS_NO_POS, "invalid channel name");
+    if (p->data.len > h->opt.max_event || p->event.len > h->opt.max_event)
+        return xs_fail(err, XS_E_TOO_LARGE, XS_NO_POS, "event of %zu bytes is larger than %zu",
+                       p->data.len, h->opt.max_event);
+    if (s->server && p->event.ptr && (p->event.len == 0 || p->event.len > L2_TEXT_MAX))
+        return xs_fail(err, XS_E_BAD_ARG, XS_NO_POS, "invalid message type");
+    return true;
+}
+
+void hub_count_dropped(Hub *h)
+{
+    count(&h->dropped);
+}
+
 bool hub_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out, xs_error *err)
 {
     HubPublish event = *p;
     HubPublished result = {0};
     Buf compact = BUF_INIT;
-    if (!(s->server ? l2_path_valid(p->channel) : channel_pattern_valid(p->channel)))
-        return xs_fail(err, XS_E_BAD_ARG, XS_NO_POS, "invalid channel name");
-    if (p->data.len > h->opt.max_event || p->event.len > h->opt.max_event) {
+    if (!may_publish(h, s, p, err)) {
         count(&h->dropped);
-        return xs_fail(err, XS_E_TOO_LARGE, XS_NO_POS, "event of %zu bytes is larger than %zu",
-                       p->data.len, h->opt.max_event);
+        return false;
     }
-    if (s->server && p->event.ptr && (p->event.len == 0 || p->event.len > L2_TEXT_MAX))
-        return xs_fail(err, XS_E_BAD_ARG, XS_NO_POS, "invalid message type");
     if (!p->data.len) {
         event.data = TEXT("null");
     } else if (!is_compact(p->data)) {
@@ -516,10 +528,18 @@ void hub_note_queues(Hub *h, uint64_t queued)
 
 /* ---- POST /send ---- */
 
+static void note_longest(void *ctx, Text frame)
+{
+    size_t *longest = ctx;
+    if (frame.len > *longest)
+        *longest = frame.len;
+}
+
 bool hub_send(Hub *h, Space *s, Text sid, Identity *who, Text frames, uint32_t *n, xs_error *err)
 {
     uint32_t accepted;
-    if (!protocol_split(frames, UINT32_MAX, NULL, NULL, &accepted))
+    size_t longest = 0;
+    if (!protocol_split(frames, UINT32_MAX, note_longest, &longest, &accepted))
         return xs_fail(err, XS_E_BAD_FRAME, XS_NO_POS, "Malformed frame.");
     if (accepted > MAX_POSTED)
         return xs_fail(err, XS_E_TOO_LARGE, XS_NO_POS, "More than %d frames.", MAX_POSTED);
@@ -536,8 +556,13 @@ bool hub_send(Hub *h, Space *s, Text sid, Identity *who, Text frames, uint32_t *
     bool ok = false;
     if (!c || c->space != s)
         xs_fail(err, XS_E_NOTFOUND, XS_NO_POS, "No such session.");
+    else if (!identity_same(c->identity, who) && !who->authenticated)
+        xs_fail(err, XS_E_UNAUTHORIZED, XS_NO_POS, "Authentication Required");
     else if (!identity_same(c->identity, who))
         xs_fail(err, XS_E_ACCESSDENIED, XS_NO_POS, "The session belongs to somebody else.");
+    else if (c->shard->limits && c->shard->limits->max_message &&
+             longest > c->shard->limits->max_message)
+        xs_fail(err, XS_E_TOO_LARGE, XS_NO_POS, "Message is too large.");
     else if (!(ok = mailbox_push(&c->shard->box, (Mail){.kind = MAIL_SEND, .arg = batch})))
         xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
     pthread_mutex_unlock(&h->lock);

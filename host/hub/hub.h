@@ -41,6 +41,7 @@ struct xs_request {
     Identity *identity; /* never NULL */
     int64_t expires_ms; /* epoch: when its token ends; 0 = never, or none */
     bool bad_token;     /* a token was offered and could not be used */
+    bool busy;          /* one connection too many: to be told so and closed */
     Text base;          /* "/rt/<canonical>" */
     Text token;         /* WebSocket subprotocol as offered */
     Text method, uri, querystring, remote_ip;
@@ -215,6 +216,9 @@ typedef struct HubPublished {
     uint64_t epoch, seq, off; /* 0 when nothing was numbered, or not yet: see receipt */
     uint64_t delivered_local; /* subscribers at that moment */
 } HubPublished;
+
+/** An event that was not published because nobody can be meant by it. */
+void hub_count_dropped(Hub *h);
 
 /**
  * Publish a stack or server event. Never waits for a socket.

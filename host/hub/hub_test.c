@@ -241,7 +241,9 @@ static void refuses(void **state)
     memcpy(large, "{\"action\":\"join\",\"options\":{\"channel\":\"", 39);
     memcpy(large + 8990, "\"}}", 4);
     say(users[1], large);
-    assert_non_null(strstr(users[1]->got[users[1]->seen++], "bad_channel"));
+    assert_string_equal(users[1]->got[users[1]->seen++],
+                        "{\"action\":\"error\",\"options\":{},\"payload\":{\"code\":"
+                        "\"bad_channel\",\"message\":\"Invalid channel name.\"}}");
     memcpy(large, "{\"action\":\"join\",\"payload\":", 27);
     memset(large + 27, '[', 64);
     memset(large + 91, ']', 64);

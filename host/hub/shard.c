@@ -725,6 +725,8 @@ static xs_conn *up_connect(xs_shard *s, void *peer, xs_request *req, xs_refusal 
         atomic_fetch_add_explicit(&s->hub->queue_refused, 1, memory_order_relaxed);
         return refuse(why, 1013, 503, "The server is busy.");
     }
+    if (req->busy)
+        return refuse(why, 1013, 503, "The server is busy.");
     refuse(why, 1013, 503, "Out of memory.");
     xs_conn *c = conn_new(s, peer, req, why);
     if (!c)

@@ -113,6 +113,7 @@ static void streams(void)
     HAS(t, "Transfer-Encoding: chunked\r\n");
     HAS_NOT(t, "Content-Length:");
     HAS_NOT(t, "Content-Encoding:");
+    HAS_NOT(t, "Access-Control-Expose-Headers:");
     HAS(t, "retry: ");
     HAS(t, "\"resume\":\"none\"");
     HAS(t, "\"send\":\"/rt/harbor/send\"");
@@ -176,13 +177,25 @@ static void streams(void)
     hang_up(t);
 }
 
+static void bad_times(void)
+{
+    static const char *const times[] = {"499", "60001", "x", "1e3", "-1", ""};
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        Talk *t = dial("GET /rt/harbor/sse?retry=%s HTTP/1.1\r\nHost: h\r\n\r\n", times[i]);
+        HAS(t, "HTTP/1.1 400 ");
+        hang_up(t);
+    }
+}
+
 /* ---- frames by POST ---- */
 
 static void send_frames(const char *sid, const char *type, const char *body, const char *status)
 {
     Talk *t = dial("POST /rt/harbor/send?sid=%s HTTP/1.1\r\nHost: h\r\nOrigin: http://h\r\n"
-                   "Content-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
-                   sid, type, strlen(body), body);
+                   "Content-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
+                   sid, type, strlen(body));
+    if (!send_all(t->fd, body, strlen(body)))
+        exit(1);
     HAS(t, "HTTP/1.1 ");
     if (!await(t, status))
         complain(__LINE__, status, t);
@@ -212,6 +225,11 @@ static void posts(void)
     send_frames(sid, "application/json", both, "{\"ok\":true,\"n\":3}");
     HAS(t, "\"action\":\"pong\"");
     HAS(t, "\"code\":\"unknown_action\""); /* on the stream, not in the answer */
+    char large[66000];
+    memset(large, ' ', sizeof large);
+    memcpy(large, "[{\"action\":\"ping\",\"x\":[", 23);
+    memcpy(large + sizeof large - 5, "]}]", 4);
+    send_frames(sid, "application/json", large, "HTTP/1.1 413 ");
     send_frames(sid, "image/png", join, "HTTP/1.1 415 ");
     send_frames(sid, "application/json", "{", "HTTP/1.1 400 ");
     send_frames("AAAAAAAAAAAAAAAAAAAAAAAAA", "application/json", join, "\"sid_gone\"");
@@ -337,6 +355,9 @@ static void tokens(void)
                         "Authorization: Bearer %s\r\n\r\n",
                         token);
     HAS(stream, "\"action\":\"join\"");
+    char sid[64] = "";
+    cut(stream, "\"sid\":\"", "\"", sid, sizeof sid);
+    send_frames(sid, "application/json", "{\"action\":\"ping\"}", "HTTP/1.1 401 ");
     Talk *poll = dial("GET /rt/harbor/lp?channel=crew HTTP/1.1\r\nHost: h\r\n"
                       "Authorization: Bearer %s\r\nConnection: close\r\n\r\n",
                       token);
@@ -367,6 +388,22 @@ static void crowd(void)
     t = dial("GET /rt/harbor/sse HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n");
     HAS(t, "HTTP/1.1 200 ");
     HAS(t, "event: bye\ndata: {\"reason\":\"overload\"");
+    HAS_NOT(t, "Access-Control-Allow-Origin");
+    char retry[16] = "";
+    cut(t, "\nretry: ", "\n", retry, sizeof retry);
+    if (atoi(retry) < 15000 || atoi(retry) >= 30000)
+        complain(__LINE__, "retry", t);
+    hang_up(t);
+    t = dial("GET /rt/harbor/sse HTTP/1.1\r\nHost: h\r\nOrigin: http://h\r\n"
+             "Accept: text/event-stream\r\n\r\n");
+    HAS(t, "Access-Control-Allow-Origin: http://h\r\n");
+    HAS(t, "event: bye\n");
+    hang_up(t);
+    t = dial("GET /rt/harbor HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+             "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+    HAS(t, "HTTP/1.1 101 ");
+    HAS(t, "The server is busy.");
+    HAS(t, "\x03\xF5"); /* 1013 */
     hang_up(t);
     hang_up(first);
     hang_up(second);
@@ -386,6 +423,7 @@ int main(int argc, char **argv)
         return 1;
     port = server.port;
     streams();
+    bad_times();
     posts();
     polls();
     origins();

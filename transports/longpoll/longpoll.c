@@ -44,6 +44,7 @@ typedef struct Session {
     bool dirty, closing, joining;
     bool over; /* to be freed */
     bool away; /* the hub was told that it may be lost */
+    bool expired;
     int close_code;
     int64_t until_ms;                         /* of the waiting poll */
     int64_t answer_ms;                        /* linger ends; 0 = nothing waits for company */
@@ -428,7 +429,7 @@ static void end_session(Session *s)
     if (s->close_code == CLOSE_AUTH) {
         xs_http *x = s->x;
         s->x = NULL;
-        reply_json(host, x, 401, "Token expired", 0);
+        reply_json(host, x, 401, s->expired ? "Token expired" : "Connection refused", 0);
         return;
     }
     answer_full(s, s->close_code == CLOSE_RESTART ? random_below(host, RESTART_WAIT_MS) : 0);
@@ -621,12 +622,12 @@ static void lp_flush(void *state)
 static void lp_close(void *state, void *peer, int code, const char *reason)
 {
     (void)state;
-    (void)reason;
     Session *s = (Session *)peer;
     if (s->closing)
         return;
     s->closing = true;
     s->close_code = code;
+    s->expired = reason && strcmp(reason, "token_expired") == 0;
     mark_dirty(s);
 }
 

@@ -293,10 +293,17 @@ static void silent_session_expires(void **state)
     xs_http *x = poll_with("0a3sid1", EPOCH ".41.0", NULL, NULL); /* rebuilt under a new name */
     assert_true(x->held);
     assert_int_equal(fake.conn_count, 2);
-    fake.ops->close(fake.state, fake.conns[1].peer, 4401, "token expired");
+    fake.ops->close(fake.state, fake.conns[1].peer, 4401, "token_expired");
     fake.ops->flush(fake.state);
     assert_int_equal(x->status, 401);
+    assert_non_null(strstr(x->body, "Token expired"));
     assert_int_equal(fake.conns[1].gone_code, 4401);
+    exchange_free(x);
+    x = poll_with(NULL, EPOCH ".41.0", NULL, NULL);
+    fake.ops->close(fake.state, fake.conns[2].peer, 4401, "connection refused");
+    fake.ops->flush(fake.state);
+    assert_int_equal(x->status, 401);
+    assert_non_null(strstr(x->body, "Connection refused"));
     exchange_free(x);
     finish();
 }

@@ -224,21 +224,20 @@ static const char *reason_of(int code, const char *reason)
 
 /* --- opening --- */
 
-static uint32_t retry_time(const xs_host *host, xs_request *req)
+/* False: what the client asks for is no such time. */
+static bool retry_time(const xs_host *host, xs_request *req, uint32_t *out)
 {
     xs_str asked = host->request_query(req, "retry", 0);
-    uint32_t ms = RETRY_MS;
-    if (asked.len && asked.len < 7) {
-        ms = 0;
-        for (size_t i = 0; i < asked.len; i++)
-            if (asked.ptr[i] >= '0' && asked.ptr[i] <= '9')
-                ms = ms * 10 + (uint32_t)(asked.ptr[i] - '0');
-        ms = ms < RETRY_MIN_MS ? RETRY_MIN_MS : ms > RETRY_MAX_MS ? RETRY_MAX_MS : ms;
-    }
-    return ms - ms / 5 + random_below(host, ms * 2 / 5 + 1);
+    uint64_t ms = RETRY_MS;
+    size_t at = 0;
+    if (asked.ptr && (!parse_digits(asked, &at, 10, &ms) || at != asked.len || ms < RETRY_MIN_MS ||
+                      ms > RETRY_MAX_MS))
+        return false;
+    *out = (uint32_t)(ms - ms / 5) + random_below(host, (uint32_t)ms * 2 / 5 + 1);
+    return true;
 }
 
-static Stream *stream_new(Sse *sse, xs_http *x, xs_request *req)
+static Stream *stream_new(Sse *sse, xs_http *x, uint32_t retry_ms)
 {
     Stream *s = (Stream *)calloc(1, sizeof *s);
     if (!s)
@@ -246,7 +245,7 @@ static Stream *stream_new(Sse *sse, xs_http *x, xs_request *req)
     s->sse = sse;
     s->x = x;
     s->fd = -1;
-    s->retry_ms = retry_time(sse->host, req);
+    s->retry_ms = retry_ms;
     s->wrote_ms = s->progress_ms = sse->host->now_ms();
     return s;
 }
@@ -278,7 +277,7 @@ static void answer_busy(Sse *sse, xs_http *x, xs_request *req, const char *reaso
     const xs_host *host = sse->host;
     uint32_t retry = BUSY_RETRY_MS + random_below(host, BUSY_RETRY_MS);
     counter_add(&sse->refused, 1);
-    Stream *s = host->request_header(req, "Origin").len ? stream_new(sse, x, req) : NULL;
+    Stream *s = host->request_header(req, "Origin").len ? stream_new(sse, x, retry) : NULL;
     if (!s) {
         reply_json(host, x, 503, reason, retry / 1000);
         return;
@@ -340,7 +339,12 @@ static void sse_http(void *state, xs_http *x, xs_request *req)
         answer_busy(sse, x, req, "restart");
         return;
     }
-    Stream *s = stream_new(sse, x, req);
+    uint32_t retry_ms;
+    if (!retry_time(host, req, &retry_ms)) {
+        reply_json(host, x, 400, "Bad retry parameter", 0);
+        return;
+    }
+    Stream *s = stream_new(sse, x, retry_ms);
     if (!s) {
         reply_json(host, x, 503, "Out of memory", 1);
         return;

@@ -6,6 +6,7 @@ query "tell" verb=POST {
     text event?
     json data?
     text user?
+    text table?=user
   }
   stack {
     conditional {
@@ -14,7 +15,7 @@ query "tell" verb=POST {
           channel = $input.channel
           event = $input.event
           data = $input.data
-          auth_table = "user"
+          auth_table = $input.table
           auth_id = $input.user
         }
       }
