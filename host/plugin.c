@@ -35,8 +35,9 @@ static bool check_backplane(const xs_plugin *p, xs_error *err)
     const xs_backplane_ops *ops = (const xs_backplane_ops *)p->ops;
     return (ops && XS_HAS(ops, create) && XS_HAS(ops, space) && XS_HAS(ops, watch) &&
             XS_HAS(ops, unwatch) && XS_HAS(ops, publish) && XS_HAS(ops, barrier) &&
-            XS_HAS(ops, list) && XS_HAS(ops, spread) && XS_HAS(ops, member) && XS_HAS(ops, stats) &&
-            XS_HAS(ops, stop) && XS_HAS(ops, destroy)) ||
+            XS_HAS(ops, list) && XS_HAS(ops, spread) && XS_HAS(ops, member) && XS_HAS(ops, ask) &&
+            XS_HAS(ops, count) && XS_HAS(ops, number) && XS_HAS(ops, stats) && XS_HAS(ops, stop) &&
+            XS_HAS(ops, destroy)) ||
            refuse(p->kind, p->name, "required functions are missing", err);
 }
 

@@ -314,7 +314,7 @@ static bool open_hub(Server *s, const Const *meta, xs_error *err)
                       .presence_extras_max = (size_t)c->rt_presence_extras_max,
                       .slow_policy = c->rt_slow_policy,
                       .auth = {s->auth, realtime_check_token}};
-    if (c->db.len && !text_eq(c->db, TEXT(":memory:")))
+    if (c->db.len && !text_eq(c->db, TEXT(":memory:")) && !c->rt_backplane.len)
         opt.record = arena_printf(&s->arena, TEXT_FMT ".rt", TEXT_ARG(c->db));
     opt.meta = meta;
     opt.tenant = c->tenant;

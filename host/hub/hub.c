@@ -88,8 +88,6 @@ static bool make_spaces(Hub *h, const L2Defs *d, xs_error *err)
         const L2Server *server = &d->servers[i];
         if (!server->active)
             continue;
-        if (h->plane.ops)
-            return plane_refuse_server(server->name, err);
         Space *s = find_space(h, h->opt.tenant, server->canonical);
         if (s && !s->server)
             return xs_fail(err, XS_E_CONFIG, XS_NO_POS,
@@ -102,6 +100,12 @@ static bool make_spaces(Hub *h, const L2Defs *d, xs_error *err)
     return true;
 }
 
+/* With a backplane it keeps the record. */
+static bool has_record(Hub *h, const L2Defs *d, xs_error *err)
+{
+    return !d->recorded || h->store || h->plane.ops || open_store(h, err);
+}
+
 /* The realtime servers of a program, and everything about them that can fail. */
 static L2Defs *prepare_servers(Hub *h, const Const *meta, xs_error *err)
 {
@@ -112,7 +116,7 @@ static L2Defs *prepare_servers(Hub *h, const Const *meta, xs_error *err)
     }
     bool ok = l2_defs_init(d, meta, err);
     pthread_mutex_lock(&h->lock);
-    ok = ok && make_spaces(h, d, err) && (!d->recorded || h->store || open_store(h, err));
+    ok = ok && make_spaces(h, d, err) && has_record(h, d, err);
     pthread_mutex_unlock(&h->lock);
     if (ok)
         return d;

@@ -85,8 +85,7 @@ typedef struct HubJob {
     Identity *identity;
     Text socket_id;
     xs_request *request;
-    void *link;       /* for the dispatcher's queues */
-    uint64_t barrier; /* the hub's own, see plane.h */
+    void *link; /* for the dispatcher's queues */
 } HubJob;
 
 typedef struct HubDispatcher {

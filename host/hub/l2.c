@@ -201,7 +201,8 @@ L2Conn *l2_conn_new(Hub *h)
     L2Conn *l2 = mem_zalloc(1, sizeof *l2);
     if (!l2)
         return NULL;
-    l2->socket = atomic_fetch_add_explicit(&h->sockets, 1, memory_order_relaxed) + 1;
+    uint64_t n = atomic_fetch_add_explicit(&h->sockets, 1, memory_order_relaxed) + 1;
+    l2->socket = (uint64_t)h->plane.number << 32 | (n & UINT32_MAX);
     l2->opened_ms = clock_wall_ms();
     l2->queue_end = &l2->queue;
     return l2;

@@ -10,6 +10,9 @@
 
 enum { L2_KEY_MAX = 200, L2_MAX_WAITING = 2000 /* events of one subscription that waits */ };
 
+/* A backplane does not answer in time. */
+#define L2_UNREACHABLE "The channel cannot be reached at the moment"
+
 typedef struct L2Conn {
     bool connecting, admitted, slow, listed;
     uint64_t socket;
@@ -39,7 +42,12 @@ typedef struct L2Sub {
     size_t ref_len;
 } L2Sub;
 
-typedef enum OpStage { AT_WORKER, AT_STORE } OpStage;
+typedef enum OpStage {
+    AT_WORKER,
+    AT_STORE,  /* or on its way over the backplane */
+    AT_MIRROR, /* a join: the channel comes from the backplane */
+    AT_COUNTER /* a message: the backplane counts it */
+} OpStage;
 
 typedef struct L2Op {
     L2Job pub; /* first: the dispatcher holds a pointer to it */
@@ -60,6 +68,10 @@ typedef struct L2Op {
     bool failed;
     uint64_t delivered;
     Receipt *receipt; /* of whoever published */
+    const char *why;  /* AT_COUNTER: it is refused anyway */
+    uint32_t wait_s;  /* AT_COUNTER: too many, come back then */
+    Receipt own;      /* of the backplane */
+    MirrorWait wait;
 } L2Op;
 
 static inline const L2Server *l2_server(const xs_conn *c)
@@ -73,6 +85,8 @@ static inline const L2Server *l2_server(const xs_conn *c)
 Text l2_person_key(const Identity *who, const char *socket_id, char out[L2_KEY_MAX]);
 /** Whose cursor it is; len 0: the client has none. */
 Text l2_cursor_key(const L2Sub *sub, char out[L2_KEY_MAX]);
+/** What a recorded channel keeps. */
+StoreRules l2_rules(const L2Channel *ch);
 /** What rosters tell of it, JSON. */
 void l2_write_member(const xs_conn *c, Buf *out);
 void l2_write_params(const L2Sub *sub, Buf *out);
@@ -99,10 +113,12 @@ bool l2_op_work(L2Op *op);
 void l2_observe(xs_conn *c, L2Action action, const L2Channel *channel, Text name);
 L2Op *l2_op_of(StoreOp *store);
 void l2_op_came_back(StoreOp *store);
-/** To the store. false: not taken; the op stays the caller's. */
+/** To the store, or to the backplane. false: not taken; the op stays the caller's. */
 XS_MUST_CHECK bool l2_op_store(L2Op *op, StoreKind kind, Hub *h, const L2Channel *ch, Text name,
                                Text client, void (*done)(StoreOp *));
 void l2_sub_pass(L2Sub *sub, Event *ev);
+/** Behind what waits; consumes ev, NULL is out of memory. */
+void l2_sub_answer(L2Sub *sub, Event *ev);
 /** What waits, until a trigger has to be asked. */
 void l2_sub_pump(L2Sub *sub);
 /** Did the transcript or the replay show it? */
@@ -127,6 +143,24 @@ void l2_leave(xs_conn *c, L2Frame *f);
 void l2_ack(xs_conn *c, L2Frame *f);
 void l2_ack_done(L2Op *op);
 void l2_roster(xs_conn *c, L2Frame *f);
+
+/* ---- l2_plane.c: with a backplane ---- */
+
+/** A message for every node; said->flags say for whom, and whether it is numbered. false: not
+ * taken. Any thread, any lock. */
+XS_MUST_CHECK bool l2_plane_say(Hub *h, Space *s, const L2Channel *ch, const L2Said *said,
+                                Text exclude, Receipt *receipt);
+/** The same from a client: the op comes back when the message is here again. false: not taken, the
+ * op stays the caller's. */
+XS_MUST_CHECK bool l2_plane_broadcast(L2Op *op, L2Said *said, bool stored);
+/** Is the channel here? Else the join comes back as an op AT_MIRROR, or *failed. */
+XS_MUST_CHECK bool l2_plane_ready(L2Sub *sub, bool triggered, bool *failed);
+/** What l2_op_store does. */
+XS_MUST_CHECK bool l2_plane_ask(L2Op *op, Hub *h, Text channel);
+/** Are this client's messages counted over all nodes? */
+bool l2_plane_counts(const xs_conn *c, const L2Sub *sub);
+/** Count one; the op comes back. false: nobody counts, the op stays the caller's. */
+XS_MUST_CHECK bool l2_plane_count(L2Op *op);
 
 /* ---- l2.c ---- */
 

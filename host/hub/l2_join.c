@@ -155,7 +155,8 @@ static void join_complete(L2Sub *sub)
     if (!memory)
         conn_close(sub->sub.conn, 1011, "out of memory");
     l2_sub_pump(sub);
-    if (!sub->channel->per_recipient && sub->sub.local && sub->waiting_at == sub->waiting.len)
+    if (!sub->channel->per_recipient && sub->sub.local && sub->waiting_at == sub->waiting.len &&
+        !sub->sub.conn->shard->hub->plane.ops) /* else with the first that is new */
         sub->sub.local->slots[sub->sub.index].flags &= ~(uint32_t)SLOT_TAP;
     end_listed(sub);
 }
@@ -234,7 +235,7 @@ static const L2Channel *admits(const xs_conn *c, Text name)
     return ch && (c->identity->authenticated || ch->anonymous) ? ch : NULL;
 }
 
-static void finish_join(L2Sub *sub)
+static void finish_join(L2Sub *sub, bool triggered)
 {
     xs_conn *c = sub->sub.conn;
     const L2Channel *now = admits(c, sub->sub.name);
@@ -243,6 +244,12 @@ static void finish_join(L2Sub *sub)
         return;
     }
     sub->channel = now;
+    bool failed = false;
+    if (c->shard->hub->plane.ops && !l2_plane_ready(sub, triggered, &failed)) {
+        if (failed)
+            refuse_join(sub, TEXT("Internal error"));
+        return;
+    }
     sub->sub.member.watches = now->presence;
     if (!enter_channel(sub)) {
         refuse_join(sub, TEXT("Internal error"));
@@ -318,7 +325,7 @@ void l2_join(xs_conn *c, L2Frame *f)
     if (!l2_keep_text(&sub->client_id, f->client_id)) {
         refuse_join(sub, TEXT("Internal error"));
     } else if (channel->proc < 0 && !l2_has_trigger(l2_server(c), channel, L2_JOIN)) {
-        finish_join(sub);
+        finish_join(sub, false);
     } else {
         L2Op *op = l2_op_new(c, L2_JOIN, f->channel, TEXT("null"));
         if (op) {
@@ -341,9 +348,11 @@ void l2_join_done(L2Op *op)
         if (sub->sub.joined)
             rows_arrived(sub, &op->store);
     } else if (op->verdict == L2_PASS) {
-        finish_join(sub);
+        finish_join(sub, op->stage == AT_WORKER);
     } else {
         Text text = {op->text, op->text_len};
+        if (op->stage == AT_MIRROR)
+            text = TEXT(L2_UNREACHABLE);
         if (op->verdict == L2_DROPPED)
             text = TEXT("The server is busy");
         refuse_join(sub, text.len ? text : TEXT("Join denied"));

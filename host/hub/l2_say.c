@@ -22,13 +22,28 @@ typedef struct Posted {
     uint64_t seq, off, epoch, delivered;
 } Posted;
 
-/* Build, number and post one message. Any thread. */
-static bool post_said(Space *s, const L2Channel *channel, L2Said *said, Text exclude, bool stored,
-                      Posted *out)
+static void set_flags(L2Said *said, Text exclude, bool stored)
 {
     said->flags = (stored ? (uint32_t)XS_FRAME_STORED : 0u) |
                   (said->direct ? (uint32_t)XS_FRAME_TARGET_ID : 0u) |
                   (exclude.len ? (uint32_t)XS_FRAME_EXCLUDE : 0u);
+}
+
+/* Who of this node receives it. The space's lock is held. */
+static uint64_t receivers(const Channel *ch, const L2Said *said, Text exclude)
+{
+    char key[L2_KEY_MAX];
+    Identity to = {.authenticated = true, .dbo_id = said->to_dbo, .row_id = said->to_row};
+    if (said->direct)
+        return roster_sockets(&ch->roster, l2_person_key(&to, "", key));
+    return ch->members.count - (exclude.len && channel_member(ch, exclude));
+}
+
+/* Build, number and post one message. Any thread. */
+static bool post_said(Space *s, const L2Channel *channel, L2Said *said, Text exclude, bool stored,
+                      Posted *out)
+{
+    set_flags(said, exclude, stored);
     Event *ev = l2_said(said);
     if (!ev)
         return false;
@@ -37,17 +52,11 @@ static bool post_said(Space *s, const L2Channel *channel, L2Said *said, Text exc
     Channel *ch = space_channel(s, said->channel, &channel->config);
     bool ok = ch && (!stored || channel_store(ch, ev));
     if (ok) {
-        out->delivered = channel_post(ch, ev);
+        channel_post(ch, ev);
+        out->delivered = receivers(ch, said, exclude);
         out->seq = ev->frame.seq;
         out->off = ev->frame.off;
         out->epoch = s->epoch;
-        if (exclude.len && channel_member(ch, exclude))
-            out->delivered--;
-        if (said->direct) {
-            char key[L2_KEY_MAX];
-            Identity to = {.authenticated = true, .dbo_id = said->to_dbo, .row_id = said->to_row};
-            out->delivered = roster_sockets(&ch->roster, l2_person_key(&to, "", key));
-        }
     }
     if (ch)
         channel_settle(ch);
@@ -56,6 +65,16 @@ static bool post_said(Space *s, const L2Channel *channel, L2Said *said, Text exc
     if (ok)
         atomic_fetch_add_explicit(&s->hub->published, 1, memory_order_relaxed);
     return ok;
+}
+
+/* The same over a backplane, which numbers it. */
+static uint64_t receivers_here(Space *s, const L2Said *said, Text exclude)
+{
+    space_lock(s);
+    const Channel *ch = space_find(s, said->channel);
+    uint64_t n = ch ? receivers(ch, said, exclude) : 0;
+    space_unlock(s);
+    return n;
 }
 
 /* Store's thread: the message is on disk (or not). Now it may be seen. */
@@ -98,7 +117,7 @@ static void send_receipt(L2Op *op, uint64_t delivered, bool dropped, uint64_t id
                    .id = id,
                    .dropped = dropped,
                    .direct = op->direct && !dropped};
-    conn_deliver(op->conn, l2_receipt(&r));
+    l2_sub_answer(op->sub, l2_receipt(&r));
 }
 
 void l2_internal_error(L2Op *op)
@@ -121,6 +140,20 @@ static void echo(L2Op *op, L2Said *said)
     send_receipt(op, 1, false, 0);
 }
 
+/* Over the backplane. true: the op is on its way. */
+static bool spread_out(L2Op *op, L2Said *said, bool everyone)
+{
+    Hub *h = op->shard->hub;
+    set_flags(said, op->exclude, everyone);
+    op->delivered = receivers_here(op->conn->space, said, op->exclude);
+    if (!l2_plane_broadcast(op, said, everyone)) {
+        l2_answer_error(op->conn, op->pub.name, TEXT(L2_UNREACHABLE), op->ref);
+        return false;
+    }
+    atomic_fetch_add_explicit(&h->published, 1, memory_order_relaxed);
+    return true;
+}
+
 /* The handler's value goes its way. true: the op went to the store. */
 static bool spread(L2Op *op, Text payload)
 {
@@ -137,7 +170,7 @@ static bool spread(L2Op *op, Text payload)
                    .to_dbo = op->to_dbo,
                    .to_row = op->to_row,
                    .sender = ch->per_recipient ? c->client : (Text){0}};
-    if (to == L2_TO_OTHERS)
+    if (to == L2_TO_OTHERS && everyone)
         op->exclude = text_from(c->socket_id);
     if (payload.len > c->shard->hub->opt.max_event) {
         l2_answer_error(c, op->pub.name, TEXT("Message is too large"), op->ref);
@@ -145,6 +178,8 @@ static bool spread(L2Op *op, Text payload)
         send_receipt(op, 0, false, 0);
     } else if (!op->direct && to == L2_TO_SENDER) {
         echo(op, &said);
+    } else if (c->shard->hub->plane.ops) {
+        return spread_out(op, &said, everyone);
     } else if (everyone && l2_recorded(ch)) {
         op->pub.client = said.sender;
         op->store.row =
@@ -156,8 +191,7 @@ static bool spread(L2Op *op, Text payload)
         l2_internal_error(op);
     } else {
         Posted posted = {0};
-        if (!post_said(c->space, ch, &said, everyone ? op->exclude : (Text){0}, everyone,
-                       &posted)) {
+        if (!post_said(c->space, ch, &said, op->exclude, everyone, &posted)) {
             l2_internal_error(op);
             return false;
         }
@@ -172,6 +206,33 @@ static bool spread(L2Op *op, Text payload)
     return false;
 }
 
+static void refuse_rate(xs_conn *c, const L2Channel *ch, Text channel, Text ref, uint32_t wait_s)
+{
+    atomic_fetch_add_explicit(&c->shard->hub->refused, 1, memory_order_relaxed);
+    conn_deliver(
+        c, l2_error(channel, TEXT("Rate limit exceeded"), ref, ch->messages_per_minute, wait_s));
+}
+
+/* It has been counted. true: the op went on, to a worker. */
+static bool go_on(L2Op *op)
+{
+    xs_conn *c = op->conn;
+    const L2Dispatcher *l2 = &c->shard->hub->opt.l2;
+    if (op->wait_s) {
+        refuse_rate(c, op->pub.channel, op->pub.name, op->ref, op->wait_s);
+    } else if (op->why) {
+        l2_answer_error(c, op->pub.name, text_from(op->why), op->ref);
+    } else {
+        op->stage = AT_WORKER;
+        l2_op_attach(op, c, op->sub);
+        if (l2->run && l2->run(l2->ctx, &op->pub))
+            return true;
+        l2_op_detach(op);
+        l2_answer_error(c, op->pub.name, TEXT("The server is busy"), op->ref);
+    }
+    return false;
+}
+
 /* true: the op went on. */
 bool l2_message_done(L2Op *op)
 {
@@ -181,10 +242,14 @@ bool l2_message_done(L2Op *op)
         if (op->store.ok)
             send_receipt(op, op->delivered, false,
                          op->pub.channel->at_least_once && !op->direct ? op->store.id : 0);
+        else if (c->shard->hub->plane.ops)
+            l2_answer_error(c, op->pub.name, TEXT(L2_UNREACHABLE), op->ref);
         else
             l2_internal_error(op);
         return false;
     }
+    if (op->stage == AT_COUNTER)
+        return go_on(op);
     switch (op->verdict) {
     case L2_PASS:
         if (op->failed)
@@ -295,7 +360,7 @@ static L2Op *message_op(xs_conn *c, const L2Sub *sub, const L2Frame *f, const L2
     op->pub.payload = text_slice(all, name, name + payload);
     op->ref = text_slice(all, name + payload, name + payload + f->ref.len);
     op->to_row = text_slice(all, name + payload + f->ref.len, all.len);
-    op->type = m->name;
+    op->type = m ? m->name : (Text){0};
     op->pub.channel = sub->channel;
     op->pub.message = m;
     op->direct = f->direct;
@@ -310,16 +375,15 @@ void l2_broadcast(xs_conn *c, L2Frame *f)
         l2_refuse(c, f, "Not joined");
         return;
     }
-    uint32_t wait = over_rate(c, sub);
+    bool shared = l2_plane_counts(c, sub);
+    uint32_t wait = shared ? 0 : over_rate(c, sub);
     if (wait) {
-        atomic_fetch_add_explicit(&c->shard->hub->refused, 1, memory_order_relaxed);
-        conn_deliver(c, l2_error(f->channel, TEXT("Rate limit exceeded"), f->ref,
-                                 sub->channel->messages_per_minute, wait));
+        refuse_rate(c, sub->channel, f->channel, f->ref, wait);
         return;
     }
     const L2Message *m = f->type.len ? l2_message(sub->channel, f->type) : NULL;
     const char *why = forbidden(c, sub, f, m);
-    if (why) {
+    if (why && !shared) {
         l2_refuse(c, f, why);
         return;
     }
@@ -328,12 +392,15 @@ void l2_broadcast(xs_conn *c, L2Frame *f)
         l2_refuse(c, f, "Internal error");
         return;
     }
+    op->why = why;
     l2_op_attach(op, c, sub);
     sub->sub.busy = true;
-    if (!l2_op_work(op)) {
-        sub->sub.busy = false;
-        l2_refuse(c, f, "The server is busy");
-    }
+    if (shared && l2_plane_count(op))
+        return;
+    l2_op_detach(op);
+    sub->sub.busy = go_on(op); /* nobody counts */
+    if (!sub->sub.busy)
+        l2_op_free(op);
 }
 
 /* ---- publishing from the server ---- */
@@ -385,6 +452,26 @@ static bool publish_recorded(Hub *h, Space *s, const L2Channel *ch, const HubPub
                   : xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
 }
 
+/* Over the backplane, which tells the receipt its numbers. */
+static bool publish_out(Hub *h, Space *s, const L2Channel *ch, L2Said *said, const HubPublish *p,
+                        HubPublished *out, xs_error *err)
+{
+    Text exclude = p->exclude.len == SOCKET_ID_LEN ? p->exclude : (Text){0};
+    set_flags(said, exclude, true);
+    uint64_t here = receivers_here(s, said, exclude);
+    if (p->receipt) {
+        p->receipt->pending = true;
+        p->receipt->delivered = here;
+    }
+    bool sent = l2_plane_say(h, s, ch, said, exclude, p->receipt);
+    if (p->receipt && !sent)
+        p->receipt->pending = false;
+    out->delivered_local += here;
+    out->epoch = s->epoch;
+    atomic_fetch_add_explicit(sent ? &h->published : &h->dropped, 1, memory_order_relaxed);
+    return sent || xs_fail(err, XS_E_IO, XS_NO_POS, "the backplane does not take the event");
+}
+
 bool l2_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out, xs_error *err)
 {
     const L2Channel *ch = l2_match(s->server, p->channel);
@@ -394,7 +481,7 @@ bool l2_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out, xs_err
         return true; /* publishing nowhere is no error of the program */
     }
     bool ok = write_attribution(p, &client);
-    if (ok && l2_recorded(ch)) {
+    if (ok && l2_recorded(ch) && !h->plane.ops) {
         ok = publish_recorded(h, s, ch, p, buf_view(&client), out, err);
         buf_deinit(&client);
         return ok;
@@ -406,6 +493,11 @@ bool l2_publish(Hub *h, Space *s, const HubPublish *p, HubPublished *out, xs_err
                    .payload = p->data,
                    .client = buf_view(&client),
                    .ts = clock_wall_ms()};
+    if (ok && h->plane.ops) {
+        ok = publish_out(h, s, ch, &said, p, out, err);
+        buf_deinit(&client);
+        return ok;
+    }
     Text exclude = p->exclude.len == SOCKET_ID_LEN ? p->exclude : (Text){0};
     ok = ok && post_said(s, ch, &said, exclude, true, &posted);
     buf_deinit(&client);

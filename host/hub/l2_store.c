@@ -21,7 +21,6 @@ enum {
     PAGE_ROWS = 128,
     PAGE_BYTES = 256 * 1024,
     SLACK = 16,                      /* rows beyond the limit before they are deleted */
-    MAX_KEPT = 100000,               /* rows of a channel that is limited by age only */
     CURSOR_MS = 24 * 60 * 60 * 1000, /* a cursor's life after its last use, at least */
     CLEAN_MS = 10 * 60 * 1000
 };
@@ -194,7 +193,7 @@ static bool evict(Store *s, Known *k, uint64_t id, int64_t ttl_ms, xs_error *err
 
 static uint32_t keep_of(const StoreRules *r)
 {
-    return r->keep ? r->keep : MAX_KEPT;
+    return r->keep ? r->keep : STORE_KEEP_MAX;
 }
 
 /* The newest id that the rules no longer keep, for reads. */

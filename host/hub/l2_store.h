@@ -8,6 +8,8 @@
 #include "core/base.h"
 #include "include/xs/error.h"
 
+enum { STORE_KEEP_MAX = 100000 /* messages of a channel that has no limit by number */ };
+
 typedef struct Store Store;
 typedef struct StoreOp StoreOp;
 

@@ -267,7 +267,7 @@ void l2_observe(xs_conn *c, L2Action action, const L2Channel *channel, Text name
 
 /* ---- the store ---- */
 
-static StoreRules rules_of(const L2Channel *ch)
+StoreRules l2_rules(const L2Channel *ch)
 {
     uint32_t replay = !ch->at_least_once ? 0
                       : ch->ttl_ms       ? 0
@@ -308,9 +308,11 @@ bool l2_op_store(L2Op *op, StoreKind kind, Hub *h, const L2Channel *ch, Text nam
     op->stage = AT_STORE;
     s->kind = kind;
     s->done = done;
-    s->rules = rules_of(ch);
-    s->channel = record_name(&s->arena, op->pub.space, name);
+    s->rules = l2_rules(ch);
     s->client = client.len ? arena_text(&s->arena, client) : (Text){0};
+    if (h->plane.ops)
+        return (!client.len || s->client.ptr) && l2_plane_ask(op, h, name);
+    s->channel = record_name(&s->arena, op->pub.space, name);
     return s->channel.ptr && (!client.len || s->client.ptr) && h->store && store_push(h->store, s);
 }
 
@@ -377,12 +379,28 @@ static bool l2_sub_wait(L2Sub *sub, Event *ev)
     return true;
 }
 
+void l2_sub_answer(L2Sub *sub, Event *ev)
+{
+    bool waits = ev && sub->sub.joined && (sub->delivering || sub->waiting_at < sub->waiting.len);
+    if (!waits) {
+        conn_deliver(sub->sub.conn, ev);
+        return;
+    }
+    l2_sub_wait(sub, ev);
+    frame_unref(&ev->frame);
+}
+
 bool l2_tap(Sub *base, Event *ev)
 {
     L2Sub *sub = (L2Sub *)base;
     bool ask = sub->channel->per_recipient && (ev->frame.flags & EVENT_SAID);
-    if (!sub->opening && !ask && sub->waiting_at == sub->waiting.len && !sub->delivering)
+    if (!sub->opening && l2_sub_knows(sub, ev))
+        return true; /* over a backplane it may come behind its replay */
+    if (!sub->opening && !ask && sub->waiting_at == sub->waiting.len && !sub->delivering) {
+        if (ev->log_id && !sub->channel->per_recipient)
+            sub->sub.local->slots[sub->sub.index].flags &= ~(uint32_t)SLOT_TAP;
         return false;
+    }
     l2_sub_wait(sub, ev);
     l2_sub_pump(sub);
     return true;

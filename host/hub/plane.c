@@ -7,22 +7,20 @@
  * numbers when the last repair is done. */
 #include "host/hub/plane.h"
 
-#include <msgpack.h>
 #include <stdlib.h>
 
 #include "core/clock.h"
 #include "core/mem.h"
 #include "core/text.h"
 #include "host/hub/event.h"
-#include "host/hub/l2_def.h"
+#include "host/hub/l2_store.h"
+#include "host/hub/record.h"
 #include "host/hub/shard.h"
 
 enum {
-    NODE_BYTES = 16,
     LINGER_MS = 10 * 1000,     /* a mirror without members */
     WAIT_MS = 5 * 1000,        /* a join for its mirror */
     TTL_MS = 24 * 3600 * 1000, /* of what the backplane keeps of an idle channel */
-    RECORD_PARTS = 8,
     NOTE_PARTS = 5,
     EXPANDED_MAX = 10000 /* channels that a published pattern reaches */
 };
@@ -35,20 +33,32 @@ typedef struct Mirror {
     bool synced;                /* its snapshot is here, the release is not */
     uint64_t version;           /* of the roster */
     int64_t idle_ms;            /* since when nobody is here; 0 = in use */
-    HubJob *first, **end;       /* joins that wait, by their link */
+    MirrorWait *first, **end;   /* for it to be complete, or for a barrier */
     int64_t waiting_ms;         /* since when the first one does */
+    MirrorWait *behind, **last; /* for a record, in their order */
+    int64_t behind_ms;          /* since when the first one does */
     uint64_t barriers;          /* asked for */
+    Map far;                    /* members of other nodes: id → Far */
 } Mirror;
+
+/* A member of another node; its texts are behind the struct. */
+typedef struct Far {
+    Text id, key; /* key: in the roster */
+    bool stale;   /* not in the newest snapshot */
+} Far;
 
 typedef struct Late {
     Channel *ch;
     Event *ev;
+    uint64_t seq; /* of the event; without a number, of the newest before it */
+    size_t at;
 } Late;
 
 typedef struct PlaneSpace {
     Mirror *mirrors;
     uint32_t repairs;
-    uint64_t seq; /* what the space's number becomes at the release */
+    uint64_t seq;   /* what the space's number becomes at the release */
+    uint64_t named; /* members that got a number */
     VEC(Late) late;
 } PlaneSpace;
 
@@ -69,34 +79,23 @@ static Plane *plane_of(const Channel *ch)
 
 /* ---- records ---- */
 
-static void pack_text(msgpack_packer *pk, Text t)
+bool plane_send(Hub *h, Space *s, Text channel, bool numbered, const xs_plane_limits *limits,
+                Text record, Receipt *receipt)
 {
-    msgpack_pack_bin(pk, t.len);
-    msgpack_pack_bin_body(pk, t.len ? t.ptr : "", t.len);
+    return h->plane.ops->publish(h->plane.state, str_of(s->key), str_of(channel), numbered, limits,
+                                 str_of(record), receipt);
 }
 
 bool plane_publish(Hub *h, Space *s, Text channel, const ChannelConfig *config, const Event *ev,
                    Receipt *receipt)
 {
     msgpack_sbuffer out;
-    msgpack_packer pk;
     msgpack_sbuffer_init(&out);
-    msgpack_packer_init(&pk, &out, msgpack_sbuffer_write);
-    msgpack_pack_array(&pk, RECORD_PARTS);
-    msgpack_pack_uint32(&pk, ev->frame.flags);
-    msgpack_pack_int64(&pk, ev->dbo_id);
-    pack_text(&pk, ev->row_id);
-    pack_text(&pk, text_from(ev->exclude));
-    pack_text(&pk, text_from(ev->target));
-    pack_text(&pk, text_from(ev->sender));
-    bool ok = msgpack_pack_bin(&pk, ev->frame.json.len) == 0 &&
-              msgpack_pack_bin_body(&pk, ev->frame.json.ptr, ev->frame.json.len) == 0 &&
-              msgpack_pack_uint64(&pk, ev->frame.topic) == 0;
     uint32_t events = h->opt.ring_events > config->history ? h->opt.ring_events : config->history;
     xs_plane_limits limits = {.events = events, .ttl_ms = TTL_MS};
-    ok = ok && h->plane.ops->publish(h->plane.state, str_of(s->key), str_of(channel),
-                                     (ev->frame.flags & XS_FRAME_STORED) != 0, &limits,
-                                     (xs_str){out.data, out.size}, receipt);
+    bool ok = record_write_event(&out, ev) &&
+              plane_send(h, s, channel, (ev->frame.flags & XS_FRAME_STORED) != 0, &limits,
+                         (Text){out.data, out.size}, receipt);
     msgpack_sbuffer_destroy(&out);
     return ok;
 }
@@ -113,55 +112,27 @@ static void on_published(void *ctx, void *token, bool ok, const xs_plane_record 
     receipt->ready(receipt, ok);
 }
 
-static Text bin(const msgpack_object *o)
-{
-    return o->type == MSGPACK_OBJECT_BIN ? (Text){o->via.bin.ptr, o->via.bin.size} : (Text){0};
-}
-
-static Event *build(const msgpack_object *parts, const xs_plane_record *r)
-{
-    Buf b;
-    Text json = bin(&parts[6]), row_id = bin(&parts[2]);
-    frame_begin(&b, json.len + row_id.len);
-    buf_text(&b, json);
-    Event *ev = frame_end_for(&b, (uint32_t)parts[0].via.u64, parts[1].via.i64, row_id);
-    if (!ev)
-        return NULL;
-    event_set_socket(ev->exclude, bin(&parts[3]));
-    event_set_socket(ev->target, bin(&parts[4]));
-    event_set_socket(ev->sender, bin(&parts[5]));
-    ev->frame.topic = parts[7].type == MSGPACK_OBJECT_POSITIVE_INTEGER ? parts[7].via.u64 : 0;
-    ev->frame.epoch = r->epoch;
-    ev->frame.seq = r->seq;
-    ev->frame.off = r->off;
-    ev->frame.ts = r->ts;
-    return ev;
-}
-
-/* One reference; NULL: not a record of ours, or out of memory. */
-static Event *decode(const xs_plane_record *r)
-{
-    msgpack_unpacked result;
-    size_t at = 0;
-    Event *ev = NULL;
-    msgpack_unpacked_init(&result);
-    if (msgpack_unpack_next(&result, r->data.ptr, r->data.len, &at) == MSGPACK_UNPACK_SUCCESS &&
-        result.data.type == MSGPACK_OBJECT_ARRAY && result.data.via.array.size == RECORD_PARTS) {
-        const msgpack_object *parts = result.data.via.array.ptr;
-        bool stored = parts[0].type == MSGPACK_OBJECT_POSITIVE_INTEGER &&
-                      (parts[0].via.u64 & XS_FRAME_STORED) != 0;
-        if (parts[0].type == MSGPACK_OBJECT_POSITIVE_INTEGER && stored == (r->off != 0))
-            ev = build(parts, r);
-    }
-    msgpack_unpacked_destroy(&result);
-    return ev;
-}
-
 /* ---- delivery ---- */
+
+/* Whoever waits for records up to the newest one here, or for any. */
+static void settle(Mirror *m, bool all)
+{
+    MirrorWait *w;
+    while ((w = m->behind) && (all || w->off <= m->ch->off)) {
+        if (!(m->behind = w->next))
+            m->last = &m->behind;
+        m->behind_ms = mono_ms();
+        w->done(w, true);
+    }
+}
 
 static void apply(Channel *ch, Event *ev)
 {
     Space *s = ch->space;
+    if (!ev->frame.off) { /* not numbered */
+        channel_post(ch, ev);
+        return;
+    }
     if (ev->frame.off <= ch->off)
         return;                  /* known already */
     if (!channel_keep(ch, ev)) { /* out of memory: whoever resumes is told */
@@ -171,6 +142,7 @@ static void apply(Channel *ch, Event *ev)
     if (ev->frame.seq > s->seq)
         s->seq = ev->frame.seq;
     channel_post(ch, ev);
+    settle(ch->mirror, false);
 }
 
 /* A hole that cannot be filled: the members have to come again. */
@@ -185,13 +157,16 @@ static void clear_ring(Channel *ch, uint64_t off, uint64_t evicted)
     ch->space->bytes -= ch->ring.bytes;
     ring_deinit(&ch->ring);
     ch->off = off;
-    ch->ring.evicted_seq = evicted;
+    ch->ring.evicted_seq = ch->last_seq = evicted;
+    settle(ch->mirror, false);
 }
 
 static void hold_back(Channel *ch, Event *ev)
 {
     PlaneSpace *p = ch->space->plane;
-    if (!VEC_PUSH(&p->late, ((Late){ch, ev}))) {
+    size_t n = p->late.len;
+    uint64_t seq = ev->frame.seq ? ev->frame.seq : n ? p->late.ptr[n - 1].seq : 0;
+    if (!VEC_PUSH(&p->late, ((Late){ch, ev, seq, n}))) {
         cut_members(ch);
         return;
     }
@@ -200,8 +175,10 @@ static void hold_back(Channel *ch, Event *ev)
 
 static int by_number(const void *a, const void *b)
 {
-    uint64_t x = ((const Late *)a)->ev->frame.seq, y = ((const Late *)b)->ev->frame.seq;
-    return x < y ? -1 : x > y;
+    const Late *x = a, *y = b;
+    if (x->seq == y->seq)
+        return x->at < y->at ? -1 : 1;
+    return x->seq < y->seq ? -1 : 1;
 }
 
 /* What was held back of one channel, or of all (NULL). */
@@ -251,6 +228,7 @@ static Mirror *mirror_new(Channel *ch)
         return NULL;
     m->ch = ch;
     m->end = &m->first;
+    m->last = &m->behind;
     m->next = s->plane->mirrors;
     if (m->next)
         m->next->prev = m;
@@ -278,53 +256,63 @@ bool mirror_use(Channel *ch, uint64_t known)
     return false;
 }
 
-static void refuse(HubJob *job)
-{
-    hub_job_done(job, HUB_REFUSE, TEXT("The channel cannot be reached at the moment."));
-}
-
-void mirror_queue(Channel *ch, HubJob *job)
+void mirror_queue(Channel *ch, MirrorWait *w)
 {
     Mirror *m = ch->mirror;
-    job->link = NULL;
+    w->next = NULL;
     if (!m) {
-        refuse(job); /* its result comes by the mailbox */
+        w->done(w, false); /* out of memory */
         return;
     }
     if (!m->first)
         m->waiting_ms = mono_ms();
-    *m->end = job;
-    m->end = (HubJob **)(void *)&job->link;
+    *m->end = w;
+    m->end = &w->next;
 }
 
-void mirror_barrier(Channel *ch, HubJob *job)
+void mirror_barrier(Channel *ch, MirrorWait *w)
 {
     const Plane *plane = plane_of(ch);
-    job->barrier = ++ch->mirror->barriers;
-    /* Out of memory: the join is refused in a while. */
-    (void)plane->ops->barrier(plane->state, str_of(ch->space->key), str_of(ch->name), job->barrier);
+    w->barrier = ++ch->mirror->barriers;
+    /* Out of memory: it ends in a while. */
+    (void)plane->ops->barrier(plane->state, str_of(ch->space->key), str_of(ch->name), w->barrier);
 }
 
-static HubJob *take_jobs(Mirror *m, HubJob *before)
+void mirror_await(Space *s, Text channel, MirrorWait *w, uint64_t off)
 {
-    HubJob *jobs = m->first;
-    if (!jobs)
+    space_lock(s);
+    const Channel *ch = space_find(s, channel);
+    Mirror *m = ch ? ch->mirror : NULL;
+    w->next = NULL;
+    w->off = off;
+    if (!m || off <= ch->off) {
+        w->done(w, true);
+    } else {
+        if (!m->behind)
+            m->behind_ms = mono_ms();
+        *m->last = w;
+        m->last = &w->next;
+    }
+    space_unlock(s);
+}
+
+static MirrorWait *take_waits(Mirror *m, MirrorWait *before)
+{
+    MirrorWait *waits = m->first;
+    if (!waits)
         return before;
     *m->end = before;
     m->first = NULL;
     m->end = &m->first;
-    return jobs;
+    return waits;
 }
 
-static void finish_jobs(HubJob *jobs, bool admit)
+static void finish_waits(MirrorWait *waits, bool ok)
 {
-    while (jobs) {
-        HubJob *next = jobs->link;
-        if (admit)
-            hub_job_done(jobs, HUB_ADMIT, (Text){0});
-        else
-            refuse(jobs);
-        jobs = next;
+    while (waits) {
+        MirrorWait *next = waits->next;
+        waits->done(waits, ok);
+        waits = next;
     }
 }
 
@@ -334,8 +322,8 @@ void mirror_idle(Channel *ch)
         ch->mirror->idle_ms = mono_ms();
 }
 
-/* The last repair: everything that was held back, in order. The jobs are the caller's. */
-static HubJob *release(Space *s, HubJob *jobs)
+/* The last repair: everything that was held back, in order. Who waited is the caller's. */
+static MirrorWait *release(Space *s, MirrorWait *waits)
 {
     PlaneSpace *p = s->plane;
     let_go(p, NULL, true);
@@ -346,18 +334,18 @@ static HubJob *release(Space *s, HubJob *jobs)
             continue;
         m->synced = false;
         m->complete = true;
-        jobs = take_jobs(m, jobs);
+        waits = take_waits(m, waits);
     }
-    return jobs;
+    return waits;
 }
 
-static HubJob *end_repair(Mirror *m, HubJob *jobs)
+static MirrorWait *end_repair(Mirror *m, MirrorWait *waits)
 {
     PlaneSpace *p = m->ch->space->plane;
     if (!m->repaired)
-        return jobs;
+        return waits;
     m->repaired = false;
-    return --p->repairs == 0 ? release(m->ch->space, jobs) : jobs;
+    return --p->repairs == 0 ? release(m->ch->space, waits) : waits;
 }
 
 void mirror_free(Channel *ch)
@@ -367,6 +355,11 @@ void mirror_free(Channel *ch)
         return;
     PlaneSpace *p = ch->space->plane;
     let_go(p, ch, false);
+    settle(m, true);
+    size_t at = 0;
+    for (MapSlot *slot; (slot = map_next(&m->far, &at));)
+        mem_free(slot->value);
+    map_deinit(&m->far);
     *(m->prev ? &m->prev->next : &p->mirrors) = m->next;
     if (m->next)
         m->next->prev = m->prev;
@@ -382,23 +375,45 @@ void plane_space_free(Space *s)
     mem_free(s->plane);
 }
 
-void mirror_announce(Channel *ch, const Present *p)
+/* Sockets are named by their ids. An identity may be on several nodes, so each gives it a name of
+ * its own, and tells the key in front of what rosters show. */
+void mirror_announce(Channel *ch, Present *p, bool here)
 {
     const Plane *plane = plane_of(ch);
+    char name[64];
+    Buf data = BUF_INIT;
     if (!ch->mirror || !plane->ops)
         return;
     xs_plane_member m = {.socket_id = str_of(p->key), .data = str_of(p->member)};
+    if (ch->space->server) {
+        if (!p->number)
+            p->number = ++ch->space->plane->named;
+        int n = snprintf(name, sizeof name, "%s.%llu", plane->node, (unsigned long long)p->number);
+        buf_text(&data, p->key);
+        buf_char(&data, '\n');
+        buf_text(&data, p->member);
+        m.socket_id = (xs_str){name, (size_t)n};
+        m.data = str_of(buf_view(&data));
+    }
     /* Out of memory: the other nodes do not see it until it leaves. */
-    (void)plane->ops->member(plane->state, str_of(ch->space->key), str_of(ch->name), &m, p->here);
+    if (!data.failed)
+        (void)plane->ops->member(plane->state, str_of(ch->space->key), str_of(ch->name), &m, here);
+    buf_deinit(&data);
 }
 
 /* ---- from the backplane's thread ---- */
 
-static Space *lock_space(Hub *h, xs_str key)
+static Space *find_space(Hub *h, xs_str key)
 {
     pthread_mutex_lock(&h->lock);
     Space *s = map_get(&h->spaces, text_of(key));
     pthread_mutex_unlock(&h->lock);
+    return s;
+}
+
+static Space *lock_space(Hub *h, xs_str key)
+{
+    Space *s = find_space(h, key);
     if (s)
         space_lock(s);
     return s;
@@ -416,6 +431,7 @@ static void take_epoch(Space *s, uint64_t epoch)
     for (Mirror *m = s->plane->mirrors; m; m = m->next) {
         cut_members(m->ch);
         clear_ring(m->ch, 0, 0);
+        settle(m, true);
     }
 }
 
@@ -438,10 +454,13 @@ static void take_record(Channel *ch, Event *ev)
         deliver_direct(ch, ev);
         return;
     }
-    if (!ev->frame.off)
+    if (!ev->frame.off && !(ev->frame.flags & XS_FRAME_TARGET_ID))
         return;
-    if (ev->frame.epoch != s->epoch)
+    if (ev->frame.off && ev->frame.epoch != s->epoch)
         take_epoch(s, ev->frame.epoch);
+    /* Forgotten after a long time of silence, the channel counts from one again. */
+    if (m->complete && ev->frame.off <= ch->off && ev->frame.seq > ch->last_seq)
+        clear_ring(ch, 0, ch->last_seq);
     if (m->complete && ev->frame.off > ch->off + 1) { /* some are missing */
         begin_repair(m);
         if (!ask(ch))
@@ -455,29 +474,66 @@ static void take_record(Channel *ch, Event *ev)
 
 static void on_record(void *ctx, xs_str space, xs_str channel, const xs_plane_record *r)
 {
-    Event *ev = decode(r);
+    Space *s = find_space(ctx, space);
+    Event *ev = s ? record_event(s, text_of(channel), r) : NULL;
     if (!ev) {
         hub_log(1, "backplane: a record of %zu bytes cannot be read", r->data.len);
         return;
     }
-    Space *s = lock_space(ctx, space);
-    Channel *ch = s ? space_find(s, text_of(channel)) : NULL;
+    space_lock(s);
+    Channel *ch = space_find(s, text_of(channel));
     if (ch && ch->mirror)
         take_record(ch, ev);
-    if (s)
-        space_unlock(s);
+    space_unlock(s);
     frame_unref(&ev->frame);
 }
 
+static void forget_far(Channel *ch, Far *f)
+{
+    roster_leave_far(ch, f->key, mono_ms());
+    map_take(&ch->mirror->far, f->id);
+    mem_free(f);
+}
+
+/* A new one, in the roster. NULL = out of memory. */
+static Far *add_far(Channel *ch, Text id, Text key, Text member)
+{
+    Far *f = mem_zalloc(1, sizeof *f + id.len + key.len);
+    if (!f)
+        return NULL;
+    char *texts = (char *)(f + 1);
+    memcpy(texts, id.ptr, id.len);
+    memcpy(texts + id.len, key.ptr, key.len);
+    f->id = (Text){texts, id.len};
+    f->key = (Text){texts + id.len, key.len};
+    if (map_put(&ch->mirror->far, f->id, f)) {
+        if (roster_join_far(ch, key, member, mono_ms()))
+            return f;
+        map_take(&ch->mirror->far, f->id);
+    }
+    mem_free(f);
+    return NULL;
+}
+
+/* See mirror_announce. */
 static void take_member(Channel *ch, const xs_plane_member *m, bool here)
 {
-    Text id = text_of(m->socket_id);
-    if (!here) {
-        if (roster_remote(&ch->roster, id))
-            roster_leave(ch, id, 0, mono_ms());
-    } else if (!channel_member(ch, id) &&
-               !roster_join_remote(ch, id, text_of(m->data), mono_ms())) {
-        hub_log(1, "backplane: out of memory");
+    Text id = text_of(m->socket_id), key = id, member = text_of(m->data);
+    Far *f = map_get(&ch->mirror->far, id);
+    if (f && here) {
+        f->stale = false;
+    } else if (f) {
+        forget_far(ch, f);
+    } else if (here) {
+        size_t end = ch->space->server ? text_find(member, TEXT("\n"), 0) : SIZE_MAX;
+        if (ch->space->server) {
+            key = text_slice(member, 0, end);
+            member = end == SIZE_MAX ? (Text){0} : text_slice(member, end + 1, member.len);
+        }
+        if (!member.len)
+            hub_log(1, "backplane: a member that cannot be read");
+        else if (!add_far(ch, id, key, member))
+            hub_log(1, "backplane: out of memory");
     }
 }
 
@@ -499,18 +555,18 @@ static void on_barrier(void *ctx, xs_str space, xs_str channel, uint64_t n)
     Space *s = lock_space(ctx, space);
     Channel *ch = s ? space_find(s, text_of(channel)) : NULL;
     Mirror *m = ch ? ch->mirror : NULL;
-    HubJob *jobs = NULL, **end = &jobs;
+    MirrorWait *waits = NULL, **end = &waits;
     while (m && m->complete && m->first && m->first->barrier <= n) {
-        HubJob *job = m->first;
-        if (!(m->first = job->link))
+        MirrorWait *w = m->first;
+        if (!(m->first = w->next))
             m->end = &m->first;
-        job->link = NULL;
-        *end = job;
-        end = (HubJob **)(void *)&job->link;
+        w->next = NULL;
+        *end = w;
+        end = &w->next;
     }
     if (s)
         space_unlock(s);
-    finish_jobs(jobs, true);
+    finish_waits(waits, true);
 }
 
 /* ---- to channels that are anywhere ---- */
@@ -554,9 +610,7 @@ static void on_listed(void *ctx, xs_str space, void *token, bool ok, const xs_st
 {
     Hub *h = ctx;
     Spread *w = token;
-    pthread_mutex_lock(&h->lock);
-    Space *s = map_get(&h->spaces, text_of(space));
-    pthread_mutex_unlock(&h->lock);
+    Space *s = find_space(h, space);
     if (!ok || !s)
         atomic_fetch_add_explicit(&h->dropped, 1, memory_order_relaxed);
     for (size_t i = 0; ok && s && i < n && i < EXPANDED_MAX; i++) {
@@ -594,49 +648,42 @@ static void on_note(void *ctx, xs_str space, xs_str data)
     Hub *h = ctx;
     msgpack_unpacked result;
     size_t at = 0;
-    pthread_mutex_lock(&h->lock);
-    Space *s = map_get(&h->spaces, text_of(space));
-    pthread_mutex_unlock(&h->lock);
+    Space *s = find_space(h, space);
     msgpack_unpacked_init(&result);
     if (s && msgpack_unpack_next(&result, data.ptr, data.len, &at) == MSGPACK_UNPACK_SUCCESS &&
         result.data.type == MSGPACK_OBJECT_ARRAY && result.data.via.array.size == NOTE_PARTS) {
         const msgpack_object *parts = result.data.via.array.ptr;
         HubTarget who = {
             .dbo_id = parts[0].type == MSGPACK_OBJECT_POSITIVE_INTEGER ? parts[0].via.i64 : 0,
-            .row_id = bin(&parts[1]),
-            .socket_id = bin(&parts[2])};
+            .row_id = unpack_text(&parts[1]),
+            .socket_id = unpack_text(&parts[2])};
         bool reconnect = parts[4].type == MSGPACK_OBJECT_BOOLEAN && parts[4].via.boolean;
-        hub_end_here(h, s, &who, bin(&parts[3]), reconnect);
+        hub_end_here(h, s, &who, unpack_text(&parts[3]), reconnect);
     }
     msgpack_unpacked_destroy(&result);
 }
 
-static Present *next_remote(Channel *ch, bool stale)
+static Far *next_stale(const Mirror *m)
 {
     size_t at = 0;
-    MapSlot *slot;
-    while ((slot = map_next(&ch->roster.present, &at))) {
-        Present *p = slot->value;
-        if (p->remote && p->here && p->stale == stale)
-            return p;
-    }
+    for (MapSlot *slot; (slot = map_next(&m->far, &at));)
+        if (((Far *)slot->value)->stale)
+            return slot->value;
     return NULL;
 }
 
 static void take_roster(Channel *ch, const xs_plane_snapshot *snap)
 {
+    Mirror *m = ch->mirror;
     size_t at = 0;
-    MapSlot *slot;
-    while ((slot = map_next(&ch->roster.present, &at)))
-        ((Present *)slot->value)->stale = ((Present *)slot->value)->remote;
+    for (MapSlot *slot; (slot = map_next(&m->far, &at));)
+        ((Far *)slot->value)->stale = true;
     for (size_t i = 0; i < snap->nmembers; i++)
         if (!snap->members[i].own)
             take_member(ch, &snap->members[i], true);
-    for (Present *p; (p = next_remote(ch, true));) {
-        p->stale = false; /* should it stay for a moment */
-        roster_leave(ch, p->key, 0, mono_ms());
-    }
-    ch->mirror->version = snap->version;
+    for (Far *f; (f = next_stale(m));)
+        forget_far(ch, f);
+    m->version = snap->version;
 }
 
 /* The records of a snapshot: those that are new, or a hole that stays one. */
@@ -650,7 +697,8 @@ static void take_records(Channel *ch, const xs_plane_snapshot *snap, bool fresh)
         clear_ring(ch, before, snap->evicted);
     }
     for (size_t i = 0; i < snap->nrecords; i++) {
-        Event *ev = snap->records[i].off > ch->off ? decode(&snap->records[i]) : NULL;
+        const xs_plane_record *r = &snap->records[i];
+        Event *ev = r->off > ch->off ? record_event(ch->space, ch->name, r) : NULL;
         if (!ev)
             continue;
         if (ch->mirror->repaired)
@@ -661,7 +709,7 @@ static void take_records(Channel *ch, const xs_plane_snapshot *snap, bool fresh)
     }
 }
 
-static HubJob *take_snapshot(Channel *ch, const xs_plane_snapshot *snap)
+static MirrorWait *take_snapshot(Channel *ch, const xs_plane_snapshot *snap)
 {
     Space *s = ch->space;
     Mirror *m = ch->mirror;
@@ -679,19 +727,19 @@ static HubJob *take_snapshot(Channel *ch, const xs_plane_snapshot *snap)
     let_go(s->plane, ch, true);
     if (snap->seq > s->seq) /* everything up to it has come */
         s->seq = snap->seq;
-    return take_jobs(m, NULL);
+    return take_waits(m, NULL);
 }
 
 static void on_snapshot(void *ctx, xs_str space, xs_str channel, const xs_plane_snapshot *snap)
 {
     Space *s = lock_space(ctx, space);
     Channel *ch = s ? space_find(s, text_of(channel)) : NULL;
-    HubJob *jobs = NULL;
+    MirrorWait *waits = NULL;
     if (ch && ch->mirror && !ch->mirror->complete && !ch->mirror->synced)
-        jobs = take_snapshot(ch, snap);
+        waits = take_snapshot(ch, snap);
     if (s)
         space_unlock(s);
-    finish_jobs(jobs, true);
+    finish_waits(waits, true);
 }
 
 static void on_state(void *ctx, bool up)
@@ -715,13 +763,15 @@ static void on_state(void *ctx, bool up)
 /* ---- by time ---- */
 
 /* Also when a repair is under way: whoever waits is told, whoever is here stays. */
-static HubJob *tick_space(Space *s, int64_t now_ms, HubJob *jobs)
+static MirrorWait *tick_space(Space *s, int64_t now_ms, MirrorWait *waits)
 {
     const Plane *plane = &s->hub->plane;
     for (Mirror *m = s->plane ? s->plane->mirrors : NULL, *next; m; m = next) {
         next = m->next;
         if (m->first && now_ms - m->waiting_ms >= WAIT_MS)
-            jobs = take_jobs(m, jobs);
+            waits = take_waits(m, waits);
+        if (m->behind && now_ms - m->behind_ms >= WAIT_MS)
+            settle(m, true); /* it is kept, and will come */
         const Roster *r = &m->ch->roster;
         if (m->first || !m->idle_ms || now_ms - m->idle_ms < LINGER_MS || m->repaired ||
             r->absent.first || r->changes.first)
@@ -729,7 +779,7 @@ static HubJob *tick_space(Space *s, int64_t now_ms, HubJob *jobs)
         plane->ops->unwatch(plane->state, str_of(s->key), str_of(m->ch->name));
         channel_free(m->ch);
     }
-    return jobs;
+    return waits;
 }
 
 static void take_stats(Hub *h)
@@ -747,18 +797,18 @@ void plane_tick(Hub *h, int64_t now_ms)
 {
     size_t at = 0;
     MapSlot *slot;
-    HubJob *jobs = NULL;
+    MirrorWait *waits = NULL;
     if (!h->plane.ops)
         return;
     pthread_mutex_lock(&h->lock);
     while ((slot = map_next(&h->spaces, &at))) {
         Space *s = slot->value;
         space_lock(s);
-        jobs = tick_space(s, now_ms, jobs);
+        waits = tick_space(s, now_ms, waits);
         space_unlock(s);
     }
     pthread_mutex_unlock(&h->lock);
-    finish_jobs(jobs, false);
+    finish_waits(waits, false);
     take_stats(h);
 }
 
@@ -769,41 +819,51 @@ bool plane_epoch(Hub *h, Text space, uint64_t *epoch, xs_error *err)
     return !h->plane.ops || h->plane.ops->space(h->plane.state, str_of(space), *epoch, epoch, err);
 }
 
-bool plane_refuse_server(Text name, xs_error *err)
+/* Spaces of realtime servers are there already. */
+static bool enter_spaces(Hub *h, xs_error *err)
 {
-    return xs_fail(err, XS_E_CONFIG, XS_NO_POS,
-                   "realtime.backplane: the realtime_server \"" TEXT_FMT
-                   "\" is not supported on several nodes yet; leave the option out",
-                   TEXT_ARG(name));
+    size_t at = 0;
+    MapSlot *slot;
+    bool ok = true;
+    pthread_mutex_lock(&h->lock);
+    while (ok && (slot = map_next(&h->spaces, &at))) {
+        Space *s = slot->value;
+        uint64_t epoch = s->epoch;
+        ok = plane_epoch(h, s->key, &epoch, err);
+        s->epoch = epoch;
+    }
+    pthread_mutex_unlock(&h->lock);
+    return ok;
 }
 
 bool hub_set_backplane(Hub *h, const xs_backplane_ops *ops, Text url, xs_error *err)
 {
     static const char hex[] = "0123456789abcdef";
-    char node[NODE_BYTES];
-    const L2Defs *servers = h->servers;
-    for (size_t i = 0; i < servers->count; i++)
-        if (servers->servers[i].active)
-            return plane_refuse_server(servers->servers[i].name, err);
-    hub_random(node, sizeof node);
-    for (size_t i = 0; i < sizeof node; i++)
-        node[i] = hex[node[i] & 15];
+    Plane plane = {.ops = ops};
+    hub_random(plane.node, PLANE_NODE_LEN);
+    for (size_t i = 0; i < PLANE_NODE_LEN; i++)
+        plane.node[i] = hex[plane.node[i] & 15];
     xs_plane_host host = {.size = sizeof host,
                           .ctx = h,
                           .record = on_record,
                           .member = on_member,
                           .snapshot = on_snapshot,
                           .barrier = on_barrier,
+                          .answer = l2_plane_answer,
+                          .counted = l2_plane_counted,
                           .published = on_published,
                           .listed = on_listed,
                           .note = on_note,
                           .state = on_state,
                           .log = hub_log};
-    void *state = ops->create(&host, str_of(url), (xs_str){node, sizeof node}, err);
-    if (!state)
+    plane.state = ops->create(&host, str_of(url), (xs_str){plane.node, PLANE_NODE_LEN}, err);
+    if (!plane.state)
         return false;
-    h->plane = (Plane){ops, state};
-    return true;
+    plane.number = ops->number(plane.state);
+    h->plane = plane;
+    store_close(h->store); /* what channels keep is kept by the backplane */
+    h->store = NULL;
+    return enter_spaces(h, err);
 }
 
 void hub_stop_backplane(Hub *h)

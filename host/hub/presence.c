@@ -54,14 +54,24 @@ void roster_deinit(Roster *r)
     *r = (Roster){0};
 }
 
+/* The other nodes hear of the first socket here, and of the last one. A lost one that may come back
+ * is still here. */
+static void tell_nodes(Channel *ch, Present *p)
+{
+    bool here = p->sockets || p->absent;
+    if (p->told == here)
+        return;
+    p->told = here;
+    mirror_announce(ch, p, here);
+}
+
 /* Tell the watchers; the one it is about does not hear of itself. */
 static void announce(Channel *ch, Present *p)
 {
     const Member *self = channel_member(ch, p->key);
     uint32_t others = ch->nwatchers - (self && self->watches ? 1 : 0);
     p->announced = p->here;
-    if (!p->remote)
-        mirror_announce(ch, p);
+    tell_nodes(ch, p);
     if (others) {
         Event *ev = ch->space->server
                         ? l2_presence(ch->name, p->here, p->key, p->member)
@@ -79,13 +89,12 @@ static void announce(Channel *ch, Present *p)
 static void change(Channel *ch, Present *p, int64_t now_ms)
 {
     Roster *r = &ch->roster;
-    if (p->announced == p->here) { /* nobody was told of the first half */
-        if (!p->here)
-            forget(r, p);
-        return;
-    }
-    if (!ch->config->presence) { /* kept for those who ask who is there */
+    bool silent = !ch->config->presence; /* kept for those who ask who is there */
+    if (silent)
         p->announced = p->here;
+    if (p->announced == p->here) { /* nobody was told of the first half */
+        if (!silent || !ch->space->server || p->told)
+            tell_nodes(ch, p);
         if (!p->here)
             forget(r, p);
         return;
@@ -105,67 +114,86 @@ static void change(Channel *ch, Present *p, int64_t now_ms)
     space_want_tick(ch);
 }
 
-static bool join(Channel *ch, Text key, Text member, bool remote, int64_t now_ms)
+/* The one with this key, or a new one; NULL = out of memory. */
+static Present *obtain(Roster *r, Text key, Text member)
 {
-    Roster *r = &ch->roster;
     Present *p = map_get(&r->present, key);
-    if (!p) {
-        p = mem_zalloc(1, sizeof *p + key.len + member.len);
-        if (!p)
-            return false;
-        char *texts = (char *)(p + 1);
-        memcpy(texts, key.ptr, key.len);
-        memcpy(texts + key.len, member.ptr, member.len);
-        p->key = (Text){texts, key.len};
-        p->member = (Text){texts + key.len, member.len};
-        if (!map_put(&r->present, p->key, p)) {
-            mem_free(p);
-            return false;
-        }
-    }
-    if (remote)
-        p->sockets = 1;
-    else if (p->sockets++)
-        return true;
-    unlist(r, p);
+    if (p)
+        return p;
+    p = mem_zalloc(1, sizeof *p + key.len + member.len);
+    if (!p)
+        return NULL;
+    char *texts = (char *)(p + 1);
+    memcpy(texts, key.ptr, key.len);
+    memcpy(texts + key.len, member.ptr, member.len);
+    p->key = (Text){texts, key.len};
+    p->member = (Text){texts + key.len, member.len};
+    if (map_put(&r->present, p->key, p))
+        return p;
+    mem_free(p);
+    return NULL;
+}
+
+static void come(Channel *ch, Present *p, int64_t now_ms)
+{
+    unlist(&ch->roster, p);
     p->here = true;
-    p->remote = remote;
-    p->stale = false;
     change(ch, p, now_ms);
-    return true;
 }
 
 bool roster_join(Channel *ch, Text key, Text member, int64_t now_ms)
 {
-    return join(ch, key, member, false, now_ms);
+    Present *p = obtain(&ch->roster, key, member);
+    if (p && p->sockets++ == 0)
+        come(ch, p, now_ms);
+    return p != NULL;
 }
 
-bool roster_join_remote(Channel *ch, Text key, Text member, int64_t now_ms)
+bool roster_join_far(Channel *ch, Text key, Text member, int64_t now_ms)
 {
-    return join(ch, key, member, true, now_ms);
+    Present *p = obtain(&ch->roster, key, member);
+    if (p && p->far++ == 0 && !p->sockets)
+        come(ch, p, now_ms);
+    return p != NULL;
 }
 
 const Present *roster_remote(const Roster *r, Text key)
 {
     const Present *p = map_get(&r->present, key);
-    return p && p->remote && p->here ? p : NULL;
+    return p && p->far && !p->sockets ? p : NULL;
+}
+
+static void go(Channel *ch, Present *p, int64_t now_ms)
+{
+    unlist(&ch->roster, p);
+    p->here = false;
+    change(ch, p, now_ms);
 }
 
 void roster_leave(Channel *ch, Text key, uint32_t grace_ms, int64_t now_ms)
 {
     Roster *r = &ch->roster;
     Present *p = map_get(&r->present, key);
-    if (!p || !p->here || --p->sockets)
+    if (!p || !p->sockets || --p->sockets)
         return;
-    unlist(r, p);
-    p->here = false;
-    if (grace_ms && p->announced) {
+    if (p->far) { /* its watchers see it on */
+        tell_nodes(ch, p);
+    } else if (grace_ms && p->announced) {
+        unlist(r, p);
+        p->here = false;
         p->due_ms = now_ms + grace_ms;
         enlist(r, p, true);
         space_want_tick(ch);
-        return;
+    } else {
+        go(ch, p, now_ms);
     }
-    change(ch, p, now_ms);
+}
+
+void roster_leave_far(Channel *ch, Text key, int64_t now_ms)
+{
+    Present *p = map_get(&ch->roster.present, key);
+    if (p && p->far && --p->far == 0 && !p->sockets)
+        go(ch, p, now_ms);
 }
 
 bool roster_tick(Channel *ch, int64_t now_ms)

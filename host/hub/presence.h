@@ -16,12 +16,13 @@ struct Channel;
 typedef struct Present {
     struct Present *prev, *next; /* in the roster's changes or its absent ones */
     Text key, member;            /* behind the struct: what is told of it, as JSON */
-    uint32_t sockets;            /* of a D2 identity; else 1 while it is here */
+    uint32_t sockets;            /* of this node: of a D2 identity; else 1 while it is here */
+    uint32_t far;                /* other nodes that have it */
+    uint64_t number;             /* what other nodes know it by, see mirror_announce */
+    bool told;                   /* they know that it is on this node */
     bool announced;              /* the watchers know it */
     bool here;                   /* a member, or back in time */
     bool listed, absent;         /* in a list; in that of the absent */
-    bool remote;                 /* on another node */
-    bool stale;                  /* remote: not in the newest snapshot */
     int64_t due_ms;              /* absent: when its leaving is announced */
 } Present;
 
@@ -40,11 +41,14 @@ typedef struct Roster {
 void roster_deinit(Roster *r);
 /** A socket came, or came back. false: out of memory, nothing changed. */
 XS_MUST_CHECK bool roster_join(struct Channel *ch, Text key, Text member, int64_t now_ms);
-/** A member of another node came, or is there already. false: out of memory, nothing changed. */
-XS_MUST_CHECK bool roster_join_remote(struct Channel *ch, Text key, Text member, int64_t now_ms);
-/** Somebody who is here on another node; NULL = nobody. */
+/** One more node has it. false: out of memory, nothing changed. */
+XS_MUST_CHECK bool roster_join_far(struct Channel *ch, Text key, Text member, int64_t now_ms);
+/** One node less. */
+void roster_leave_far(struct Channel *ch, Text key, int64_t now_ms);
+/** Somebody who is on other nodes only; NULL = nobody. */
 const Present *roster_remote(const Roster *r, Text key);
-/** A socket left; announced when it was the last of its key and none comes back within grace_ms. */
+/** A socket left; announced when it was the last of its key, wherever, and none comes back within
+ * grace_ms. */
 void roster_leave(struct Channel *ch, Text key, uint32_t grace_ms, int64_t now_ms);
 /** Announce what is due. true: more will be due later. */
 bool roster_tick(struct Channel *ch, int64_t now_ms);
@@ -53,7 +57,7 @@ bool roster_tick(struct Channel *ch, int64_t now_ms);
 void roster_write(const Roster *r, Text self, Buf *out, bool *truncated);
 /** The same without self. */
 void roster_write_others(const Roster *r, Text self, Buf *out, bool *truncated);
-/** Sockets of a key. */
+/** Sockets of a key on this node. */
 uint32_t roster_sockets(const Roster *r, Text key);
 
 #endif

@@ -65,6 +65,7 @@ struct Job {
     size_t text_len;
     bool failed; /* the verdict's text could not be kept */
     bool mirror; /* no trigger: the channel's mirror was waited for */
+    MirrorWait wait;
 };
 
 /* ---- reading frames ---- */
@@ -828,6 +829,13 @@ static bool enter_channel(Sub *sub, const ChannelConfig *config, JoinFacts *fact
     return ok;
 }
 
+static void mirror_waited(MirrorWait *w, bool ok)
+{
+    Job *job = (Job *)(void *)((char *)w - offsetof(Job, wait));
+    Text why = ok ? (Text){0} : TEXT("The channel cannot be reached at the moment.");
+    hub_job_done(&job->pub, ok ? HUB_ADMIT : HUB_REFUSE, why);
+}
+
 /* With a backplane: the channel's ring and roster come from there first. false: the join goes on
  * when they are here. */
 static bool has_mirror(Sub *sub, const ChannelConfig *config, bool triggered)
@@ -842,9 +850,10 @@ static bool has_mirror(Sub *sub, const ChannelConfig *config, bool triggered)
     if (job) {
         await(job, sub);
         job->mirror = true;
+        job->wait.done = mirror_waited;
         if (current)
-            mirror_barrier(ch, &job->pub);
-        mirror_queue(ch, &job->pub);
+            mirror_barrier(ch, &job->wait);
+        mirror_queue(ch, &job->wait);
     }
     if (ch)
         channel_settle(ch);

@@ -36,6 +36,34 @@ typedef struct xs_plane_snapshot {
     size_t nmembers;
 } xs_plane_snapshot;
 
+/* What a channel keeps for its clients, and how far one of them has acknowledged it. */
+typedef enum xs_plane_ask {
+    XS_PLANE_OPEN, /* the transcript, a cursor, and the first page behind the cursor */
+    XS_PLANE_PAGE, /* what follows after id */
+    XS_PLANE_ACK   /* the cursor moves to id, never back */
+} xs_plane_ask;
+
+typedef struct xs_plane_question {
+    xs_plane_ask ask;
+    xs_str client;       /* whose cursor; len 0 = none, and nothing is behind it */
+    int64_t life_ms;     /* of the cursor, after its last use */
+    uint64_t id;         /* a record's seq */
+    uint32_t keep;       /* the newest so many count */
+    uint32_t transcript; /* OPEN: the newest so many of them */
+    int64_t age_ms;      /* see xs_plane_limits */
+    bool by_age;
+    uint32_t page_records, page_bytes; /* no more behind the cursor at a time, roughly */
+} xs_plane_question;
+
+typedef struct xs_plane_answer {
+    uint64_t cursor;
+    uint64_t upto; /* the channel's newest record */
+    bool resumed;  /* the cursor was known, and everything behind it is still there */
+    bool more;     /* … than this page */
+    const xs_plane_record *records; /* oldest first: the transcript, then the page */
+    size_t nrecords, ntranscript;
+} xs_plane_answer;
+
 typedef struct xs_plane_host {
     size_t size;
     void *ctx;
@@ -53,6 +81,10 @@ typedef struct xs_plane_host {
     void (*note)(void *ctx, xs_str space, xs_str data);
     /** Everything this node published before the barrier has been handed up. */
     void (*barrier)(void *ctx, xs_str space, xs_str channel, uint64_t n);
+    /** The answer to ask; NULL: it could not be asked for in time. */
+    void (*answer)(void *ctx, void *token, const xs_plane_answer *a);
+    /** The answer to count; n 0: not known. */
+    void (*counted)(void *ctx, void *token, uint64_t n, int64_t left_ms);
     /** The connection was lost (every watched channel will get a snapshot), or is back. */
     void (*state)(void *ctx, bool up);
     void (*log)(int level, const char *fmt, ...) XS_PRINTF(2, 3); /* 0 error, 1 warning, 2 info */
@@ -67,7 +99,9 @@ typedef struct xs_plane_stats {
 
 typedef struct xs_plane_limits {
     uint32_t events; /* a channel keeps so many */
-    int64_t ttl_ms;  /* an idle channel is forgotten after */
+    int64_t ttl_ms;  /* an idle channel is forgotten after; 0 = never */
+    int64_t age_ms;  /* records end after this; 0 = never */
+    bool by_age;     /* each by its own age; else all of them by that of the newest */
 } xs_plane_limits;
 
 typedef struct xs_backplane_ops {
@@ -92,6 +126,13 @@ typedef struct xs_backplane_ops {
     bool (*barrier)(void *state, xs_str space, xs_str channel, uint64_t n);
     /** A member of this node came or went. */
     bool (*member)(void *state, xs_str space, xs_str channel, const xs_plane_member *m, bool here);
+    /** Answered once by the host's answer. */
+    bool (*ask)(void *state, xs_str space, xs_str channel, const xs_plane_question *q, void *token);
+    /** One more under this key in a window that begins with the first: the host's counted says how
+     * many there were, and how long it lasts. */
+    bool (*count)(void *state, xs_str space, xs_str key, int64_t window_ms, void *token);
+    /** This node's own number while it runs. */
+    uint16_t (*number)(void *state);
     void (*stats)(void *state, xs_plane_stats *out);
     void (*stop)(void *state); /* the thread has ended; nothing calls up any more */
     void (*destroy)(void *state);

@@ -5,10 +5,9 @@
 
 #include "transports/backplane/redis/keys.h"
 
-static const char *const scripts[SCRIPT_COUNT] = {[PUBLISH] = script_publish,
-                                                  [SNAPSHOT] = script_snapshot,
-                                                  [MEMBER] = script_member,
-                                                  [REAP] = script_reap};
+static const char *const scripts[SCRIPT_COUNT] = {
+    [PUBLISH] = script_publish, [SNAPSHOT] = script_snapshot, [MEMBER] = script_member,
+    [REAP] = script_reap,       [ASK] = script_ask,           [COUNT] = script_count};
 
 /* What was sent without an answer is sent again, before what waits. */
 static void take_back(Redis *r)
@@ -219,6 +218,22 @@ redisContext *rp_connect_and_wait(Redis *r, xs_error *err)
         return c;
     redisFree(c);
     return NULL;
+}
+
+bool rp_claim_number(Redis *r, redisContext *c, xs_error *err)
+{
+    unsigned first = (unsigned)strtoul(r->node + strlen(r->node) - 4, NULL, 16);
+    for (unsigned i = 0; i < NUMBER_TRIES; i++) {
+        r->node_number = (uint16_t)((first + i) % UINT16_MAX + 1); /* 0: a server that is alone */
+        redisReply *reply =
+            redisCommand(c, "SET xs:node:%d %s NX PX %d", (int)r->node_number, r->node, NUMBER_MS);
+        bool ok = ask(r, c, reply, err), mine = ok && reply->type == REDIS_REPLY_STATUS;
+        if (reply)
+            freeReplyObject(reply);
+        if (mine || !ok)
+            return ok;
+    }
+    return xs_fail(err, XS_E_CONFIG, XS_NO_POS, "realtime.backplane: too many nodes");
 }
 
 bool rp_epoch(Redis *r, xs_str space, uint64_t proposed, uint64_t *epoch, xs_error *err)

@@ -23,16 +23,15 @@ static void send_waiting(Redis *r)
 static void drop_late(Redis *r)
 {
     int64_t now = rp_now_ms();
-    while (r->waiting.first && now - r->waiting.first->queued_ms > WAIT_MAX_MS) {
-        rp_count_answer(r, NULL);
+    while (r->waiting.first && now - r->waiting.first->queued_ms > WAIT_MAX_MS)
         rp_finish_record(r, list_pop(&r->waiting), NULL);
-    }
 }
 
 static void execute(Redis *r, Op *op)
 {
     switch (op->kind) {
     case OP_PUBLISH:
+    case OP_ASK:
         if (atomic_load(&r->up))
             rp_send_record(r, op);
         else
@@ -44,6 +43,7 @@ static void execute(Redis *r, Op *op)
     case OP_SPACE: rp_enter_space(r, op); break;
     case OP_LIST: rp_send_list(r, op); break;
     case OP_SPREAD: rp_send_note(r, op); break;
+    case OP_COUNT: rp_send_count(r, op); break;
     case OP_JOIN:
     case OP_LEAVE: rp_member_changed(r, op); break;
     }
@@ -63,6 +63,7 @@ void rp_came_up(Redis *r)
     at = 0;
     while (r->topics && (l = table_each(&r->watches, &at, &rest)))
         rp_subscribe(r, (Watch *)l);
+    rp_keep_number(r);
     rp_send_members(r, "stay");
     send_waiting(r);
 }
@@ -110,6 +111,7 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
         } else {
             r->ping_at = now + PING_MS;
             rp_send_ping(r);
+            rp_keep_number(r);
         }
     }
     if (atomic_load(&r->up) && now >= r->stay_at) {
@@ -171,6 +173,16 @@ static bool enqueue(Redis *r, const Op *like)
     return true;
 }
 
+/* For what may wait for a connection. */
+static bool enqueue_bounded(Redis *r, const Op *like)
+{
+    uint32_t max = atomic_load(&r->up) ? QUEUE_UP : QUEUE_DOWN;
+    if (atomic_fetch_add(&r->unsent, 1) < max && enqueue(r, like))
+        return true;
+    atomic_fetch_sub(&r->unsent, 1);
+    return false;
+}
+
 static bool redis_space(void *state, xs_str space, uint64_t proposed, uint64_t *epoch,
                         xs_error *err)
 {
@@ -183,19 +195,45 @@ static bool redis_publish(void *state, xs_str space, xs_str channel, bool number
                           const xs_plane_limits *limits, xs_str data, void *token)
 {
     Redis *r = state;
-    uint32_t max = atomic_load(&r->up) ? QUEUE_UP : QUEUE_DOWN;
-    if (atomic_fetch_add(&r->unsent, 1) < max && enqueue(r, &(Op){.kind = OP_PUBLISH,
-                                                                  .numbered = numbered,
-                                                                  .token = token,
-                                                                  .events = limits->events,
-                                                                  .ttl_ms = limits->ttl_ms,
-                                                                  .space = space,
-                                                                  .channel = channel,
-                                                                  .data = data}))
+    if (enqueue_bounded(r, &(Op){.kind = OP_PUBLISH,
+                                 .numbered = numbered,
+                                 .token = token,
+                                 .events = limits->events,
+                                 .ttl_ms = limits->ttl_ms,
+                                 .age_ms = limits->age_ms,
+                                 .by_age = limits->by_age,
+                                 .space = space,
+                                 .channel = channel,
+                                 .data = data}))
         return true;
-    atomic_fetch_sub(&r->unsent, 1);
     atomic_fetch_add(&r->dropped, 1);
     return false;
+}
+
+static bool redis_ask(void *state, xs_str space, xs_str channel, const xs_plane_question *q,
+                      void *token)
+{
+    return enqueue_bounded(state, &(Op){.kind = OP_ASK,
+                                        .token = token,
+                                        .space = space,
+                                        .channel = channel,
+                                        .socket_id = q->client,
+                                        .data = {(const char *)q, sizeof *q}});
+}
+
+static bool redis_count(void *state, xs_str space, xs_str key, int64_t window_ms, void *token)
+{
+    Redis *r = state;
+    return atomic_load(&r->up) && enqueue(r, &(Op){.kind = OP_COUNT,
+                                                   .token = token,
+                                                   .space = space,
+                                                   .channel = key,
+                                                   .ttl_ms = window_ms});
+}
+
+static uint16_t redis_number(void *state)
+{
+    return ((const Redis *)state)->node_number;
 }
 
 static bool redis_watch(void *state, xs_str space, xs_str channel, uint32_t events)
@@ -340,9 +378,10 @@ static void *redis_create(const xs_plane_host *host, xs_str url, xs_str node, xs
         snprintf(r->prefix, sizeof r->prefix, "xs%d:{", r->number);
     else
         snprintf(r->prefix, sizeof r->prefix, "xs:{");
+    bool ok = first && rp_claim_number(r, first, err);
     if (first)
         redisFree(first);
-    if (first && start(r, err))
+    if (ok && start(r, err))
         return r;
     redis_destroy(r);
     return NULL;
@@ -359,6 +398,9 @@ static const xs_backplane_ops ops = {
     .list = redis_list,
     .spread = redis_spread,
     .member = redis_member,
+    .ask = redis_ask,
+    .count = redis_count,
+    .number = redis_number,
     .stats = redis_stats,
     .stop = redis_stop,
     .destroy = redis_destroy,

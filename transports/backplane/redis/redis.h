@@ -34,6 +34,8 @@ enum {
     KEY_BYTES = 768,
     NODE_BYTES = 32,
     SNAPSHOT_EVENTS = 64,
+    NUMBER_MS = 15000, /* a node's number is its own for so long after it was last seen */
+    NUMBER_TRIES = 64,
     ARGS_MAX = 16
 };
 
@@ -45,6 +47,8 @@ typedef enum OpKind {
     OP_BARRIER,
     OP_LIST, /* channel: the prefix */
     OP_SPREAD,
+    OP_ASK,   /* data: the question, without its client; socket_id: the client */
+    OP_COUNT, /* channel: the key; ttl_ms: the window */
     OP_JOIN,
     OP_LEAVE
 } OpKind;
@@ -53,8 +57,9 @@ typedef struct Op {
     struct Op *next;
     OpKind kind;
     bool numbered;
+    bool by_age;
     uint32_t events;
-    int64_t ttl_ms, queued_ms;
+    int64_t ttl_ms, age_ms, queued_ms;
     void *token;
     uint64_t n; /* OP_PUBLISH: among the numbered records of this node; 0 = not sent yet */
     xs_str space, channel, socket_id, data; /* behind the struct */
@@ -86,12 +91,13 @@ typedef struct Own {
     xs_str space, channel, socket_id, value; /* value: "<node> <data>" */
 } Own;
 
-enum { PUBLISH, SNAPSHOT, MEMBER, REAP, SCRIPT_COUNT }; /* scripts of keys.h */
+enum { PUBLISH, SNAPSHOT, MEMBER, REAP, ASK, COUNT, SCRIPT_COUNT }; /* scripts of keys.h */
 
 typedef struct Redis {
     xs_plane_host host;
     char *address, *user, *password;
-    int port, number;
+    int port, number;     /* number: of the database */
+    uint16_t node_number; /* see keys.h */
     char node[NODE_BYTES + 1];
     char prefix[16]; /* of every key and topic: "xs:{", with the database's number in it */
     pthread_t thread;
@@ -103,16 +109,16 @@ typedef struct Redis {
     pthread_mutex_t lock;
     OpList queue;
     bool stopping;
-    _Atomic uint32_t unsent; /* records without an answer */
+    _Atomic uint32_t unsent; /* records and questions without an answer */
     _Atomic bool up;
     _Atomic uint64_t published, received, dropped, lost;
     /* the thread's */
     redisAsyncContext *commands, *topics;
     uint32_t unready;           /* scripts that are not loaded yet */
     char sha[SCRIPT_COUNT][41]; /* their names */
-    OpList sent;                /* numbered records without an answer */
+    OpList sent;                /* numbered records and questions without an answer */
     uint64_t nrecords;
-    OpList waiting; /* records, while there is no connection */
+    OpList waiting; /* records and questions, while there is no connection */
     Table spaces, watches, own;
     uint64_t nonce;
     int64_t retry_ms, retry_at, ping_at, pinged_ms, stay_at;
@@ -143,7 +149,7 @@ typedef struct Command {
     int n;
     char keys[7][KEY_BYTES];
     int nkeys;
-    char digits[6][24];
+    char digits[10][24];
     int ndigits;
 } Command;
 
@@ -175,14 +181,18 @@ void rp_on_must(redisAsyncContext *link, void *reply, void *ctx);
 bool rp_parse_url(Redis *r, xs_str url, xs_error *err);
 /** A connection of its own that is waited for; NULL: err. Any thread. */
 redisContext *rp_connect_and_wait(Redis *r, xs_error *err);
+/** A number that no other node has. */
+bool rp_claim_number(Redis *r, redisContext *c, xs_error *err);
 bool rp_epoch(Redis *r, xs_str space, uint64_t proposed, uint64_t *epoch, xs_error *err);
 
 /* ---- send.c: what this node says ---- */
 
-void rp_count_answer(Redis *r, const redisReply *answer);
-/** The end of a record; numbers NULL: it failed. Frees op. */
+/** The end of a numbered record, or of a question without an answer; numbers NULL: it failed. Frees
+ * op. */
 void rp_finish_record(Redis *r, Op *op, const xs_plane_record *numbers);
-void rp_send_record(Redis *r, Op *op);            /* takes op */
+void rp_send_record(Redis *r, Op *op); /* or a question; takes op */
+void rp_send_count(Redis *r, const Op *op);
+void rp_keep_number(Redis *r);
 void rp_send_members(Redis *r, const char *what); /* "stay", "leave" */
 void rp_reap_members(Redis *r);
 void rp_member_changed(Redis *r, const Op *op);

@@ -3,17 +3,16 @@
 
 /* ---- records ---- */
 
-void rp_count_answer(Redis *r, const redisReply *answer)
-{
-    bool ok = answer && answer->type != REDIS_REPLY_ERROR;
-    atomic_fetch_sub(&r->unsent, 1);
-    atomic_fetch_add(ok ? &r->published : &r->dropped, 1);
-}
-
 void rp_finish_record(Redis *r, Op *op, const xs_plane_record *numbers)
 {
-    if (op->kind == OP_PUBLISH && op->token)
-        r->host.published(r->host.ctx, op->token, numbers != NULL, numbers);
+    atomic_fetch_sub(&r->unsent, 1);
+    if (op->kind == OP_ASK) {
+        r->host.answer(r->host.ctx, op->token, NULL);
+    } else {
+        atomic_fetch_add(numbers ? &r->published : &r->dropped, 1);
+        if (op->token)
+            r->host.published(r->host.ctx, op->token, numbers != NULL, numbers);
+    }
     free(op);
 }
 
@@ -33,22 +32,32 @@ static bool read_numbers(const redisReply *answer, xs_plane_record *out)
     return true;
 }
 
+static void count_passing(Redis *r, bool ok)
+{
+    atomic_fetch_sub(&r->unsent, 1);
+    atomic_fetch_add(ok ? &r->published : &r->dropped, 1);
+}
+
 static void on_published(redisAsyncContext *link, void *reply, void *ctx)
 {
+    const redisReply *answer = reply;
     (void)link;
-    rp_count_answer(ctx, reply);
+    count_passing(ctx, answer && answer->type != REDIS_REPLY_ERROR);
+}
+
+/* Else it was lost on the way, here or there: take_back has what was sent. */
+static bool is_answer(const Redis *r, const redisAsyncContext *link, const redisReply *answer)
+{
+    return answer && rp_is_ours(r, link) &&
+           (answer->type != REDIS_REPLY_ERROR || strncmp(answer->str, "NOSCRIPT", 8) != 0);
 }
 
 static void on_stored(redisAsyncContext *link, void *reply, void *ctx)
 {
     const redisReply *answer = reply;
     Redis *r = ctx;
-    if (!answer || !rp_is_ours(r, link))
-        return; /* lost on the way, here or there: take_back has it */
-    bool unloaded = answer->type == REDIS_REPLY_ERROR && strncmp(answer->str, "NOSCRIPT", 8) == 0;
-    if (!unloaded) {
+    if (is_answer(r, link, answer)) {
         xs_plane_record numbers;
-        rp_count_answer(r, answer);
         rp_finish_record(r, list_pop(&r->sent), read_numbers(answer, &numbers) ? &numbers : NULL);
     }
     rp_on_must(link, reply, ctx); /* an error: loads the scripts again, or waits for better times */
@@ -66,7 +75,7 @@ static void send_passing(Redis *r, const Op *op)
     Command c = {.n = 0};
     char *whole = malloc(op->data.len + 2);
     if (!whole) {
-        rp_count_answer(r, NULL);
+        count_passing(r, false);
         return;
     }
     memcpy(whole, "U ", 2);
@@ -95,18 +104,143 @@ static void send_numbered(Redis *r, Op *op)
     rp_arg_int(&c, op->ttl_ms);
     rp_arg(&c, op->data);
     rp_arg_int(&c, (int64_t)op->n);
+    rp_arg_int(&c, op->age_ms);
+    rp_arg_int(&c, op->by_age);
     rp_send(r, r->commands, on_stored, &c);
+}
+
+/* ---- what a channel keeps ---- */
+
+static uint64_t number_of(const redisReply *a)
+{
+    xs_str text = {a->str, (size_t)a->len};
+    return a->type == REDIS_REPLY_INTEGER  ? (uint64_t)a->integer
+           : a->type == REDIS_REPLY_STRING ? rp_number(&text, 10)
+                                           : 0;
+}
+
+/* See script_ask. */
+static void hand_up_answer(Redis *r, const Op *op, const redisReply *reply)
+{
+    enum { HEAD = 5, PARTS = 4 };
+    redisReply **e = reply->element;
+    bool ok = reply->type == REDIS_REPLY_ARRAY && reply->elements >= HEAD;
+    size_t n = ok ? (reply->elements - HEAD) / PARTS : 0;
+    xs_plane_record *records = ok ? calloc(n + 1, sizeof *records) : NULL;
+    for (size_t i = 0; records && i < n; i++) {
+        redisReply **part = e + HEAD + i * PARTS;
+        records[i] = (xs_plane_record){.seq = number_of(part[0]),
+                                       .off = number_of(part[1]),
+                                       .ts = (int64_t)number_of(part[2]),
+                                       .data = {part[3]->str, (size_t)part[3]->len}};
+    }
+    xs_plane_answer answer = {.records = records, .nrecords = n};
+    if (records) {
+        answer.cursor = number_of(e[0]);
+        answer.upto = number_of(e[1]);
+        answer.resumed = number_of(e[2]) != 0;
+        answer.more = number_of(e[3]) != 0;
+        answer.ntranscript = (size_t)number_of(e[4]);
+    }
+    if (answer.ntranscript > n)
+        answer.ntranscript = n;
+    r->host.answer(r->host.ctx, op->token, records ? &answer : NULL);
+    free(records);
+}
+
+static void on_answer(redisAsyncContext *link, void *reply, void *ctx)
+{
+    const redisReply *answer = reply;
+    Redis *r = ctx;
+    if (is_answer(r, link, answer)) {
+        Op *op = list_pop(&r->sent);
+        atomic_fetch_sub(&r->unsent, 1);
+        hand_up_answer(r, op, answer);
+        free(op);
+    }
+    rp_on_must(link, reply, ctx);
+}
+
+static void send_question(Redis *r, const Op *op)
+{
+    static const char *const words[] = {
+        [XS_PLANE_OPEN] = "open", [XS_PLANE_PAGE] = "page", [XS_PLANE_ACK] = "ack"};
+    Command c;
+    xs_plane_question q;
+    memcpy(&q, op->data.ptr, sizeof q);
+    rp_begin(r, &c, ASK, 3);
+    rp_arg_key(r, &c, op->space, "m", op->channel);
+    rp_arg_key(r, &c, op->space, "h", op->channel);
+    rp_arg_key(r, &c, op->space, "k", op->channel);
+    rp_arg_text(&c, words[q.ask]);
+    rp_arg(&c, op->socket_id);
+    rp_arg_int(&c, q.life_ms);
+    rp_arg_int(&c, (int64_t)q.id);
+    rp_arg_int(&c, q.keep);
+    rp_arg_int(&c, q.transcript);
+    rp_arg_int(&c, q.age_ms);
+    rp_arg_int(&c, q.by_age);
+    rp_arg_int(&c, q.page_records);
+    rp_arg_int(&c, q.page_bytes);
+    rp_send(r, r->commands, on_answer, &c);
 }
 
 void rp_send_record(Redis *r, Op *op)
 {
-    if (!op->numbered) {
+    if (op->kind == OP_PUBLISH && !op->numbered) {
         send_passing(r, op);
         free(op);
         return;
     }
     list_push(&r->sent, op);
-    send_numbered(r, op);
+    if (op->kind == OP_ASK)
+        send_question(r, op);
+    else
+        send_numbered(r, op);
+}
+
+/* ---- counters ---- */
+
+typedef struct Counting {
+    Redis *r;
+    void *token;
+} Counting;
+
+static void on_counted(redisAsyncContext *link, void *reply, void *ctx)
+{
+    const redisReply *answer = reply;
+    Counting *counting = ctx;
+    Redis *r = counting->r;
+    bool ok = answer && answer->type == REDIS_REPLY_ARRAY && answer->elements == 2;
+    r->host.counted(r->host.ctx, counting->token, ok ? number_of(answer->element[0]) : 0,
+                    ok ? answer->element[1]->integer : 0);
+    free(counting);
+    rp_on_must(link, reply, r);
+}
+
+void rp_send_count(Redis *r, const Op *op)
+{
+    Command c;
+    Counting *counting = r->commands && atomic_load(&r->up) ? malloc(sizeof *counting) : NULL;
+    if (!counting) {
+        r->host.counted(r->host.ctx, op->token, 0, 0);
+        return;
+    }
+    *counting = (Counting){r, op->token};
+    rp_begin(r, &c, COUNT, 1);
+    rp_arg_key(r, &c, op->space, "r", op->channel);
+    rp_arg_int(&c, op->ttl_ms);
+    redisAsyncCommandArgv(r->commands, on_counted, counting, c.n, (const char **)(uintptr_t)c.argv,
+                          c.lens);
+}
+
+/* ---- the node's number ---- */
+
+void rp_keep_number(Redis *r)
+{
+    if (r->commands)
+        redisAsyncCommand(r->commands, rp_on_must, r, "SET xs:node:%d %s PX %d",
+                          (int)r->node_number, r->node, NUMBER_MS);
 }
 
 /* ---- members ---- */
