@@ -6,12 +6,13 @@
 #include "core/json.h"
 #include "core/text.h"
 #include "core/vec.h"
-#include "tests/common/server.h"
+#include "tests/common/redis.h"
 
 enum {
     MAX_CLIENTS = 12,
     MAX_VARS = 32,
     MAX_ENV = 16,
+    NODES = 3,
     STEP_TIMEOUT_MS = 15000,
     STOP_TIMEOUT_MS = 15000
 };
@@ -35,9 +36,11 @@ typedef struct Run {
     char app[256], canonical[64], dir[64];
     char *env[MAX_ENV];
     size_t nenv;
-    Server server;
-    bool started;
-    int port;
+    struct Node {
+        Server server;
+        bool started;
+        int port;
+    } nodes[NODES], *node; /* node: the one that lines are about */
     RtLoop *loop;
     Client clients[MAX_CLIENTS];
     size_t nclients;
@@ -109,13 +112,13 @@ static const Const *parse(Run *r, const char *json)
 
 static bool start_server(Run *r)
 {
-    if (r->started)
+    if (r->node->started)
         return true;
     if (r->url) {
         const char *colon = strrchr(r->url, ':');
-        r->port = colon ? (int)strtol(colon + 1, NULL, 10) : 0;
-        r->started = r->port > 0;
-        return r->started || fail(r, "no port in %s", r->url);
+        r->node->port = colon ? (int)strtol(colon + 1, NULL, 10) : 0;
+        r->node->started = r->node->port > 0;
+        return r->node->started || fail(r, "no port in %s", r->url);
     }
     if (!r->app[0])
         return fail(r, "the script has no app line before this");
@@ -125,40 +128,41 @@ static bool start_server(Run *r)
         return fail(r, "mkdtemp: %s", strerror(errno));
     char file[96], xs[512], serve[] = "serve", listen_flag[] = "--listen",
                             address[] = "127.0.0.1:0", db[] = "--db";
-    snprintf(file, sizeof file, "%s/app.db", r->dir);
+    snprintf(file, sizeof file, "%s/app%td.db", r->dir, r->node - r->nodes);
     snprintf(xs, sizeof xs, "%s", r->xs);
     for (size_t i = 0; i < r->nenv; i++)
         putenv(r->env[i]);
     char *argv[] = {xs, serve, r->app, listen_flag, address, db, file, NULL};
-    if (!server_start(&r->server, argv))
+    if (!server_start(&r->node->server, argv))
         return fail(r, "the server did not start");
-    r->port = r->server.port;
-    r->started = true;
+    r->node->port = r->node->server.port;
+    r->node->started = true;
     return true;
 }
 
 static bool stop_server(Run *r)
 {
-    r->started = false;
-    int code = server_stop(&r->server, SIGTERM, STOP_TIMEOUT_MS);
+    r->node->started = false;
+    int code = server_stop(&r->node->server, SIGTERM, STOP_TIMEOUT_MS);
     return code == 0 || fail(r, "the server ended with %d", code);
 }
 
 /* As a crash would; the next client or request starts it again on the same files. */
 static bool kill_server(Run *r)
 {
-    r->started = false;
-    int code = server_stop(&r->server, SIGKILL, STOP_TIMEOUT_MS);
+    r->node->started = false;
+    int code = server_stop(&r->node->server, SIGKILL, STOP_TIMEOUT_MS);
     return code != 0 || fail(r, "the server ended before it was killed");
 }
 
 static void remove_files(Run *r)
 {
-    static const char *const names[] = {"app.db",    "app.db-wal",    "app.db-shm",   "app.db.key",
-                                        "app.db.rt", "app.db.rt-wal", "app.db.rt-shm"};
-    for (size_t i = 0; r->dir[0] && i < COUNT_OF(names); i++) {
+    static const char *const ends[] = {"",    "-wal",    "-shm",   ".key",
+                                       ".rt", ".rt-wal", ".rt-shm"};
+    for (size_t i = 0; r->dir[0] && i < NODES * COUNT_OF(ends); i++) {
         char path[128];
-        snprintf(path, sizeof path, "%s/%s", r->dir, names[i]);
+        snprintf(path, sizeof path, "%s/app%zu.db%s", r->dir, i / COUNT_OF(ends),
+                 ends[i % COUNT_OF(ends)]);
         unlink(path);
     }
     if (r->dir[0])
@@ -256,7 +260,7 @@ static bool line_client(Run *r, char *args)
     snprintf(base, sizeof base, "/%s/%s", server ? "ws" : "rt", server ? server : r->canonical);
     RtOptions options = {.transport = c->transport,
                          .host = "127.0.0.1",
-                         .port = r->port,
+                         .port = r->node->port,
                          .base = base,
                          .token = token,
                          .channels = channels,
@@ -506,7 +510,7 @@ static bool line_http(Run *r, char *args)
         body = *body ? body : NULL;
     }
     free(r->answer);
-    int status = http_request(r->port, method, path, token, body, &r->answer);
+    int status = http_request(r->node->port, method, path, token, body, &r->answer);
     if (r->print)
         printf("  %s %s: %d\n", method, path, status);
     return check_answer(r, status, arrow + 4);
@@ -518,6 +522,34 @@ static bool line_save(Run *r, char *args)
     if (sscanf(args, "%31s %127s", name, path) != 2)
         return fail(r, "save needs NAME MEMBER");
     return add_var(r, name, path, r->answer);
+}
+
+static bool line_differ(Run *r, const char *args)
+{
+    char a[128], b[128];
+    if (sscanf(args, "%127s %127s", a, b) != 2)
+        return fail(r, "differ needs two words");
+    return strcmp(a, b) != 0 || fail(r, "both are %s", a);
+}
+
+/* ---- nodes ---- */
+
+/* What follows is about this server, the first one of all is 1. */
+static bool line_node(Run *r, const char *args)
+{
+    long n = strtol(args, NULL, 10);
+    if (n < 1 || n > NODES)
+        return fail(r, "node needs a number up to %d", NODES);
+    r->node = &r->nodes[n - 1];
+    return true;
+}
+
+/* A command for the Redis server of the backplane. */
+static bool line_redis(Run *r, const char *args)
+{
+    const char *url = getenv("XS_REALTIME_BACKPLANE"), *colon = url ? strrchr(url, ':') : NULL;
+    int port = colon ? (int)strtol(colon + 1, NULL, 10) : 0;
+    return (port && redis_command(port, args)) || fail(r, "Redis does not take it");
 }
 
 /* ---- lines ---- */
@@ -569,6 +601,12 @@ static bool run_line(Run *r, char *line)
         return line_client(r, args);
     if (strcmp(line, "order") == 0)
         return line_order(r, args);
+    if (strcmp(line, "node") == 0)
+        return line_node(r, args);
+    if (strcmp(line, "redis") == 0)
+        return line_redis(r, args);
+    if (strcmp(line, "differ") == 0)
+        return line_differ(r, args);
     if (strcmp(line, "server") == 0 && strcmp(args, "stop") == 0)
         return r->url || stop_server(r);
     if (strcmp(line, "server") == 0 && strcmp(args, "kill") == 0)
@@ -632,6 +670,7 @@ static int usage(void)
 int main(int argc, char **argv)
 {
     Run r = {.xs = "build/release/xs", .transport = "mixed"};
+    r.node = r.nodes;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--print") == 0)
             r.print = true;
@@ -653,8 +692,9 @@ int main(int argc, char **argv)
     arena_init(&r.arena, 0);
     r.loop = rt_loop_new();
     bool ok = r.loop && run_script(&r);
-    if (r.started && !r.url)
-        server_stop(&r.server, ok ? SIGTERM : SIGKILL, STOP_TIMEOUT_MS);
+    for (size_t i = 0; i < NODES; i++)
+        if (r.nodes[i].started && !r.url)
+            server_stop(&r.nodes[i].server, ok ? SIGTERM : SIGKILL, STOP_TIMEOUT_MS);
     for (size_t i = 0; i < r.nclients; i++) {
         rt_free(r.clients[i].rt);
         for (size_t k = 0; k < r.clients[i].frames.len; k++)

@@ -1,0 +1,11 @@
+message say {
+  realtime_server = "harbor_master"
+  channel = "radio"
+  deliver_to = "channel"
+  input {
+    text text
+  }
+  stack {
+  }
+  response = {text: $input.text}
+}

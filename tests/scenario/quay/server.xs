@@ -1,0 +1,4 @@
+realtime_server harbor_master {
+  canonical = "quay1"
+  active = true
+}

@@ -1,0 +1,4 @@
+workspace quay {
+  description = "A realtime server for several nodes"
+  realtime = {canonical: "quay"}
+}
