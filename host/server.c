@@ -285,6 +285,18 @@ static bool join_nodes(Server *s, xs_error *err)
            hub_set_backplane(s->hub, s->backplane.desc->ops, url, err);
 }
 
+/* With a backplane the record is there; whoever had one before is told. Returns none. */
+static Text unused_record(Server *s, Text file)
+{
+    if (file.ptr && access(file.ptr, F_OK) == 0)
+        log_line(&s->log, LEVEL_WARNING,
+                 "realtime.backplane: transcripts and cursors in " TEXT_FMT
+                 " are not used: the backplane keeps its own. Start without the option to read "
+                 "them, or remove the file",
+                 TEXT_ARG(file));
+    return (Text){0};
+}
+
 static bool open_hub(Server *s, const Const *meta, xs_error *err)
 {
     const Config *c = s->config;
@@ -314,8 +326,10 @@ static bool open_hub(Server *s, const Const *meta, xs_error *err)
                       .presence_extras_max = (size_t)c->rt_presence_extras_max,
                       .slow_policy = c->rt_slow_policy,
                       .auth = {s->auth, realtime_check_token}};
-    if (c->db.len && !text_eq(c->db, TEXT(":memory:")) && !c->rt_backplane.len)
+    if (c->db.len && !text_eq(c->db, TEXT(":memory:")))
         opt.record = arena_printf(&s->arena, TEXT_FMT ".rt", TEXT_ARG(c->db));
+    if (c->rt_backplane.len)
+        opt.record = unused_record(s, opt.record);
     opt.meta = meta;
     opt.tenant = c->tenant;
     opt.crash_delivers = text_eq(c->rt_crash, TEXT("deliver"));

@@ -157,8 +157,7 @@ static bool kill_server(Run *r)
 
 static void remove_files(Run *r)
 {
-    static const char *const ends[] = {"",    "-wal",    "-shm",   ".key",
-                                       ".rt", ".rt-wal", ".rt-shm"};
+    static const char *const ends[] = {"", "-wal", "-shm", ".key", ".rt", ".rt-wal", ".rt-shm"};
     for (size_t i = 0; r->dir[0] && i < NODES * COUNT_OF(ends); i++) {
         char path[128];
         snprintf(path, sizeof path, "%s/app%zu.db%s", r->dir, i / COUNT_OF(ends),

@@ -220,6 +220,17 @@ redisContext *rp_connect_and_wait(Redis *r, xs_error *err)
     return NULL;
 }
 
+bool rp_check_version(Redis *r, redisContext *c, xs_error *err)
+{
+    redisReply *reply = redisCommand(c, "HRANDFIELD xs:none"); /* as old as what else is needed */
+    bool ok = reply && reply->type != REDIS_REPLY_ERROR;
+    if (reply)
+        freeReplyObject(reply);
+    return ok || xs_fail(err, XS_E_CONFIG, XS_NO_POS,
+                         "realtime.backplane: Redis at %s:%d has to be 6.2 or newer", r->address,
+                         r->port);
+}
+
 bool rp_claim_number(Redis *r, redisContext *c, xs_error *err)
 {
     unsigned first = (unsigned)strtoul(r->node + strlen(r->node) - 4, NULL, 16);

@@ -378,7 +378,7 @@ static void *redis_create(const xs_plane_host *host, xs_str url, xs_str node, xs
         snprintf(r->prefix, sizeof r->prefix, "xs%d:{", r->number);
     else
         snprintf(r->prefix, sizeof r->prefix, "xs:{");
-    bool ok = first && rp_claim_number(r, first, err);
+    bool ok = first && rp_check_version(r, first, err) && rp_claim_number(r, first, err);
     if (first)
         redisFree(first);
     if (ok && start(r, err))

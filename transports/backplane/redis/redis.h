@@ -181,6 +181,7 @@ void rp_on_must(redisAsyncContext *link, void *reply, void *ctx);
 bool rp_parse_url(Redis *r, xs_str url, xs_error *err);
 /** A connection of its own that is waited for; NULL: err. Any thread. */
 redisContext *rp_connect_and_wait(Redis *r, xs_error *err);
+bool rp_check_version(Redis *r, redisContext *c, xs_error *err);
 /** A number that no other node has. */
 bool rp_claim_number(Redis *r, redisContext *c, xs_error *err);
 bool rp_epoch(Redis *r, xs_str space, uint64_t proposed, uint64_t *epoch, xs_error *err);
