@@ -14,6 +14,7 @@ enum {
     MAX_ENV = 16,
     NODES = 3,
     STEP_TIMEOUT_MS = 15000,
+    GONE_TIMEOUT_MS = 100000, /* members of a node that died: a minute, and a while */
     STOP_TIMEOUT_MS = 15000
 };
 
@@ -294,11 +295,11 @@ static bool is_ack(const Const *frame)
 }
 
 /* The next frame, NULL after a failure. acks: acknowledgements count too. */
-static const Const *next_frame(Client *c, bool acks, const char **text)
+static const Const *next_frame(Client *c, bool acks, int ms, const char **text)
 {
     Run *r = c->run;
     for (;;) {
-        if (!rt_loop_run(r->loop, STEP_TIMEOUT_MS, has_frame, c) || c->next >= c->frames.len) {
+        if (!rt_loop_run(r->loop, ms, has_frame, c) || c->next >= c->frames.len) {
             fail(r, c->closed ? "%s: closed with %d" : "%s: nothing arrived (%d)", c->name,
                  c->close_code);
             return NULL;
@@ -311,11 +312,11 @@ static const Const *next_frame(Client *c, bool acks, const char **text)
 }
 
 /* acks: acknowledgements count too. */
-static bool client_expect(Client *c, const char *json, bool acks)
+static bool client_expect(Client *c, const char *json, bool acks, int ms)
 {
     const Const *want = parse(c->run, json);
     const char *text = NULL;
-    const Const *got = want ? next_frame(c, acks, &text) : NULL;
+    const Const *got = want ? next_frame(c, acks, ms, &text) : NULL;
     if (!got)
         return false;
     return subset(want, got) || fail(c->run, "%s expected %s\n    got %s", c->name, json, text);
@@ -324,7 +325,7 @@ static bool client_expect(Client *c, const char *json, bool acks)
 static bool client_acked(Client *c, const char *channel)
 {
     const char *text = NULL;
-    const Const *got = next_frame(c, true, &text);
+    const Const *got = next_frame(c, true, STEP_TIMEOUT_MS, &text);
     if (!got)
         return false;
     Text on = const_get_text(const_get(got, "options"), "channel");
@@ -401,9 +402,11 @@ static bool client_line(Client *c, const char *verb, char *args)
     } else if (strcmp(verb, "raw") == 0) {
         ok = rt_send(c->rt, args, strlen(args), &err);
     } else if (strcmp(verb, "expect") == 0) {
-        return client_expect(c, args, false);
+        return client_expect(c, args, false, STEP_TIMEOUT_MS);
     } else if (strcmp(verb, "sees") == 0) {
-        return client_expect(c, args, true);
+        return client_expect(c, args, true, STEP_TIMEOUT_MS);
+    } else if (strcmp(verb, "awaits") == 0) {
+        return client_expect(c, args, false, GONE_TIMEOUT_MS);
     } else if (strcmp(verb, "acked") == 0) {
         return client_acked(c, args);
     } else if (strcmp(verb, "keep") == 0) {
@@ -427,7 +430,7 @@ static bool collect(Client *c, const char *event, const char *member, unsigned n
 {
     for (unsigned found = 0; found < n;) {
         const char *text = NULL;
-        const Const *frame = next_frame(c, false, &text);
+        const Const *frame = next_frame(c, false, STEP_TIMEOUT_MS, &text);
         if (!frame)
             return false;
         const Const *payload = const_get(frame, "payload");
