@@ -241,7 +241,7 @@ static void expire(xs_conn *c)
 static void ring_alarm(xs_shard *s, void *arg)
 {
     Alarm *alarm = arg;
-    xs_conn *c = map_get(&s->by_sid, text_from(alarm->sid));
+    xs_conn *c = conn_of_sid(s, alarm->sid);
     mem_free(alarm);
     if (!c || c->closing || c->gone || is_armed(c))
         return;

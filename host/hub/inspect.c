@@ -182,7 +182,7 @@ typedef struct Ending {
 static void end_on_shard(xs_shard *s, void *arg)
 {
     Ending *e = arg;
-    xs_conn *c = map_get(&s->by_sid, text_from(e->sid));
+    xs_conn *c = conn_of_sid(s, e->sid);
     if (c && !c->closing && !c->gone) {
         atomic_fetch_add_explicit(&s->hub->kicked, 1, memory_order_relaxed);
         if (e->channel_len)

@@ -73,7 +73,6 @@ void shard_unref(xs_shard *s)
     }
     mailbox_deinit(&s->box);
     map_deinit(&s->by_socket);
-    map_deinit(&s->by_sid);
     buf_deinit(&s->scratch);
     mem_free(s);
 }
@@ -404,7 +403,7 @@ static void handle_mail(xs_shard *s, const Mail *mail, bool deliver)
     case MAIL_CALL: mail->call(s, mail->arg); break;
     case MAIL_SEND: {
         SendBatch *batch = mail->arg;
-        protocol_send(deliver ? map_get(&s->by_sid, text_from(batch->sid)) : NULL, batch);
+        protocol_send(deliver ? conn_of_sid(s, batch->sid) : NULL, batch);
         break;
     }
     }
@@ -517,25 +516,31 @@ static bool describe(xs_conn *c)
     return text != NULL;
 }
 
-/* Into every index; on failure into none. */
+/* Into both indexes; on failure into none. */
 static bool enlist(xs_conn *c, Text ip, xs_refusal *why)
 {
     xs_shard *s = c->shard;
     Hub *h = s->hub;
     if (!map_put(&s->by_socket, text_from(c->socket_id), c))
         return false;
-    if (map_put(&s->by_sid, text_from(c->sid), c)) {
-        pthread_mutex_lock(&h->lock);
-        bool ok = clock_admit(c, ip, why) && map_put(&h->sids, text_from(c->sid), c);
-        if (!ok)
-            clock_release(c);
-        pthread_mutex_unlock(&h->lock);
-        if (ok)
-            return true;
-        map_take(&s->by_sid, text_from(c->sid));
-    }
-    map_take(&s->by_socket, text_from(c->socket_id));
-    return false;
+    pthread_mutex_lock(&h->lock);
+    bool ok = clock_admit(c, ip, why) && map_put(&h->sids, text_from(c->sid), c);
+    if (!ok)
+        clock_release(c);
+    pthread_mutex_unlock(&h->lock);
+    if (!ok)
+        map_take(&s->by_socket, text_from(c->socket_id));
+    return ok;
+}
+
+xs_conn *conn_of_sid(xs_shard *s, const char *sid)
+{
+    pthread_mutex_lock(&s->hub->lock);
+    xs_conn *c = map_get(&s->hub->sids, text_from(sid));
+    if (c && c->shard != s)
+        c = NULL;
+    pthread_mutex_unlock(&s->hub->lock);
+    return c;
 }
 
 /* ---- all queues together are too long ---- */
@@ -680,7 +685,6 @@ static void bury(xs_conn *c)
     Hub *h = s->hub;
     bool present = protocol_leave_all(c);
     map_take(&s->by_socket, text_from(c->socket_id));
-    map_take(&s->by_sid, text_from(c->sid));
     pthread_mutex_lock(&h->lock);
     map_take(&h->sids, text_from(c->sid));
     clock_release(c);

@@ -130,7 +130,7 @@ struct xs_shard {
     _Atomic bool shedding;  /* shard_shed is in the mailbox */
     bool draining, touched; /* touched: something was delivered since the last flush */
     xs_conn *conns, *closing, *dead;
-    Map by_socket, by_sid;
+    Map by_socket;
     ShardSpace *spaces;
     Buf scratch;
 };
@@ -151,6 +151,8 @@ int64_t mono_ms(void);
 void hub_random(void *out, size_t n);
 void hub_log(int level, const char *fmt, ...) XS_PRINTF(2, 3); /* 0 error … 3 debug */
 
+/** The shard's connection with this session id; NULL = not any more. On the shard's thread. */
+xs_conn *conn_of_sid(xs_shard *s, const char *sid);
 /** Hand a frame to one connection; consumes the reference; NULL is ignored (out of memory: it
  * closes). */
 void conn_deliver(xs_conn *c, Event *ev);

@@ -8,7 +8,20 @@
 
 #include <unistd.h>
 
-enum { RX_FIRST_BYTES = 1024, RX_KEEP_BYTES = 4096, CLOSE_REASON_MAX = 63 };
+enum { MESSAGE_FIRST_BYTES = 1024, CLOSE_REASON_MAX = 63 };
+
+/* A client's message so far. */
+struct WsMessage {
+    size_t len, cap;
+    uint32_t frames, unchecked; /* unchecked: bytes of a character that is not complete */
+    char bytes[];
+};
+
+/* What was read and may not be taken yet. */
+struct WsHeld {
+    WsBytes left;
+    char bytes[];
+};
 
 bool ws_list_push(ConnList *list, Conn *c)
 {
@@ -108,7 +121,8 @@ void ws_conn_free(Conn *c)
         if (ws->ready[i].data.ptr == c)
             ws->ready[i].data.ptr = NULL;
     ws_reader_deinit(&c->reader);
-    free(c->held.ptr);
+    free(c->held);
+    free(c->message);
     Conn *last = ws->conns.items[--ws->conns.count];
     ws->conns.items[c->index] = last;
     last->index = c->index;
@@ -119,7 +133,6 @@ void ws_conn_free(Conn *c)
     if (c->listed)
         forget(&ws->leaving, c);
     close(c->fd);
-    free(c->rx);
     free(c);
 }
 
@@ -369,21 +382,25 @@ static void message(Conn *c, const char *data, size_t len, bool packed)
     }
 }
 
-static bool collect(Conn *c, const char *data, size_t len)
+static bool collect(Conn *c, const WsPiece *piece)
 {
-    if (c->rx_cap - c->rx_len < len) {
-        size_t cap = c->rx_cap ? c->rx_cap : RX_FIRST_BYTES;
-        while (cap - c->rx_len < len)
+    struct WsMessage *m = c->message;
+    if (!m || m->cap - m->len < piece->len) {
+        size_t len = m ? m->len : 0, cap = m ? m->cap : MESSAGE_FIRST_BYTES;
+        while (cap - len < piece->len)
             cap *= 2;
-        char *grown = (char *)realloc(c->rx, cap);
-        if (!grown)
+        m = (struct WsMessage *)realloc(m, sizeof *m + cap);
+        if (!m)
             return false;
-        c->rx = grown;
-        c->rx_cap = cap;
+        if (!c->message)
+            *m = (struct WsMessage){0};
+        m->cap = cap;
+        c->message = m;
     }
-    if (len)
-        memcpy(c->rx + c->rx_len, data, len);
-    c->rx_len += len;
+    if (piece->len)
+        memcpy(m->bytes + m->len, piece->data, piece->len);
+    m->len += piece->len;
+    m->frames += piece->frame_end;
     return true;
 }
 
@@ -393,28 +410,26 @@ static void heard(Conn *c)
     c->pinged_ms = 0;
 }
 
-/* Bad bytes end the connection when they come, not when the message is complete. */
-static bool check_text(Conn *c, const char *data, size_t len, bool last)
+/* Bad bytes end the connection when they come, not when the message is complete.
+ * @return as utf8_rest; UTF8_BAD: the connection is closing */
+static int check_text(Conn *c, const char *data, size_t len, bool last)
 {
     int rest = utf8_rest(data, len);
-    if (rest != UTF8_BAD && !(last && rest)) {
-        c->rx_unchecked = (unsigned)rest;
-        return true;
-    }
+    if (rest != UTF8_BAD && !(last && rest))
+        return rest;
     ws_conn_close(c, CLOSE_BAD_UTF8, "invalid UTF-8");
-    return false;
+    return UTF8_BAD;
 }
 
-/* The compressed message is all in c->rx. */
 static void inflate_message(Conn *c)
 {
     Ws *ws = c->ws;
     char *text = NULL;
     size_t len = 0;
-    switch (
-        ws_inflate(&ws->inflater, c->rx, c->rx_len, ws->host->limits->max_message, &text, &len)) {
+    switch (ws_inflate(&ws->inflater, c->message->bytes, c->message->len,
+                       ws->host->limits->max_message, &text, &len)) {
     case WS_INFLATED:
-        if (check_text(c, text, len, true))
+        if (check_text(c, text, len, true) != UTF8_BAD)
             message(c, text, len, false);
         break;
     case WS_INFLATE_BAD: ws_conn_close(c, CLOSE_BAD_UTF8, "invalid compressed data"); break;
@@ -424,51 +439,47 @@ static void inflate_message(Conn *c)
     free(text);
 }
 
-static void free_message(Conn *c)
+/* One more piece of a message is in c->message. */
+static void collected(Conn *c, const WsPiece *piece)
 {
-    c->rx_len = 0;
-    if (c->rx_cap > RX_KEEP_BYTES) {
-        free(c->rx);
-        c->rx = NULL;
-        c->rx_cap = 0;
+    struct WsMessage *m = c->message;
+    if (!piece->binary && !piece->compressed) {
+        size_t fresh = piece->len + m->unchecked;
+        int rest = check_text(c, m->bytes + m->len - fresh, fresh, piece->last);
+        if (rest == UTF8_BAD)
+            return;
+        m->unchecked = (unsigned)rest;
     }
+    if (!piece->last)
+        return;
+    if (piece->compressed)
+        inflate_message(c);
+    else
+        message(c, m->bytes, m->len, piece->binary);
+    free(m);
+    c->message = NULL;
 }
 
 static void receive(Conn *c, const WsPiece *piece)
 {
     const xs_limits *limits = c->ws->host->limits;
-    const char *data = piece->data;
-    size_t len = piece->len;
     if (c->closing)
         return;
-    if (piece->first)
-        c->rx_len = c->rx_frames = c->rx_unchecked = 0;
-    c->rx_frames += piece->frame_end;
+    size_t have = c->message ? c->message->len : 0;
+    uint32_t frames = (c->message ? c->message->frames : 0) + piece->frame_end;
     if (piece->binary && !c->packed) {
         ws_conn_close(c, CLOSE_BINARY, "text only");
-    } else if (c->rx_len + len + piece->rest > limits->max_message) {
+    } else if (have + piece->len + piece->rest > limits->max_message) {
         ws_conn_close(c, CLOSE_TOO_BIG, "message too large");
-    } else if (limits->max_fragments && c->rx_frames > limits->max_fragments) {
+    } else if (limits->max_fragments && frames > limits->max_fragments) {
         ws_conn_close(c, CLOSE_TOO_BIG, "too many fragments");
-    } else if (piece->compressed) {
-        if (!collect(c, data, len))
-            ws_conn_close(c, CLOSE_INTERNAL, "out of memory");
-        if (piece->last && !c->closing) {
-            inflate_message(c);
-            free_message(c);
-        }
-    } else if (piece->first && piece->last) {
-        if (piece->binary || check_text(c, data, len, true))
-            message(c, data, len, piece->binary);
-    } else if (!collect(c, data, len)) {
+    } else if (piece->first && piece->last && !piece->compressed) {
+        if (piece->binary || check_text(c, piece->data, piece->len, true) != UTF8_BAD)
+            message(c, piece->data, piece->len, piece->binary);
+    } else if (!collect(c, piece)) {
         ws_conn_close(c, CLOSE_INTERNAL, "out of memory");
     } else {
-        size_t fresh = len + c->rx_unchecked;
-        const char *from = c->rx ? c->rx + c->rx_len - fresh : "";
-        if (!(piece->binary || check_text(c, from, fresh, piece->last)) || !piece->last)
-            return;
-        message(c, c->rx ? c->rx : "", c->rx_len, piece->binary);
-        free_message(c);
+        collected(c, piece);
     }
 }
 
@@ -534,23 +545,26 @@ static WsBytes feed(Conn *c, WsBytes in)
 
 static bool hold(Conn *c, const char *data, size_t len)
 {
-    char *copy = len ? (char *)malloc(len) : NULL;
-    if (!copy)
-        return !len;
-    memcpy(copy, data, len);
-    c->held = c->held_at = (WsBytes){copy, len};
+    if (!len)
+        return true;
+    struct WsHeld *held = (struct WsHeld *)malloc(sizeof *held + len);
+    if (!held)
+        return false;
+    memcpy(held->bytes, data, len);
+    held->left = (WsBytes){held->bytes, len};
+    c->held = held;
     return true;
 }
 
 static void read_held(Conn *c)
 {
-    if (!c->held.ptr)
+    if (!c->held)
         return;
-    c->held_at = feed(c, c->held_at);
-    if (c->held_at.len)
+    c->held->left = feed(c, c->held->left);
+    if (c->held->left.len)
         return;
-    free(c->held.ptr);
-    c->held = c->held_at = (WsBytes){0};
+    free(c->held);
+    c->held = NULL;
 }
 
 static void receive_some(Conn *c)

@@ -85,10 +85,8 @@ struct Conn {
     int64_t control_ms;
     int32_t control_tokens; /* thousandths */
     WsReader reader;
-    WsBytes held, held_at; /* read while paused; owned, and what of it is left */
-    char *rx;              /* fragments of a message so far */
-    size_t rx_len, rx_cap;
-    uint32_t rx_frames, rx_unchecked; /* its frames; bytes of a character that is not complete */
+    struct WsHeld *held; /* while paused, or before it is opened */
+    struct WsMessage *message;
 };
 
 /** Takes fd. NULL: out of memory, or of what the kernel watches. */

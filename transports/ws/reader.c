@@ -85,7 +85,7 @@ static WsEvent read_head(WsReader *r, WsBytes *in)
         }
         if (!read_length(r))
             return WS_WRONG;
-        r->mask = r->head + want - MASK_BYTES;
+        r->mask = (unsigned char)(want - MASK_BYTES);
         r->mask_at = 0;
         r->inside = true;
         if (!(opcode_of(r) & CONTROL)) {
@@ -103,7 +103,7 @@ static void unmask(WsReader *r, char *p, size_t len)
     uint64_t wide;
     unsigned char turned[sizeof wide];
     for (size_t i = 0; i < sizeof turned; i++)
-        turned[i] = r->mask[(r->mask_at + i) % MASK_BYTES];
+        turned[i] = r->head[r->mask + (r->mask_at + i) % MASK_BYTES];
     memcpy(&wide, turned, sizeof wide);
     size_t i = 0;
     for (; i + sizeof wide <= len; i += sizeof wide) {

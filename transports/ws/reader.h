@@ -11,15 +11,15 @@ enum { WS_CONTROL_MAX = 125, WS_HEAD_MAX = 14 };
 
 typedef struct WsReader {
     unsigned char head[WS_HEAD_MAX]; /* of the frame, as far as it has come */
-    unsigned char have, mask_at, control_len;
-    bool inside;         /* the head is complete, its payload is not */
-    bool first;          /* nothing of the message was given out */
-    bool open, binary;   /* a message is not complete */
-    bool deflate;        /* agreed on: a message may be compressed (RSV1) */
-    bool compressed;     /* this one is */
-    unsigned char *mask; /* in head */
-    uint64_t left;       /* of the payload */
-    char *control;       /* payload of a control frame that comes in pieces; owned */
+    unsigned char have, control_len;
+    unsigned char mask, mask_at; /* where in head it is; its byte that is next */
+    bool inside;                 /* the head is complete, its payload is not */
+    bool first;                  /* nothing of the message was given out */
+    bool open, binary;           /* a message is not complete */
+    bool deflate;                /* agreed on: a message may be compressed (RSV1) */
+    bool compressed;             /* this one is */
+    uint64_t left;               /* of the payload */
+    char *control;               /* payload of a control frame that comes in pieces; owned */
 } WsReader;
 
 /* Part of a message, or the whole payload of a control frame: valid until the next call. */
