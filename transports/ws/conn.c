@@ -117,9 +117,6 @@ void ws_conn_free(Conn *c)
     tell_gone(c);
     queue_deinit(&c->q, ws->host);
     count_queued(c);
-    for (int i = 0; i < ws->nready; i++)
-        if (ws->ready[i].data.ptr == c)
-            ws->ready[i].data.ptr = NULL;
     ws_reader_deinit(&c->reader);
     free(c->held);
     free(c->message);

@@ -30,7 +30,6 @@ enum {
         64, /* a burst is written in pieces, so that it never looks like a slow client */
     FLUSH_EARLY_BYTES = 131072,
     INPUT_BYTES = 16384, /* of one read */
-    READY_MAX = 256,     /* connections of one turn */
     CONTROL_PER_S = 20,  /* pings and pongs of a client; realtime.md §14 */
     CONTROL_BURST = 40
 };
@@ -50,8 +49,6 @@ typedef struct Ws {
     ConnList resumed; /* may be read again, from the end of this turn on; gone ones are NULL */
     ConnList leaving; /* to be closed or cut when no call of the hub is under way */
     int epoll;        /* of the sockets, and of what wakes the loop */
-    struct epoll_event ready[READY_MAX];
-    int nready;
     char bytes[INPUT_BYTES];
     struct WsInflater *inflater; /* NULL before the first compressed message */
     bool draining;
@@ -91,7 +88,7 @@ struct Conn {
 
 /** Takes fd. NULL: out of memory, or of what the kernel watches. */
 Conn *ws_conn_new(Ws *ws, int fd);
-void ws_conn_free(Conn *c); /* not inside a call of the hub */
+void ws_conn_free(Conn *c); /* not while the loop looks at events, nor inside a call of the hub */
 
 /** Answer the upgrade and let the hub decide. early: bytes behind the head. false: it was no
  * upgrade, or the client is not admitted; it leaves by itself. */
@@ -107,7 +104,7 @@ void ws_conn_close(Conn *c, int code, const char *reason);
 void ws_conn_resume(Conn *c);
 /** Read on after ws_conn_resume; not inside a call of the hub. */
 void ws_conn_go_on(Conn *c);
-/** Close or cut a connection of ws->leaving; not inside a call of the hub. May free c. */
+/** Close or cut a connection of ws->leaving; when ws_conn_free may be called, which it may do. */
 void ws_conn_leave(Conn *c);
 /** Pings, missing pongs, stalled writes, overdue closes. */
 void ws_conn_check(Conn *c, int64_t now);

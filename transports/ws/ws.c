@@ -1,4 +1,4 @@
-/* ws.c - WebSocket transport, in its own thread, on one set of epoll.
+/* ws.c - WebSocket transport, in its own thread, on one epoll set.
  *
  * The host accepts sockets, reads the request head, removes Sec-WebSocket-Protocol (the library
  * refuses long ones) and hands both over. The library makes the answer (handshake.h); frames are
@@ -11,7 +11,11 @@
 #include "transports/ws/conn.h"
 #include "transports/ws/deflate.h"
 
-enum { SWEEP_MAX_MS = 1000, SWEEP_MIN_MS = 10 };
+enum {
+    READY_MAX = 256, /* connections of one turn */
+    SWEEP_MAX_MS = 1000,
+    SWEEP_MIN_MS = 10
+};
 
 typedef struct Adopted {
     struct Adopted *next;
@@ -140,18 +144,17 @@ static bool turn(WsState *s)
     const xs_host *host = ws->host;
     bool go_on = true;
     int64_t wait = s->next_sweep_ms - host->now_ms();
-    int n = epoll_wait(ws->epoll, ws->ready, READY_MAX, wait > 0 ? (int)wait : 0);
-    ws->nready = n > 0 ? n : 0;
-    for (int i = 0; i < ws->nready; i++) {
-        void *who = ws->ready[i].data.ptr;
+    struct epoll_event ready[READY_MAX];
+    int n = epoll_wait(ws->epoll, ready, READY_MAX, wait > 0 ? (int)wait : 0);
+    for (int i = 0; i < n; i++) {
+        void *who = ready[i].data.ptr;
         if (who == &s->mailbox)
             host->drain(host->shard);
         else if (who == &s->wake)
             go_on = on_wake(s);
-        else if (who)
-            ws_conn_ready((Conn *)who, ws->ready[i].events);
+        else
+            ws_conn_ready((Conn *)who, ready[i].events);
     }
-    ws->nready = 0;
     int64_t now = host->now_ms();
     if (now >= s->next_sweep_ms)
         sweep(s, now);
