@@ -407,7 +407,7 @@ static void requests(const char *token, const char *other)
         {"an unknown sid", "POST", "/rt/harbor/send?sid=AAAAAAAAAAAAAAAAAAAAAAAAA", token,
          "{\"action\":\"ping\"}", 404},
         {"a sid of somebody else", "POST", "send", other, "{\"action\":\"ping\"}", 403},
-        {"a sid without a token", "POST", "send", NULL, "{\"action\":\"ping\"}", 403},
+        {"a sid without a token", "POST", "send", NULL, "{\"action\":\"ping\"}", 401},
         {"its own", "POST", "send", token, "{\"action\":\"ping\"}", 200},
         {"a list", "POST", "send", token, "[{\"action\":\"ping\"},{\"action\":\"ping\"}]", 200},
         {"no JSON", "POST", "send", token, "{\"action\":", 400},
