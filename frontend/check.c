@@ -1033,10 +1033,26 @@ static void realtime_trigger(Check *ck)
         check_pattern(ck, channel->value->text, channel->value_pos);
 }
 
+/* A literal with nested_channels, and its prefix with a star, say two things of the same names. */
+static void same_channels(Check *ck, const Expr *nested)
+{
+    Construct *k = ck->k;
+    if (!nested || nested->kind != EX_BOOL || !nested->i)
+        return;
+    const Construct *other = prog_find(ck->pr, CK_REALTIME_CHANNEL,
+                                       arena_printf(ck->c->a, TEXT_FMT "/*", TEXT_ARG(k->name)));
+    if (other)
+        report(ck->c, D_SAME_CHANNELS, nested->pos, NO_HINT,
+               "'" TEXT_FMT "' in " TEXT_FMT " is for the same channels; %s counts",
+               TEXT_ARG(other->name), TEXT_ARG(other->file),
+               text_cmp(k->file, other->file) < 0 ? "this one" : "that one");
+}
+
 static void realtime_channel(Check *ck)
 {
     check_pattern(ck, ck->k->name, ck->k->name_pos);
     const Member *m = construct_member(ck->k, "settings");
+    same_channels(ck, m ? pair_value(m->value, "nested_channels") : NULL);
     const Expr *size = m ? pair_value(m->value, "message_history") : NULL;
     if (!size || size->kind != EX_INT)
         return;

@@ -171,10 +171,11 @@ static void on_writable(void *peer)
     Stream *s = (Stream *)peer;
     Sse *sse = s->sse;
     if (s->fd < 0 && s->x) {
-        int on = 1;
+        /* Nobody answers a heartbeat but the peer's TCP: one that is silent has gone. */
+        unsigned silence_ms = sse->host->limits->stall_ms;
         s->fd = sse->host->http->stream_fd(s->x);
-        if (s->fd >= 0)
-            setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        if (s->fd >= 0 && silence_ms)
+            setsockopt(s->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof silence_ms);
     }
     s->blocked = false;
     s->progress_ms = sse->host->now_ms();
