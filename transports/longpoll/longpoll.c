@@ -366,9 +366,9 @@ static void out_answer(Session *s, uint32_t n, uint32_t wait_ms)
     answer_cursor(s, n, &lp->cursor);
     xs_str cursor = {lp->cursor.ptr, lp->cursor.len};
     if (n || s->empty == EMPTY_200) {
-        out_text(body, "{\"sid\":");
-        out_json(body, sid);
-        out_text(body, ",\"cursor\":\"");
+        out_text(body, "{\"sid\":\"");
+        out_str(body, sid); /* letters and digits */
+        out_text(body, "\",\"cursor\":\"");
         out_str(body, cursor);
         out_text(body,
                  n < s->q.count ? "\",\"more\":true,\"wait\":" : "\",\"more\":false,\"wait\":");
