@@ -266,10 +266,24 @@ static bool write_match(Query *q, PredOp op, const Ex *l, const Ex *r, Buf *out)
     return true;
 }
 
+/* Of json members only numbers are less or greater than a number: to SQLite every text is more. */
+static bool ordered_sql(Query *q, const Ex *x, const Ex *other, Text *out)
+{
+    bool member = x->json || (x->each.ptr && x->type.kind == CK_ANY);
+    bool number = is_value(other) && (other->v.kind == V_INT || other->v.kind == V_DEC);
+    if (!expr_sql(q, x, other, out))
+        return false;
+    if (member && number)
+        *out = arena_printf(
+            &q->arena, "CASE WHEN typeof(" TEXT_FMT ") IN ('integer','real') THEN " TEXT_FMT " END",
+            TEXT_ARG(*out), TEXT_ARG(*out));
+    return out->ptr || fail_memory(q->c);
+}
+
 static bool write_between(Query *q, PredOp op, const Ex *x, const Ex *lo, const Ex *hi, Buf *out)
 {
     Text a, b, c;
-    if (!expr_sql(q, x, lo, &a) || !expr_sql(q, lo, x, &b) || !expr_sql(q, hi, x, &c))
+    if (!ordered_sql(q, x, lo, &a) || !expr_sql(q, lo, x, &b) || !expr_sql(q, hi, x, &c))
         return false;
     buf_printf(out, "(" TEXT_FMT "%s" TEXT_FMT " AND " TEXT_FMT ")", TEXT_ARG(a), op_row(op)->sql,
                TEXT_ARG(b), TEXT_ARG(c));
@@ -337,7 +351,7 @@ static bool write_leaf(Query *q, PredOp op, Ex *l, Ex *r, Buf *out)
     case P_LT:
     case P_LE: {
         Text a, b;
-        if (!expr_sql(q, l, r, &a) || !expr_sql(q, r, l, &b))
+        if (!ordered_sql(q, l, r, &a) || !expr_sql(q, r, l, &b))
             return false;
         buf_printf(out, "(" TEXT_FMT "%s" TEXT_FMT ")", TEXT_ARG(a), op_row(op)->sql, TEXT_ARG(b));
         return true;

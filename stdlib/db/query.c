@@ -22,7 +22,8 @@ typedef struct Select {
     const Table *t;
     ReturnType type;
     bool distinct;
-    bool stream; /* a list that is read while it is walked */
+    bool right_join; /* rows may lack every column of the main table */
+    bool stream;     /* a list that is read while it is walked */
     Page page;
     OutCol *outs;
     uint32_t nouts;
@@ -136,7 +137,9 @@ static bool write_from(Select *s)
     buf_cstr(&s->from, " t0");
     for (uint32_t i = 0; i < n; i++) {
         bool any;
-        buf_cstr(&s->from, join_word(const_get_text(joins->items[i], "type")));
+        const char *word = join_word(const_get_text(joins->items[i], "type"));
+        s->right_join = s->right_join || word[1] == 'R';
+        buf_cstr(&s->from, word);
         sql_ident(&s->from, q->src[i + 1].table->name);
         buf_printf(&s->from, " t%u ON ", i + 1);
         if (!pred_write(q, const_get(joins->items[i], "where"), &s->from, &any))
@@ -239,6 +242,14 @@ static bool write_aggregate(Select *s, const Const *ret)
 
 /* ---- ORDER BY ---- */
 
+/* Behind a key. Nulls come last in ascending order, on every database. */
+static void write_direction(Select *s, bool desc, bool nullable)
+{
+    buf_cstr(&s->order, desc ? " DESC" : " ASC");
+    if (nullable)
+        buf_cstr(&s->order, desc ? " NULLS FIRST" : " NULLS LAST");
+}
+
 static bool sort_key(Select *s, Text name, Text dir, bool *by_id, bool *desc)
 {
     Ex x;
@@ -253,12 +264,11 @@ static bool sort_key(Select *s, Text name, Text dir, bool *by_id, bool *desc)
     if (!expr_named(&s->q, name, &x))
         return false;
     *desc = text_eq(dir, TEXT("desc"));
-    bool nullable = !x.col || x.src != 0 || strcmp(column_zero_sql(x.col), "NULL") == 0;
     bool id = x.col && x.src == 0 && x.col == table_id(s->t);
+    bool nullable = s->right_join ||
+                    (!id && (!x.col || x.src != 0 || strcmp(column_zero_sql(x.col), "NULL") == 0));
     buf_text(&s->order, x.sql);
-    buf_cstr(&s->order, *desc ? " DESC" : " ASC");
-    if (nullable && !id)
-        buf_cstr(&s->order, *desc ? " NULLS FIRST" : " NULLS LAST");
+    write_direction(s, *desc, nullable);
     *by_id = *by_id || id;
     return true;
 }
@@ -299,10 +309,9 @@ static bool write_order(Select *s)
                                    : false;
     }
     if (!by_id) { /* pages stay stable */
-        buf_cstr(&s->order, s->order.len ? ", " : " ORDER BY ");
-        buf_cstr(&s->order, "t0.");
+        buf_cstr(&s->order, s->order.len ? ", t0." : " ORDER BY t0.");
         sql_ident(&s->order, table_id(s->t)->name);
-        buf_cstr(&s->order, desc ? " DESC" : " ASC");
+        write_direction(s, desc, s->right_join);
     } else if (!s->order.len && s->ngroup) {
         buf_cstr(&s->order, " ORDER BY 1");
         for (uint32_t i = 1; i < s->ngroup; i++)
