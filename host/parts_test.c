@@ -240,11 +240,15 @@ static void read_all(void)
     arena_init(&a, 0);
     ReplyHeaders r = {.arena = &a};
     upgrade_parse(&a, text_from(head), &up);
+    RawInputs raw = {TEXT("a[b]=1&c[]=2&c[]=3&j=[1]"), NULL, true};
     if (request_decode_body(&a, TEXT("multipart/form-data; boundary=X"), text_from(parts), &body,
                             &err) &&
         request_decode_body(&a, TEXT("application/json"), TEXT("{\"a\":[1,\"\\u00e4\"]}"), &body,
-                            &err))
-        request_inputs(&a, TEXT("a[b]=1&c[]=2&c[]=3"), body, &match);
+                            &err)) {
+        raw.body = body;
+        request_inputs(&a, &raw, &match,
+                       json_parse(&a, TEXT("[{\"name\":\"j\",\"type\":\"json\"}]"), &err));
+    }
     http_parse_query(&a, TEXT("a=1&a=2&b=%20"));
     if (reply_set_header(&r, TEXT("X-A: 1"), false, &err) &&
         reply_set_header(&r, TEXT("X-A: 2"), true, &err))

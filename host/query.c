@@ -110,6 +110,11 @@ static bool choose_source(QueryJob *q, xs_error *err)
                    TEXT_ARG(name));
 }
 
+static const Const *declared(const QueryJob *q)
+{
+    return program_proc(pool_options(q->job.pool)->program, q->match.route->proc)->inputs;
+}
+
 /* Everything before the first stack runs. */
 static bool prepare(QueryJob *q, xs_error *err)
 {
@@ -121,7 +126,9 @@ static bool prepare(QueryJob *q, xs_error *err)
         (!q->given && !request_decode_body(&job->arena, q->content_type, q->body, &body, err)))
         return false;
     job->run.raw_input = body;
-    q->input = request_inputs(&job->arena, q->querystring, body, &q->match);
+    const RawInputs raw = {q->querystring, body,
+                           q->given || request_is_json(q->content_type, q->body)};
+    q->input = request_inputs(&job->arena, &raw, &q->match, declared(q));
     return (q->input || xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.")) &&
            choose_source(q, err);
 }
@@ -530,8 +537,7 @@ static bool hides(const Const *fields, Text name)
 /* The inputs, without what is nobody's business. */
 static void write_inputs(const QueryJob *q, Buf *out)
 {
-    const Const *fields =
-        program_proc(pool_options(q->job.pool)->program, q->match.route->proc)->inputs;
+    const Const *fields = declared(q);
     buf_char(out, '{');
     for (uint32_t i = 0; q->input && i < q->input->count; i++) {
         Text name = q->input->pairs[i].key;

@@ -266,6 +266,13 @@ static bool json_decode(Arena *a, Text body, const Const **out, xs_error *err)
     return malformed(err, "JSON", at);
 }
 
+bool request_is_json(Text content_type, Text body)
+{
+    Text inner = text_trim(body, TEXT(" \t\r\n"));
+    return starts_nocase(text_trim(content_type, TEXT(" \t")), "application/json") ||
+           (!content_type.len && inner.len && (inner.ptr[0] == '{' || inner.ptr[0] == '['));
+}
+
 bool request_decode_body(Arena *a, Text content_type, Text body, const Const **out, xs_error *err)
 {
     Text type =
@@ -273,9 +280,7 @@ bool request_decode_body(Arena *a, Text content_type, Text body, const Const **o
     *out = NULL;
     if (!body.len)
         return true;
-    Text inner = text_trim(body, TEXT(" \t\r\n"));
-    bool looks_json = inner.len && (inner.ptr[0] == '{' || inner.ptr[0] == '[');
-    if (starts_nocase(type, "application/json") || (!type.len && looks_json))
+    if (request_is_json(type, body))
         return json_decode(a, body, out, err);
     if (starts_nocase(type, "application/x-www-form-urlencoded")) {
         *out = form_decode(a, body);
@@ -297,11 +302,31 @@ static bool merge(Arena *a, Const *into, const Const *from)
     return true;
 }
 
-const Const *request_inputs(Arena *a, Text querystring, const Const *body, const RouteMatch *match)
+/* Forms know texts only: what looks like JSON is it where an input may be anything. */
+static bool read_json_texts(Arena *a, Const *all, const Const *fields)
+{
+    for (uint32_t i = 0; fields && fields->kind == C_LIST && i < fields->count; i++) {
+        const Const *field = fields->items[i];
+        Text name = const_get_text(field, "name");
+        Text text = text_trim(const_text_of(const_find(all, name), (Text){0}), TEXT(" \t\r\n"));
+        xs_error ignored = {0};
+        if (!text_eq(const_get_text(field, "type"), TEXT("json")) || !text.len ||
+            (text.ptr[0] != '{' && text.ptr[0] != '['))
+            continue;
+        const Const *value = json_parse(a, text, &ignored);
+        if (value ? !const_set(a, all, name, value) : ignored.code == XS_E_NOMEM)
+            return false;
+    }
+    return true;
+}
+
+const Const *request_inputs(Arena *a, const RawInputs *raw, const RouteMatch *match,
+                            const Const *fields)
 {
     Const *all = const_map(a, 8);
-    const Const *query = form_decode(a, querystring);
-    if (!all || !query || !merge(a, all, query) || !merge(a, all, body))
+    const Const *query = form_decode(a, raw->querystring);
+    if (!all || !query || !merge(a, all, query) || (!raw->typed && !merge(a, all, raw->body)) ||
+        !read_json_texts(a, all, fields) || (raw->typed && !merge(a, all, raw->body)))
         return NULL;
     for (uint32_t i = 0; i < match->route->nparams; i++) {
         const Const *text = const_text(a, match->values[i]);

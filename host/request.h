@@ -18,8 +18,21 @@ const Const *form_decode(Arena *a, Text form);
 XS_MUST_CHECK bool request_decode_body(Arena *a, Text content_type, Text body, const Const **out,
                                        xs_error *err);
 
-/** Raw inputs by rising priority: query string, members of the body, path parameters. NULL =
- * memory. */
-const Const *request_inputs(Arena *a, Text querystring, const Const *body, const RouteMatch *match);
+typedef struct RawInputs {
+    Text querystring;
+    const Const *body; /* decoded; NULL = none */
+    bool typed;        /* it was JSON: a text in it is a text. In forms "[1]" may be a list */
+} RawInputs;
+
+/** Whether a body is read as JSON. */
+bool request_is_json(Text content_type, Text body);
+
+/**
+ * Raw inputs by rising priority: query string, members of the body, path parameters.
+ * @param fields  the declared inputs: of those of type json the texts of forms are read
+ * @return        NULL = memory
+ */
+const Const *request_inputs(Arena *a, const RawInputs *raw, const RouteMatch *match,
+                            const Const *fields);
 
 #endif

@@ -128,9 +128,21 @@ static void test_inputs_by_priority(void **state)
     RouteMatch match = {.route = &route, .values = {TEXT("7")}};
     assert_true(
         request_decode_body(&a, TEXT("application/json"), TEXT("{\"id\":1,\"b\":2}"), &body, &err));
-    assert_json(request_inputs(&a, TEXT("a=1&b=1&id=0"), body, &match),
-                "{\"a\":\"1\",\"b\":2,\"id\":\"7\"}");
-    assert_json(request_inputs(&a, TEXT(""), const_int(&a, 3), &match), "{\"id\":\"7\"}");
+    RawInputs raw = {TEXT("a=1&b=1&id=0"), body, true};
+    assert_json(request_inputs(&a, &raw, &match, NULL), "{\"a\":\"1\",\"b\":2,\"id\":\"7\"}");
+    raw = (RawInputs){TEXT(""), const_int(&a, 3), true};
+    assert_json(request_inputs(&a, &raw, &match, NULL), "{\"id\":\"7\"}");
+
+    const Const *fields = json_parse(
+        &a, TEXT("[{\"name\":\"j\",\"type\":\"json\"},{\"name\":\"t\",\"type\":\"text\"}]"), &err);
+    raw = (RawInputs){TEXT("j=[1]&t=[1]"), NULL, true};
+    assert_json(request_inputs(&a, &raw, &match, fields), "{\"j\":[1],\"t\":\"[1]\",\"id\":\"7\"}");
+    raw = (RawInputs){TEXT(""), form_decode(&a, TEXT("j={\"a\":1}")), false};
+    assert_json(request_inputs(&a, &raw, &match, fields), "{\"j\":{\"a\":1},\"id\":\"7\"}");
+    raw.body = form_decode(&a, TEXT("j={a"));
+    assert_json(request_inputs(&a, &raw, &match, fields), "{\"j\":\"{a\",\"id\":\"7\"}");
+    raw = (RawInputs){TEXT("j=[1]"), json_parse(&a, TEXT("{\"j\":\"[2]\"}"), &err), true};
+    assert_json(request_inputs(&a, &raw, &match, fields), "{\"j\":\"[2]\",\"id\":\"7\"}");
     arena_deinit(&a);
 }
 

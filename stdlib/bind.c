@@ -372,7 +372,7 @@ static bool coerce(Binder *b, const Const *field, Value *v, const Where *at)
         if (text_eq(type, text_from(simple[i].type)))
             return simple[i].fn(b, v, at);
     if (text_eq(type, TEXT("json")))
-        return parse_json_text(b, v, "{[");
+        return true; /* text too: request_inputs reads that of forms */
     if (text_eq(type, TEXT("enum")))
         return coerce_enum(b, field, v, at);
     if (text_eq(type, TEXT("object")))
@@ -812,7 +812,7 @@ uint32_t bind_passes(const Const *field)
                  {"text", 1u << V_TEXT},
                  {"object", 1u << V_MAP},
                  {"json", 1u << V_NULL | 1u << V_BOOL | 1u << V_INT | 1u << V_DEC | 1u << V_LIST |
-                              1u << V_MAP}};
+                              1u << V_MAP}}; /* not text: an empty one is none */
     const Const *filters = const_get(field, "filters"), *fields = const_get(field, "fields");
     if ((filters && filters->count) || (fields && fields->count) ||
         const_bool_of(const_get(field, "list"), false))

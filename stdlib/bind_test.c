@@ -75,7 +75,7 @@ static const Case cases[] = {
     {Q({"name":"n","type":"enum","values":["red","blue"]}), "\"blue\"", "\"blue\"", NULL},
     {Q({"name":"n","type":"enum","values":["red","blue"]}), "\"purple\"", "!Input 'purple' is not one of the allowable values.", "n"},
     {Q({"name":"n","type":"enum","values":["1","2"]}), "2", "\"2\"", NULL},
-    {Q({"name":"n","type":"json"}), "\"{\\\"a\\\":[1]}\"", "{\"a\":[1]}", NULL},
+    {Q({"name":"n","type":"json"}), "\"{\\\"a\\\":[1]}\"", "\"{\\\"a\\\":[1]}\"", NULL},
     {Q({"name":"n","type":"json"}), "\"[draft]\"", "\"[draft]\"", NULL},
     {Q({"name":"n","type":"vector"}), "[1,2.5]", "[1,2.5]", NULL},
     {Q({"name":"n","type":"vector"}), "[1,\"x\"]", "!Invalid value for param", "n.1"},

@@ -2,6 +2,7 @@
  * tokens. The first byte picks the reader. */
 #include <stdlib.h>
 
+#include "core/json.h"
 #include "core/text.h"
 #include "host/auth.h"
 #include "host/config.h"
@@ -20,7 +21,8 @@ static void read_body(Arena *a, const char *type, Text body)
     const Const *out;
     xs_error err;
     if (request_decode_body(a, text_from(type), body, &out, &err))
-        request_inputs(a, body, out, &match);
+        request_inputs(a, &(RawInputs){body, out, !body.len || body.ptr[0] != 'j'}, &match,
+                       json_parse(a, TEXT("[{\"name\":\"j\",\"type\":\"json\"}]"), &err));
 }
 
 static void read_head(Arena *a, Text head)
