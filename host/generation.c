@@ -19,7 +19,7 @@ static void log_alarm(void *ctx, const char *line)
 static bool open_database(Generation *g, const GenerationOptions *opt, xs_error *err)
 {
     const Const *tables = const_get(program_meta(g->program), "tables");
-    if (!tables || !tables->count)
+    if (!service_needs_db(g->program))
         return true;
     DbOptions how = {.allow_destructive = opt->config->allow_destructive,
                      .log = log_migration,
@@ -111,9 +111,8 @@ void generation_free(Generation *g)
 
 bool generation_replaces(const Config *config, const Program *next, xs_error *err)
 {
-    const Const *tables = const_get(program_meta(next), "tables");
     bool memory = !config->db.len || text_eq(config->db, TEXT(":memory:"));
-    if (!memory || !tables || !tables->count)
+    if (!memory || !service_needs_db(next))
         return true;
     return xs_fail(err, XS_E_UNSUPPORTED, XS_NO_POS,
                    "a database in memory would be lost; give it a file with --db");

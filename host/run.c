@@ -32,6 +32,11 @@ static void log_migration(void *ctx, const char *line)
     log_line((const Log *)ctx, LEVEL_DEBUG, "database: %s", line);
 }
 
+static void log_alarm(void *ctx, const char *line)
+{
+    log_line((const Log *)ctx, LEVEL_ERROR, "%s", line);
+}
+
 static bool open_run(Run *r, xs_error *err)
 {
     const Config *c = r->opt->config;
@@ -44,10 +49,11 @@ static bool open_run(Run *r, xs_error *err)
     r->auth = r->env ? auth_new(&memory, tables, err) : NULL;
     if (!r->auth)
         return false;
-    if (tables && tables->count) {
+    if (service_needs_db(r->program)) {
         DbOptions opt = {.allow_destructive = c->allow_destructive,
                          .synchronous_off = !file,
                          .log = log_migration,
+                         .alarm = log_alarm,
                          .log_ctx = &r->log};
         r->pool = dbpool_open(file ? c->db.ptr : ":memory:", tables, &opt, err);
         if (!r->pool || !sources_open(c, r->pool, tables, &opt, err) ||

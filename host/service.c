@@ -446,6 +446,13 @@ bool service_open_outside(ServiceEnv *e, const Config *c, bool passing, xs_error
     return e->detached != NULL;
 }
 
+bool service_needs_db(const Program *p)
+{
+    const Const *tables = const_get(program_meta(p), "tables");
+    return (tables && tables->count) || program_imports(p, TEXT("db.transaction.begin")) ||
+           program_imports(p, TEXT("db.direct_query"));
+}
+
 int sources_next(const Config *c, size_t *at, Text *name, Text *path)
 {
     Text list = c->datasources;

@@ -61,6 +61,8 @@ XS_MUST_CHECK bool service_open_outside(ServiceEnv *e, const Config *c, bool pas
 enum { SOURCE_PATH_MAX = 4096 };
 /** Walk through option `datasources`, *at from 0: 1 = an entry, 0 = the end, -1 = malformed. */
 int sources_next(const Config *c, size_t *at, Text *name, Text *path);
+/** Whether a program has tables, or statements that need a database without them. */
+bool service_needs_db(const Program *p);
 /** Open the databases of option `datasources` beside the first one. Errors: XS_E_CONFIG, as
  * dbpool_open. */
 XS_MUST_CHECK bool sources_open(const Config *c, DbPool *db, const Const *tables,

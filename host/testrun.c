@@ -501,7 +501,7 @@ static bool open_database(TestWorker *w, xs_error *err)
 {
     TestRun *r = w->run;
     const Const *tables = const_get(program_meta(r->program), "tables");
-    if (!tables || !tables->count)
+    if (!service_needs_db(r->program))
         return true;
     DbOptions opt = {.synchronous_off = true, .log = quiet_migration};
     w->pool = dbpool_open(":memory:", tables, &opt, err);

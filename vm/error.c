@@ -41,9 +41,12 @@ bool raise_missing(Fiber *f, const Proc *proc, uint32_t pc, uint32_t nth, Value 
     for (uint32_t i = 0; i < image->nnames; i++)
         if (image->names[2 * i] == pc && !nth--)
             path = val_text_view(f->program->consts[image->names[2 * i + 1]]);
+    const Text input = TEXT("input.");
+    bool of_input = text_starts(path, input);
     raised_clear(f->heap, &f->raised);
-    return xs_fail(&f->raised.err, XS_E_UNKNOWN_VAR, XS_NO_POS, "Unable to locate var: " TEXT_FMT,
-                   TEXT_ARG(path));
+    return xs_fail(&f->raised.err, XS_E_UNKNOWN_VAR, XS_NO_POS, "Unable to locate %s: " TEXT_FMT,
+                   of_input ? "input" : "var",
+                   TEXT_ARG(of_input ? text_slice(path, input.len, path.len) : path));
 }
 
 /* Message text of any length: cut in err, whole beside it. */

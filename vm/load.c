@@ -163,6 +163,14 @@ void program_unref(Program *p)
     mem_free(p);
 }
 
+bool program_imports(const Program *p, Text name)
+{
+    for (uint32_t i = 0; i < p->image.nimports; i++)
+        if (text_eq(p->image.imports[i].name, name))
+            return true;
+    return false;
+}
+
 const Const *program_meta(const Program *p)
 {
     return p->image.meta;

@@ -91,7 +91,8 @@ bool sys_read(Fiber *f, SysVar which, Value *out)
     case SYS_REQUEST_QUERYSTRING: return text_or_null(f, run->querystring, out);
     case SYS_REQUEST_AUTH_TOKEN: return text_or_null(f, run->auth_token, out);
     case SYS_HTTP_HEADERS: return cached(f, run->headers, &f->headers, out);
-    case SYS_DATASOURCE: return text_or_null(f, run->datasource, out);
+    case SYS_DATASOURCE:
+        return text_or_null(f, run->datasource.len ? run->datasource : TEXT("live"), out);
     case SYS_BRANCH: return text_or_null(f, run->branch, out);
     case SYS_TENANT: return text_or_null(f, run->tenant, out);
     case SYS_API_BASEURL: return text_or_null(f, run->base_url, out);

@@ -36,6 +36,8 @@ XS_MUST_CHECK Program *program_open(Text bytes, const NativeTable *natives, xs_e
 Program *program_ref(Program *p);
 void program_unref(Program *p);
 const Const *program_meta(const Program *p);
+/** Whether a statement or filter of this name occurs. */
+bool program_imports(const Program *p, Text name);
 uint32_t program_proc_count(const Program *p);
 const ProcImage *program_proc(const Program *p, uint32_t index);
 /** Index of a function by name, or UINT32_MAX. */

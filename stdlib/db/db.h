@@ -18,8 +18,9 @@ typedef struct DbOptions {
     uint32_t statement_ms;    /* a statement that takes longer is interrupted; 0 = 30000 */
     bool synchronous_off;     /* tests and benchmarks only: gives up durability */
     void (*log)(void *ctx, const char *line);   /* migrations done; may be NULL */
-    void (*alarm)(void *ctx, const char *line); /* the file stops or begins again to take writes;
-                                                   any thread; may be NULL */
+    void (*alarm)(void *ctx, const char *line); /* changes that are refused, when there are
+                                                   several; the file stops or begins again to take
+                                                   writes; any thread; may be NULL */
     const char *copy_of; /* ":memory:" only: begin with the content of this file; NULL = empty */
     void *log_ctx;
 } DbOptions;

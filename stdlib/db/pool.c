@@ -61,6 +61,14 @@ xs_db_conn *pool_reader(DbPool *p, xs_error *err)
     return open_conn(p, false, err);
 }
 
+/* The error names the first one. */
+static void tell_refused(const DbPool *p, const DbPlan *plan)
+{
+    for (uint32_t i = 0; p->opt.alarm && i < plan->count; i++)
+        if (plan->items[i].destructive)
+            p->opt.alarm(p->opt.log_ctx, plan->items[i].text.ptr);
+}
+
 static bool bring_up(DbPool *p, xs_error *err)
 {
     DbPlan plan;
@@ -70,6 +78,8 @@ static bool bring_up(DbPool *p, xs_error *err)
                           .log = p->opt.log,
                           .log_ctx = p->opt.log_ctx};
     bool ok = migrate(p, &opt, &plan, err);
+    if (!ok && err->code == XS_E_MIGRATION && plan.destructive > 1)
+        tell_refused(p, &plan);
     dbplan_deinit(&plan);
     return ok;
 }
