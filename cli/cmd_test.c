@@ -284,6 +284,7 @@ int cmd_test(int argc, char **argv)
          NULL, &args.pattern},
         {"--tag", "TAG", "only tests with this tag", NULL, &args.tag},
         {"-j", "N", "tests at a time; one per core otherwise", NULL, &args.jobs},
+        {"--jobs", "N", "the same", NULL, &args.jobs},
         {"--bail", NULL, "begin no test after a failure", &args.bail, NULL},
         {"--watch", NULL, "run again whenever a file changes", &args.watch, NULL},
         {"--coverage", NULL, "show which lines were reached", &args.coverage, NULL},
@@ -297,9 +298,9 @@ int cmd_test(int argc, char **argv)
          &args.now},
         {0},
     };
-    static const char *const others[] = {"-k",     "--tag",     "-j",      "--bail", "--watch",
-                                         "--json", "--junit",   "--now",   "--seed", "--coverage",
-                                         "--help", "--slowest", "--quiet", "-h",     NULL};
+    static const char *const others[] = {
+        "-k",    "--tag",  "-j",         "--jobs", "--bail",    "--watch", "--json", "--junit",
+        "--now", "--seed", "--coverage", "--help", "--slowest", "--quiet", "-h",     NULL};
     Config config;
     xs_error err;
     if (!config_init(&config, &err))

@@ -336,8 +336,7 @@ const GroupCors *router_group(const Router *r, Text canonical)
 
 static bool all_digits(Text t)
 {
-    size_t i = t.len > 1 && t.ptr[0] == '-' ? 1 : 0;
-    for (; i < t.len; i++)
+    for (size_t i = 0; i < t.len; i++)
         if (t.ptr[i] < '0' || t.ptr[i] > '9')
             return false;
     return t.len > 0;

@@ -70,7 +70,7 @@ static void test_routes(void **state)
         {"GET", "/api:shop:v2/orders", NULL, NULL, NULL},
         {"DELETE", "/api:shop/orders", NULL, NULL, NULL},
         {"GET", "/api:shop/orders/12", "orders/{id}", "12", NULL},
-        {"GET", "/api:shop/orders/-12", "orders/{id}", "-12", NULL},
+        {"GET", "/api:shop/orders/-12", "orders/{slug}", "-12", NULL},
         {"GET", "/api:shop/orders/a%20b", "orders/{slug}", "a b", NULL},
         {"GET", "/api:shop/orders/a%2Fb", "orders/{slug}", "a/b", NULL},
         {"GET", "/api:shop/orders/%zz", NULL, NULL, NULL},
