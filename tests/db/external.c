@@ -5,7 +5,7 @@
 
 #include "tests/common/postgres.h"
 
-enum { SKIPPED = 77, CROWD = 24, SLOW_MS = 1500, BODY_MAX = 8192 };
+enum { SKIPPED = 77, CROWD = 24, SLOW_MS = 4000, BODY_MAX = 8192 };
 
 static Server server;
 static TestPostgres postgres;
@@ -243,7 +243,7 @@ static void crowd(void)
     int64_t took = clock_ms() - began;
     printf("%d statements of 300 ms took %lld ms; another request %lld ms\n", CROWD,
            (long long)took, (long long)waited);
-    if (ok != CROWD || other != 200 || waited > 250 || took < 900) {
+    if (ok != CROWD || other != 200 || waited * 2 > took || took < 900) {
         fprintf(stderr, "crowd: %d of %d, another %d after %lld ms, %lld ms in all\n", ok, CROWD,
                 other, (long long)waited, (long long)took);
         failures++;
@@ -258,7 +258,7 @@ static void too_long(void)
 {
     int64_t began = clock_ms();
     fails("\"sql\":\"SELECT pg_sleep(30)\"", "no answer in time");
-    if (clock_ms() - began > SLOW_MS + 1000)
+    if (clock_ms() - began > SLOW_MS + 3000)
         failures++;
     for (int64_t end = clock_ms() + 10000; clock_ms() < end; poll(NULL, 0, 100)) {
         char *reply;
@@ -328,7 +328,7 @@ int main(int argc, char **argv)
         return SKIPPED;
     }
     char private[] = "--http-allow-private", max[] = "--http-max-response", size[] = "1m",
-         timeout[] = "--postgres-timeout-ms", ms[] = "1500";
+         timeout[] = "--postgres-timeout-ms", ms[] = "4000";
     char *const open[] = {private, max, size, timeout, ms, NULL}, *const closed[] = {NULL};
     bool ok = postgres_start(&postgres) && serve(argv, open);
     snprintf(good, sizeof good, "postgresql://ann:s3cret%%2Fw%%40rd@127.0.0.1:%d/postgres",
