@@ -773,8 +773,8 @@ static MirrorWait *tick_space(Space *s, int64_t now_ms, MirrorWait *waits)
         if (m->behind && now_ms - m->behind_ms >= WAIT_MS)
             settle(m, true); /* it is kept, and will come */
         const Roster *r = &m->ch->roster;
-        if (m->first || !m->idle_ms || now_ms - m->idle_ms < LINGER_MS || m->repaired ||
-            r->absent.first || r->changes.first)
+        if (m->first || m->ch->members.count || !m->idle_ms || now_ms - m->idle_ms < LINGER_MS ||
+            m->repaired || r->absent.first || r->changes.first)
             continue;
         plane->ops->unwatch(plane->state, str_of(s->key), str_of(m->ch->name));
         channel_free(m->ch);
