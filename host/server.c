@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/mem.h"
 #include "core/num.h"
 #include "core/text.h"
@@ -17,6 +18,7 @@
 #include "host/files.h"
 #include "host/generation.h"
 #include "host/http.h"
+#include "host/hub/handover.h"
 #include "host/hub/plane.h"
 #include "host/query.h"
 #include "host/realtime.h"
@@ -73,6 +75,7 @@ typedef struct Server {
     uint64_t conn_max;
     bool draining;
     int64_t drain_until_ms;
+    Text handover; /* file of it; len 0 = none */
 } Server;
 
 /* ---- requests ---- */
@@ -297,6 +300,32 @@ static Text unused_record(Server *s, Text file)
     return (Text){0};
 }
 
+/* What the last end left; of no use is no error. */
+static void take_over(Server *s)
+{
+    uint64_t events;
+    xs_error why;
+    if (!s->handover.len)
+        return;
+    if (!hub_take_over(s->hub, s->handover.ptr, s->config->rt_handover, clock_wall_ms(), &events,
+                       &why))
+        log_line(&s->log, LEVEL_WARNING, "realtime: " TEXT_FMT ": %s; positions begin anew",
+                 TEXT_ARG(s->handover), why.message);
+    else if (events)
+        log_line(&s->log, LEVEL_INFO, "realtime: goes on with %llu events of the last run",
+                 (unsigned long long)events);
+}
+
+/* Also behind a start that failed: what it took is for the next one. */
+static void hand_over(Server *s)
+{
+    xs_error why;
+    if (!s->space || !s->handover.len || !s->config->rt_handover)
+        return;
+    if (!hub_hand_over(s->hub, s->handover.ptr, clock_wall_ms(), &why))
+        log_line(&s->log, LEVEL_WARNING, "realtime: positions will begin anew: %s", why.message);
+}
+
 static bool open_hub(Server *s, const Const *meta, xs_error *err)
 {
     const Config *c = s->config;
@@ -326,8 +355,10 @@ static bool open_hub(Server *s, const Const *meta, xs_error *err)
                       .presence_extras_max = (size_t)c->rt_presence_extras_max,
                       .slow_policy = c->rt_slow_policy,
                       .auth = {s->auth, realtime_check_token}};
-    if (c->db.len && !text_eq(c->db, TEXT(":memory:")))
+    if (c->db.len && !text_eq(c->db, TEXT(":memory:"))) {
         opt.record = arena_printf(&s->arena, TEXT_FMT ".rt", TEXT_ARG(c->db));
+        s->handover = arena_printf(&s->arena, TEXT_FMT ".handover", TEXT_ARG(c->db));
+    }
     if (c->rt_backplane.len)
         opt.record = unused_record(s, opt.record);
     opt.meta = meta;
@@ -343,7 +374,10 @@ static bool open_hub(Server *s, const Const *meta, xs_error *err)
     if (s->space && space_is_server(s->space))
         return xs_fail(err, XS_E_CONFIG, XS_NO_POS,
                        "the workspace and a realtime server have the same canonical");
-    return s->space || no_memory(err);
+    if (!s->space)
+        return no_memory(err);
+    take_over(s);
+    return true;
 }
 
 static GenerationOptions generation_options(Server *s)
@@ -701,6 +735,7 @@ static void server_end(Server *s)
     free_generations(s);
     outside_free(s->service.outside);
     detached_free(s->service.detached);
+    hand_over(s);
     if (s->hub)
         hub_free(s->hub);
     plugin_close(&s->backplane);

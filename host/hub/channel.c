@@ -347,15 +347,28 @@ bool channel_store(Channel *ch, Event *ev)
     return true;
 }
 
+/* What transports do with it when a client is slow. */
+static void mark_slow(const Channel *ch, Event *ev)
+{
+    ev->frame.flags &= ~(uint32_t)(XS_FRAME_DROP_OLDEST | XS_FRAME_CONFLATE | XS_FRAME_PAUSE);
+    if (!ch->slow || !(ev->frame.flags & XS_FRAME_STORED))
+        return;
+    ev->frame.flags |= ch->slow;
+    ev->frame.channel = ch->number;
+}
+
+bool channel_restore(Channel *ch, Event *ev)
+{
+    mark_slow(ch, ev);
+    return channel_keep(ch, ev);
+}
+
 uint64_t channel_post(Channel *ch, Event *ev)
 {
     uint64_t subscribers = 0;
     ev->order = ++ch->space->order;
     ev->posted_us = clock_mono_us();
-    if (ch->slow && ev->frame.flags & XS_FRAME_STORED) {
-        ev->frame.flags |= ch->slow;
-        ev->frame.channel = ch->number;
-    }
+    mark_slow(ch, ev);
     for (size_t i = 0; i < ch->ninterest; i++) {
         Interest *in = &ch->interest[i];
         subscribers += in->count;

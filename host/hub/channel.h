@@ -124,6 +124,9 @@ Member *channel_member(const Channel *ch, Text socket_id);
 XS_MUST_CHECK bool channel_keep(Channel *ch, Event *ev);
 /** Number the event and keep it in the ring. false: out of memory, nothing changed. */
 XS_MUST_CHECK bool channel_store(Channel *ch, Event *ev);
+/** Keep a numbered event of an earlier process in the ring. false: out of memory, nothing changed.
+ */
+XS_MUST_CHECK bool channel_restore(Channel *ch, Event *ev);
 /** Give it the next order and post it to every interested shard; returns the subscribers there. */
 uint64_t channel_post(Channel *ch, Event *ev);
 
