@@ -2,6 +2,8 @@
  * time. Middleware of a task runs around it, as around a query. */
 #include "host/schedule.h"
 
+#include <pthread.h>
+
 #include "core/json.h"
 #include "core/mem.h"
 #include "host/http.h"
@@ -13,6 +15,7 @@ typedef struct Task Task;
 typedef struct Entry {
     Task *task;
     TaskTimes times;
+    Text lease; /* name of its times in the database; the same in every process */
     int64_t due_ms;
     struct event *timer;
 } Entry;
@@ -29,6 +32,10 @@ struct Task {
 
 struct Schedule {
     Pool *pool;
+    pthread_mutex_t lock;
+    pthread_cond_t answered;
+    uint32_t asked;         /* under the lock: times that the database has not answered yet */
+    struct TaskJob *claims; /* loop: all that are not begun yet */
     Space *space;
     struct event_base *base;
     Arena arena;
@@ -75,7 +82,10 @@ int64_t task_times_next(const TaskTimes *t, int64_t now_ms)
 typedef struct TaskJob {
     Job job;
     Task *task;
-    uint32_t step; /* pre-middleware, the task, post-middleware */
+    struct TaskJob *next; /* of the claims */
+    bool mine;
+    xs_error unclear; /* the database could not say whose it is */
+    uint32_t step;    /* pre-middleware, the task, post-middleware */
     int64_t began_ms;
     bool failed, stopped;
     Buf error; /* JSON of the error in flight */
@@ -188,8 +198,77 @@ static void task_done(Job *job)
 
 static const JobOps task_ops = {task_next, task_ended, task_done, task_done};
 
-static void start(Task *task)
+static void drop(TaskJob *t, const char *why)
 {
+    if (why)
+        log_line(pool_options(t->task->schedule->pool)->log, LEVEL_WARNING,
+                 "task " TEXT_FMT " could not begin: %s", TEXT_ARG(t->task->name), why);
+    t->task->running = false;
+    job_deinit(&t->job);
+    mem_free(t);
+}
+
+static void begin(TaskJob *t)
+{
+    Schedule *s = t->task->schedule;
+    t->began_ms = service_now_ms();
+    if (pool_submit(s->pool, &t->job))
+        metric_add(&pool_options(s->pool)->metrics->tasks_run);
+    else
+        drop(t, "the server is busy");
+}
+
+/* Loop: the database has answered. */
+static void claimed(Job *job)
+{
+    TaskJob *t = (TaskJob *)job, **at = &t->task->schedule->claims;
+    while (*at != t)
+        at = &(*at)->next;
+    *at = t->next;
+    if (t->mine)
+        begin(t);
+    else
+        drop(t, t->unclear.code == XS_OK ? NULL : t->unclear.message);
+}
+
+/* Writer's thread. */
+static void on_leased(void *ctx, bool mine, const xs_error *err)
+{
+    TaskJob *t = (TaskJob *)ctx;
+    Schedule *s = t->task->schedule;
+    t->mine = mine && !err;
+    if (err)
+        t->unclear = *err;
+    pthread_mutex_lock(&s->lock);
+    pool_to_loop(s->pool, &t->job, claimed);
+    s->asked--;
+    pthread_cond_signal(&s->answered);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* Another process on the same file may be first. */
+static void claim(TaskJob *t, const Entry *e)
+{
+    Schedule *s = t->task->schedule;
+    DbPool *db = pool_options(s->pool)->db;
+    xs_error err;
+    t->next = s->claims;
+    s->claims = t;
+    pthread_mutex_lock(&s->lock);
+    s->asked++;
+    pthread_mutex_unlock(&s->lock);
+    if (dbpool_lease(db, e->lease, e->due_ms, on_leased, t, &err))
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->asked--;
+    pthread_mutex_unlock(&s->lock);
+    s->claims = t->next;
+    drop(t, err.message);
+}
+
+static void start(const Entry *e)
+{
+    Task *task = e->task;
     Schedule *s = task->schedule;
     const PoolOptions *opt = pool_options(s->pool);
     if (task->running) {
@@ -198,20 +277,18 @@ static void start(Task *task)
         return;
     }
     TaskJob *t = mem_zalloc(1, sizeof *t);
-    if (t) {
-        job_init(&t->job, s->pool, &task_ops, s->space, NULL, opt->config->task_timeout_ms);
-        t->task = task;
-        t->began_ms = service_now_ms();
-        if (pool_submit(s->pool, &t->job)) {
-            task->running = true;
-            metric_add(&opt->metrics->tasks_run);
-            return;
-        }
-        job_deinit(&t->job);
-        mem_free(t);
+    if (!t) {
+        log_line(opt->log, LEVEL_WARNING, "task " TEXT_FMT " could not begin: out of memory",
+                 TEXT_ARG(task->name));
+        return;
     }
-    log_line(opt->log, LEVEL_WARNING, "task " TEXT_FMT " could not begin: the server is busy",
-             TEXT_ARG(task->name));
+    job_init(&t->job, s->pool, &task_ops, s->space, NULL, opt->config->task_timeout_ms);
+    t->task = task;
+    task->running = true;
+    if (opt->db && !dbpool_is_private(opt->db))
+        claim(t, e);
+    else
+        begin(t);
 }
 
 /* ---- timers ---- */
@@ -237,7 +314,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     if (e->task->schedule->stopped)
         return;
     if (now >= e->due_ms) {
-        start(e->task);
+        start(e);
         e->due_ms = task_times_next(&e->times, now);
     }
     arm(e);
@@ -256,6 +333,10 @@ static bool add_entries(Schedule *s, Task *t, const Const *list, xs_error *err)
         if (!task_times_read(list->items[i], &e->times))
             continue;
         e->task = t;
+        e->lease = arena_printf(&s->arena, "task " TEXT_FMT " %lld %lld", TEXT_ARG(t->name),
+                                (long long)e->times.starts_ms, (long long)e->times.freq_ms);
+        if (!e->lease.ptr)
+            return no_memory(err);
         e->due_ms = task_times_next(&e->times, service_now_ms());
         e->timer = evtimer_new(s->base, on_timer, e);
         if (!e->timer)
@@ -294,6 +375,8 @@ Schedule *schedule_new(Pool *pool, Space *space, struct event_base *base, xs_err
         return NULL;
     }
     arena_init(&s->arena, 0);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->answered, NULL);
     s->pool = pool;
     s->space = space;
     s->base = base;
@@ -319,6 +402,16 @@ void schedule_free(Schedule *s)
     for (uint32_t i = 0; i < s->count; i++)
         for (uint32_t k = 0; k < s->tasks[i].count; k++)
             event_free(s->tasks[i].entries[k].timer);
+    pthread_mutex_lock(&s->lock);
+    while (s->asked)
+        pthread_cond_wait(&s->answered, &s->lock);
+    pthread_mutex_unlock(&s->lock);
+    for (TaskJob *t = s->claims, *next; t; t = next) { /* their answer came too late */
+        next = t->next;
+        drop(t, NULL);
+    }
+    pthread_cond_destroy(&s->answered);
+    pthread_mutex_destroy(&s->lock);
     arena_deinit(&s->arena);
     mem_free(s);
 }

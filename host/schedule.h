@@ -1,6 +1,6 @@
-/* schedule.h - tasks at their times. Nothing is remembered over a restart: the next time follows
- * from the schedule alone, and what was missed while the server was down is skipped.
- * runtime.md §6.1. */
+/* schedule.h - tasks at their times. The next time follows from the schedule alone, and what was
+ * missed while the server was down is skipped. Of several processes on one database file one runs
+ * each time: the first that takes it there. runtime.md §6.1. */
 #ifndef HOST_SCHEDULE_H
 #define HOST_SCHEDULE_H
 

@@ -102,6 +102,21 @@ void dbchanges_link(DbChanges *c, DbChanges *next); /* for a queue of the owner 
 DbChanges *dbchanges_linked(const DbChanges *c);
 void dbchanges_free(DbChanges *c); /* and all that are linked; NULL is fine */
 
+/* ---- several processes on one file ---- */
+
+/** Writer thread. mine: nobody has taken this or a later piece of that name. err NULL = it went
+ * well. */
+typedef void (*DbLeased)(void *ctx, bool mine, const xs_error *err);
+/**
+ * Take the piece of work that is due at at_ms, which counts up per name; fn is called once, before
+ * dbpool_close returns. Names unused for a day (by at_ms) are forgotten. Errors: XS_E_NOMEM; fn is
+ * not called then.
+ */
+XS_MUST_CHECK bool dbpool_lease(DbPool *pool, Text name, int64_t at_ms, DbLeased fn, void *ctx,
+                                xs_error *err);
+/** No other process can have it open. */
+bool dbpool_is_private(const DbPool *pool);
+
 typedef struct DbStats {
     uint64_t reads, writes, commits; /* commits < writes shows group commit at work */
     const Buckets *commit_writes;    /* writes per group of the writer; the pool's */

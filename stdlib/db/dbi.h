@@ -230,6 +230,9 @@ typedef struct Job {
     uint32_t chain;     /* of the run */
     bool done;          /* under the pool's lock */
     bool abandoned;     /* the fiber is gone: free when done */
+    /* Without a Db: the writer calls this when it is done, and frees it. */
+    void (*told)(struct Job *j);
+    void *told_arg;
 } Job;
 
 struct DbPool {
@@ -284,6 +287,8 @@ XS_MUST_CHECK bool dbjob_add_step(Job *j, Sql *sql, uint32_t flags, xs_error *er
 void dbjob_run(DbPool *p, xs_db_conn *conn, Job *j);
 /** Queue and wait in place; or queue for the fiber and return false: it parks. True: j is done. */
 bool dbjob_submit(Job *j, Fiber *fiber);
+/** Queue one that is told. Any thread; takes it. */
+void dbjob_post(DbPool *p, Job *j);
 
 /* ---------------------------------------------------------------- changes.c */
 

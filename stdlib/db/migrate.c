@@ -799,7 +799,9 @@ static bool make_records(Mig *m)
     return alter_text(m, "CREATE TABLE IF NOT EXISTS _xs_schema(tbl TEXT PRIMARY KEY, guid TEXT, "
                          "hash TEXT, def TEXT, applied_at INTEGER) STRICT") &&
            alter_text(m, "CREATE TABLE IF NOT EXISTS _xs_migrations(id INTEGER PRIMARY KEY "
-                         "AUTOINCREMENT, applied_at INTEGER, changes TEXT, before TEXT) STRICT");
+                         "AUTOINCREMENT, applied_at INTEGER, changes TEXT, before TEXT) STRICT") &&
+           alter_text(m, "CREATE TABLE IF NOT EXISTS _xs_leases(name TEXT PRIMARY KEY, at INTEGER "
+                         "NOT NULL) STRICT");
 }
 
 static bool record_migration(Mig *m)

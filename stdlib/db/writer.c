@@ -322,6 +322,13 @@ static void finish_job(DbPool *p, Job *j)
 {
     Db *db = j->db;
     Fiber *fiber = j->fiber;
+    if (j->told) {
+        pthread_mutex_unlock(&p->lock);
+        j->told(j);
+        dbjob_free(j);
+        pthread_mutex_lock(&p->lock);
+        return;
+    }
     if (j->abandoned) {
         dbjob_free(j);
         db->inflight--;
@@ -455,6 +462,25 @@ void writer_stop(DbPool *p)
     p->thread_started = false;
 }
 
+/* The lock is held. */
+static void enqueue(DbPool *p, Job *j)
+{
+    j->next = NULL;
+    if (p->tail)
+        p->tail->next = j;
+    else
+        p->head = j;
+    p->tail = j;
+}
+
+void dbjob_post(DbPool *p, Job *j)
+{
+    pthread_mutex_lock(&p->lock);
+    enqueue(p, j);
+    pthread_cond_signal(&p->work);
+    pthread_mutex_unlock(&p->lock);
+}
+
 bool dbjob_submit(Job *j, Fiber *fiber)
 {
     Db *db = j->db;
@@ -475,15 +501,10 @@ bool dbjob_submit(Job *j, Fiber *fiber)
     }
     db->inflight++;
     j->next = NULL;
-    if (j->kind == JOB_COMMIT) {
+    if (j->kind == JOB_COMMIT)
         p->lease_end = j;
-    } else {
-        if (p->tail)
-            p->tail->next = j;
-        else
-            p->head = j;
-        p->tail = j;
-    }
+    else
+        enqueue(p, j);
     pthread_cond_signal(&p->work);
     while (!park && !j->done)
         pthread_cond_wait(&p->ready, &p->lock);

@@ -1,0 +1,3 @@
+// What tests/torture/tasks.c runs in several processes on one file.
+workspace "tasks" {
+}
