@@ -252,6 +252,18 @@ static void tools(Refs *r)
     }
 }
 
+static void login_table(Refs *r)
+{
+    const Member *m = construct_member(r->k, "auth");
+    if (r->k->kind != CK_QUERY || !m || !m->value || m->value->kind != EX_TEXT)
+        return;
+    const Construct *table = prog_find(r->pr, CK_TABLE, m->value->text);
+    const Member *has = table ? construct_member(table, "auth") : NULL;
+    if (table && !(has && has->value && has->value->kind == EX_BOOL && has->value->i))
+        report(r->c, D_AUTH_TABLE, m->value->pos, TEXT("auth = true in the table permits it"),
+               "nobody logs in by table '" TEXT_FMT "'", TEXT_ARG(m->value->text));
+}
+
 static void trigger_channel(Refs *r)
 {
     const Member *m = construct_member(r->k, "channel");
@@ -274,6 +286,7 @@ void check_references(Prog *pr, Construct *k)
         unused(&r, &k->stack);
     fields(&r, &k->declared);
     tools(&r);
+    login_table(&r);
     trigger_channel(&r);
     map_deinit(&r.read);
 }
