@@ -327,7 +327,7 @@ static void walk(xs_shard *s, ShardChannel *local, Event *ev)
     count_delivered(s, ev, delivered);
 }
 
-/* Events [0, n) of one channel that everybody may see, when nothing else is to be delivered. */
+/* Events [0, n) of one channel that everybody may see, and no others are to be delivered before. */
 static void walk_burst(xs_shard *s, ShardChannel *local, const Mail *mail, uint32_t n)
 {
     xs_frame *frames[XS_BURST_MAX];
@@ -362,11 +362,11 @@ static void walk_burst(xs_shard *s, ShardChannel *local, const Mail *mail, uint3
     count_delivered(s, event_of(frames[0]), delivered);
 }
 
-/* Is the whole batch for one channel, and for everybody in it who is not to be paused between two
- * events? */
+/* Are all events of the batch for one channel, and for everybody in it who is not to be paused
+ * between two of them? Its links come behind them anyway. */
 static bool is_burst(const xs_shard *s, const MailBatch *batch)
 {
-    if (!XS_HAS(s->ops, burst) || !batch->count || batch->links)
+    if (!XS_HAS(s->ops, burst) || !batch->count)
         return false;
     for (size_t i = 0; i < batch->count; i++) {
         const Mail *m = &batch->items[i];

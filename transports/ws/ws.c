@@ -142,19 +142,21 @@ static bool turn(WsState *s)
 {
     Ws *ws = &s->ws;
     const xs_host *host = ws->host;
-    bool go_on = true;
+    bool go_on = true, mail = false;
     int64_t wait = s->next_sweep_ms - host->now_ms();
     struct epoll_event ready[READY_MAX];
     int n = epoll_wait(ws->epoll, ready, READY_MAX, wait > 0 ? (int)wait : 0);
     for (int i = 0; i < n; i++) {
         void *who = ready[i].data.ptr;
         if (who == &s->mailbox)
-            host->drain(host->shard);
+            mail = true;
         else if (who == &s->wake)
             go_on = on_wake(s);
         else
             ws_conn_ready((Conn *)who, ready[i].events);
     }
+    if (mail) /* last: what clients said just now is worked on while this is written */
+        host->drain(host->shard);
     int64_t now = host->now_ms();
     if (now >= s->next_sweep_ms)
         sweep(s, now);
