@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 
 #include "include/xs/transport.h"
+#include "transports/common/wire.h"
 
 enum {
     QUEUE_GATHER = 64,   /* wires per system call */
@@ -43,9 +44,34 @@ typedef enum QueueResult {
     QUEUE_BROKEN   /* the connection is dead */
 } QueueResult;
 
+/* What one thread's queues have written: system calls, short writes, whole frames and bytes. Plain
+ * numbers, because they change with every delivery; others see them by queue_show. */
 typedef struct QueueCount {
     uint64_t writes, partial, frames, bytes;
 } QueueCount;
+
+/* The same for any thread, as of the last flush. */
+typedef struct QueueShown {
+    Counter writes, partial, frames, bytes;
+} QueueShown;
+
+static inline void queue_show(QueueShown *shown, const QueueCount *count)
+{
+    atomic_store_explicit(&shown->writes, count->writes, memory_order_relaxed);
+    atomic_store_explicit(&shown->partial, count->partial, memory_order_relaxed);
+    atomic_store_explicit(&shown->frames, count->frames, memory_order_relaxed);
+    atomic_store_explicit(&shown->bytes, count->bytes, memory_order_relaxed);
+}
+
+static inline void queue_tally(uint64_t *at, uint64_t n)
+{
+#ifdef XS_NO_COUNTERS
+    (void)at;
+    (void)n;
+#else
+    *at += n;
+#endif
+}
 
 /** The bytes a wire contributes. */
 static inline xs_str queue_view(const Queue *q, const xs_wire *wire)
@@ -239,7 +265,7 @@ static inline void queue_deinit(Queue *q, const xs_host *host)
 
 static inline void queue_account(Queue *q, const xs_host *host, size_t n, QueueCount *count)
 {
-    count->bytes += n;
+    queue_tally(&count->bytes, n);
     while (n) {
         size_t rest = queue_view(q, queue_at(q, 0)->wire).len - q->sent;
         if (n < rest) {
@@ -248,14 +274,14 @@ static inline void queue_account(Queue *q, const xs_host *host, size_t n, QueueC
             return;
         }
         n -= rest;
-        count->frames++;
+        queue_tally(&count->frames, 1);
         queue_pop(q, host);
     }
 }
 
 /**
  * Write as much as the socket takes, QUEUE_GATHER wires per call.
- * @param count  added to: system calls, short writes, whole frames and bytes
+ * @param count  added to
  */
 static inline QueueResult queue_write(Queue *q, const xs_host *host, int fd, QueueCount *count)
 {
@@ -279,18 +305,18 @@ static inline QueueResult queue_write(Queue *q, const xs_host *host, int fd, Que
             struct msghdr msg = {.msg_iov = iov, .msg_iovlen = n};
             sent = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
         }
-        count->writes++;
+        queue_tally(&count->writes, 1);
         if (sent < 0) {
             if (errno == EINTR)
                 continue;
             if (errno != EAGAIN && errno != EWOULDBLOCK)
                 return QUEUE_BROKEN;
-            count->partial++;
+            queue_tally(&count->partial, 1);
             return QUEUE_BLOCKED;
         }
         queue_account(q, host, (size_t)sent, count);
         if ((size_t)sent < want) {
-            count->partial++;
+            queue_tally(&count->partial, 1);
             return QUEUE_BLOCKED;
         }
     }
@@ -314,11 +340,11 @@ static inline QueueResult queue_burst(Queue *q, const xs_host *host, int fd, con
     do {
         sent = b->n == 1 ? send(fd, b->iov->iov_base, b->bytes, MSG_NOSIGNAL | MSG_DONTWAIT)
                          : sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-        count->writes++;
+        queue_tally(&count->writes, 1);
     } while (sent < 0 && errno == EINTR);
     if (sent == (ssize_t)b->bytes) {
-        count->frames += b->n;
-        count->bytes += b->bytes;
+        queue_tally(&count->frames, b->n);
+        queue_tally(&count->bytes, b->bytes);
         return QUEUE_EMPTY;
     }
     if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
@@ -326,7 +352,7 @@ static inline QueueResult queue_burst(Queue *q, const xs_host *host, int fd, con
     for (uint32_t i = 0; i < b->n; i++)
         if (!queue_push(q, host, b->frames[i], b->wires[i]))
             return QUEUE_BROKEN; /* out of memory: there must be no hole */
-    count->partial++;
+    queue_tally(&count->partial, 1);
     if (sent > 0)
         queue_account(q, host, (size_t)sent, count);
     return QUEUE_BLOCKED;

@@ -49,7 +49,9 @@ struct Sse {
     int64_t drain_start_ms;
     uint32_t drain_ms;
     uint64_t drain_total, drain_closed;
-    Counter connections, opened, closed, frames_out, bytes_out, writes, partial_writes;
+    Counter connections, opened, closed;
+    QueueCount count;
+    QueueShown shown;
     Counter slow_closed, refused, queued_bytes;
 };
 
@@ -97,12 +99,8 @@ static void end_stream(Sse *sse, Stream *s)
     mark_dirty(sse, s); /* reaped at the end of the turn */
 }
 
-static void after_write(Sse *sse, Stream *s, QueueResult result, const QueueCount *count)
+static void after_write(Sse *sse, Stream *s, QueueResult result)
 {
-    counter_add(&sse->writes, count->writes);
-    counter_add(&sse->partial_writes, count->partial);
-    counter_add(&sse->frames_out, count->frames);
-    counter_add(&sse->bytes_out, count->bytes);
     if (result == QUEUE_BLOCKED) {
         s->blocked = true;
         sse->host->http->want_write(s->x, true);
@@ -116,11 +114,11 @@ static void write_stream(Sse *sse, Stream *s)
     if (!s->x || s->fd < 0 || s->blocked)
         return;
     const xs_host *host = sse->host;
-    QueueCount count = {0};
-    QueueResult result = queue_write(&s->q, host, s->fd, &count);
-    if (count.bytes)
+    size_t before = s->q.bytes;
+    QueueResult result = queue_write(&s->q, host, s->fd, &sse->count);
+    if (s->q.bytes != before)
         s->wrote_ms = s->progress_ms = host->now_ms();
-    after_write(sse, s, result, &count);
+    after_write(sse, s, result);
     if (s->slow && s->conn && s->x && !queue_is_slow(&s->q, host->limits)) {
         s->slow = false;
         host->writable(s->conn);
@@ -160,6 +158,7 @@ static void flush_dirty(Sse *sse)
         else
             reap(sse, s);
     }
+    queue_show(&sse->shown, &sse->count);
 }
 
 static void on_writable(void *peer);
@@ -424,10 +423,9 @@ static xs_deliver_result sse_burst(void *state, void *peer, const xs_burst *burs
             result = sse_deliver(state, peer, burst->frames[i]);
         return result;
     }
-    QueueCount count = {0};
-    QueueResult result = queue_burst(&s->q, sse->host, s->fd, burst, &count);
+    QueueResult result = queue_burst(&s->q, sse->host, s->fd, burst, &sse->count);
     s->wrote_ms = s->progress_ms = burst->now_ms;
-    after_write(sse, s, result, &count);
+    after_write(sse, s, result);
     return XS_SENT;
 }
 
@@ -556,10 +554,10 @@ static void sse_stats(void *state, xs_transport_stats *out)
         .connections = counter_get(&sse->connections),
         .opened = counter_get(&sse->opened),
         .closed = counter_get(&sse->closed),
-        .frames_out = counter_get(&sse->frames_out),
-        .bytes_out = counter_get(&sse->bytes_out),
-        .writes = counter_get(&sse->writes),
-        .partial_writes = counter_get(&sse->partial_writes),
+        .frames_out = counter_get(&sse->shown.frames),
+        .bytes_out = counter_get(&sse->shown.bytes),
+        .writes = counter_get(&sse->shown.writes),
+        .partial_writes = counter_get(&sse->shown.partial),
         .slow_closed = counter_get(&sse->slow_closed),
         .handshake_failed = counter_get(&sse->refused),
         .queued_bytes = counter_get(&sse->queued_bytes),

@@ -176,33 +176,29 @@ void ws_flush_dirty(Ws *ws)
         ws_conn_write(c);
     }
     ws->dirty.count = 0;
+    queue_show(&ws->shown, &ws->count);
 }
 
 /* --- writing --- */
 
-static void after_write(Conn *c, QueueResult result, const QueueCount *count)
+static void after_write(Conn *c, QueueResult result)
 {
-    Ws *ws = c->ws;
     if (result == QUEUE_BROKEN) {
         doom(c);
     } else if (c->blocked != (result == QUEUE_BLOCKED)) {
         c->blocked = !c->blocked;
         watch(c);
     }
-    counter_add(&ws->writes, count->writes);
-    counter_add(&ws->partial_writes, count->partial);
-    counter_add(&ws->frames_out, count->frames);
-    counter_add(&ws->bytes_out, count->bytes);
 }
 
 static void write_out(Conn *c)
 {
     Ws *ws = c->ws;
-    QueueCount count = {0};
-    QueueResult result = queue_write(&c->q, ws->host, c->fd, &count);
-    if (count.bytes)
+    size_t before = c->q.bytes;
+    QueueResult result = queue_write(&c->q, ws->host, c->fd, &ws->count);
+    if (c->q.bytes != before)
         c->progress_ms = ws->host->now_ms();
-    after_write(c, result, &count);
+    after_write(c, result);
     if (c->counted || c->q.bytes)
         count_queued(c);
     if (c->slow && c->conn && !queue_is_slow(&c->q, ws->host->limits)) {
@@ -263,9 +259,9 @@ xs_deliver_result ws_conn_burst(Conn *c, const xs_burst *burst)
             result = ws_conn_deliver(c, burst->frames[i]);
         return result;
     }
-    QueueCount count = {0};
-    QueueResult result = queue_burst(&c->q, c->ws->host, c->fd, burst, &count);
-    after_write(c, result, &count);
+    Ws *ws = c->ws;
+    QueueResult result = queue_burst(&c->q, ws->host, c->fd, burst, &ws->count);
+    after_write(c, result);
     if (result == QUEUE_BLOCKED) {
         c->progress_ms = burst->now_ms;
         count_queued(c);

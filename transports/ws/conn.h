@@ -54,7 +54,9 @@ typedef struct Ws {
     bool draining;
     int64_t drain_start_ms;
     uint32_t drain_ms, drain_total, drain_closed;
-    Counter opened, closed, frames_in, frames_out, bytes_in, bytes_out, writes, partial_writes;
+    QueueCount count;
+    QueueShown shown;
+    Counter opened, closed, frames_in, bytes_in;
     Counter slow_closed, handshake_failed, connections, queued_bytes;
 } Ws;
 
@@ -110,7 +112,7 @@ void ws_conn_leave(Conn *c);
 void ws_conn_check(Conn *c, int64_t now);
 
 bool ws_list_push(ConnList *list, Conn *c);
-/** Write what the dirty connections have queued. */
+/** Write what the dirty connections have queued; show what was counted. */
 void ws_flush_dirty(Ws *ws);
 
 #endif
