@@ -407,7 +407,10 @@ static void put_head(Conn *c, int status, const xs_http *x, const xs_header *hea
         buf_text(b, x->known.headers);
     put_headers(b, x ? x->extra_headers : NULL);
     for (size_t i = 0; i < n; i++)
-        put_header(b, headers[i].name, headers[i].value);
+        if (headers[i].name)
+            put_header(b, headers[i].name, headers[i].value);
+        else
+            buf_cstr(b, headers[i].value);
     if (!c->keep_alive || c->http->draining)
         buf_cstr(b, "Connection: close\r\n");
     else if (c->http10)

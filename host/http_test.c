@@ -156,6 +156,9 @@ static void on_request(void *ctx, xs_http *x)
         http_add_header(x, "X-Query",
                         (Text){http_api.query(x, "q", 1).ptr, http_api.query(x, "q", 1).len});
         http_api.reply(x, 200, NULL, 0, body);
+    } else if (strcmp(path, "/lines") == 0) {
+        const xs_header lines[] = {{NULL, "X-One: 1\r\nX-Two: a: b\r\n"}, {"X-Three", "3"}};
+        http_api.reply(x, 200, lines, COUNT_OF(lines), (xs_str){"said", 4});
     } else if (strcmp(path, "/known") == 0) {
         answer_known(b, x);
     } else if (strncmp(path, "/late", 5) == 0) {
@@ -319,6 +322,7 @@ static void test_answers(void **state)
         {GET("/nothing"), "HTTP/1.1 404",
          "{\"code\":\"NOPE\",\"message\":\"no\",\"payload\":\"\"}"},
         {GET("/later"), "HTTP/1.1 201", "{\"late\":true}"},
+        {GET("/lines"), "HTTP/1.1 200", "\r\nX-One: 1\r\nX-Two: a: b\r\nX-Three: 3\r\n"},
         {GET("/hold"), "HTTP/1.1 201", "{\"late\":true}"},
         {"GET /la~ter HTTP/1.1\r\nHost~: h\r\nConnection: close\r\n~\r\n", "HTTP/1.1 201", "late"},
         {"POST /echo?q=a&q=b%20c HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: "

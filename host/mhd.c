@@ -727,6 +727,20 @@ void mhd_free(Mhd *h)
 
 /* ---- answers ---- */
 
+/* Ready lines, apart again. */
+static void add_lines(struct MHD_Response *r, const char *lines)
+{
+    char line[512];
+    for (const char *end; (end = strstr(lines, "\r\n")); lines = end + 2) {
+        snprintf(line, sizeof line, "%.*s", (int)(end - lines), lines);
+        char *value = strstr(line, ": ");
+        if (!value)
+            continue;
+        *value = '\0';
+        MHD_add_response_header(r, line, value + 2);
+    }
+}
+
 static void add_headers(const xs_http *x, struct MHD_Response *r, const xs_header *headers,
                         size_t n)
 {
@@ -736,7 +750,10 @@ static void add_headers(const xs_http *x, struct MHD_Response *r, const xs_heade
         MHD_add_response_header(r, p->key.ptr, p->value->text.ptr);
     }
     for (size_t i = 0; i < n; i++)
-        MHD_add_response_header(r, headers[i].name, headers[i].value);
+        if (headers[i].name)
+            MHD_add_response_header(r, headers[i].name, headers[i].value);
+        else
+            add_lines(r, headers[i].value);
 }
 
 static void answer(xs_http *x, int status, struct MHD_Response *r, const xs_header *headers,

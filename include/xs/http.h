@@ -11,7 +11,8 @@
 typedef struct xs_http xs_http; /* one exchange; dead after reply, or after on_closed */
 
 typedef struct xs_header {
-    const char *name;
+    const char *name; /* NULL: value is "Name: value" lines, each with its CR LF, for which the
+                         transport vouches; cheaper for answers that are many */
     const char *value;
 } xs_header;
 

@@ -57,8 +57,12 @@ static void http_headers(xs_http *x, const xs_header *headers, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         size_t len = strlen(x->headers);
-        snprintf(x->headers + len, sizeof x->headers - len, "%s: %s\n", headers[i].name,
-                 headers[i].value);
+        if (headers[i].name)
+            snprintf(x->headers + len, sizeof x->headers - len, "%s: %s\n", headers[i].name,
+                     headers[i].value);
+        for (const char *c = headers[i].name ? "" : headers[i].value; *c; c++)
+            if (*c != '\r' && len + 1 < sizeof x->headers)
+                x->headers[len++] = *c;
     }
 }
 

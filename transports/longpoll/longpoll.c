@@ -58,7 +58,7 @@ struct Longpoll {
     Session *lingering, **lingering_end; /* in the order of answer_ms */
     Session **buckets;                   /* by sid */
     uint32_t nbuckets, count;
-    Out cursor, etag, sid, body; /* of an answer; kept for the next one */
+    Out cursor, lines, body; /* of an answer; kept for the next one */
     uint64_t jitter;
     bool draining;
     int64_t drain_start_ms, checked_ms;
@@ -357,17 +357,23 @@ static void out_reset(Out *o)
 static void out_answer(Session *s, uint32_t n, uint32_t wait_ms)
 {
     Longpoll *lp = s->lp;
-    xs_str sid = str_from(s->sid);
-    Out *body = &lp->body;
+    xs_str sid = str_from(s->sid); /* the hub's ids need no quoting */
+    Out *body = &lp->body, *lines = &lp->lines;
     out_reset(&lp->cursor);
-    out_reset(&lp->etag);
-    out_reset(&lp->sid);
+    out_reset(lines);
     out_reset(body);
     answer_cursor(s, n, &lp->cursor);
     xs_str cursor = {lp->cursor.ptr, lp->cursor.len};
+    out_text(lines, "Cache-Control: no-store\r\nVary: Authorization\r\nETag: \"");
+    out_str(lines, cursor);
+    out_text(lines, "\"\r\nX-XS-Sid: ");
+    out_str(lines, sid);
+    out_text(lines, "\r\nX-XS-Cursor: ");
+    out_str(lines, cursor);
     if (n || s->empty == EMPTY_200) {
+        out_text(lines, "\r\nContent-Type: application/json");
         out_text(body, "{\"sid\":\"");
-        out_str(body, sid); /* letters and digits */
+        out_str(body, sid);
         out_text(body, "\",\"cursor\":\"");
         out_str(body, cursor);
         out_text(body,
@@ -376,12 +382,7 @@ static void out_answer(Session *s, uint32_t n, uint32_t wait_ms)
         out_text(body, ",");
         out_frames(s, n, body);
     }
-    out_text(&lp->etag, "\"");
-    out_str(&lp->etag, cursor);
-    out_append(&lp->etag, "\"", 2);
-    out_append(&lp->cursor, "", 1);
-    out_str(&lp->sid, sid);
-    out_append(&lp->sid, "", 1);
+    out_append(lines, "\r\n", sizeof "\r\n");
 }
 
 /* Answer the waiting poll with the first n slots. */
@@ -397,21 +398,15 @@ static void answer(Session *s, uint32_t n, uint32_t wait_ms)
     s->seen_ms = host->now_ms();
     out_answer(s, n, wait_ms);
     const Out *body = &lp->body;
-    if (lp->cursor.failed || lp->etag.failed || lp->sid.failed || body->failed) {
+    if (lp->cursor.failed || lp->lines.failed || body->failed) {
         reply_json(host, x, 503, "Out of memory", 1);
         return;
     }
-    const xs_header headers[] = {
-        {"Cache-Control", "no-store"},   {"Vary", "Authorization"},
-        {"ETag", lp->etag.ptr},          {"X-XS-Sid", lp->sid.ptr},
-        {"X-XS-Cursor", lp->cursor.ptr}, {"Content-Type", "application/json"},
-    };
-    size_t count = sizeof headers / sizeof *headers;
+    const xs_header lines = {NULL, lp->lines.ptr};
     int status = body->len ? 200 : s->empty == EMPTY_304 ? 304 : 204;
     counter_add(&lp->writes, 1);
     counter_add(&lp->bytes_out, body->len);
-    host->http->reply(x, status, headers, body->len ? count : count - 1,
-                      (xs_str){body->ptr, body->len});
+    host->http->reply(x, status, &lines, 1, (xs_str){body->ptr, body->len});
 }
 
 static void answer_full(Session *s, uint32_t wait_ms)
@@ -754,8 +749,7 @@ static void lp_destroy(void *state)
         lp_close(lp, s, CLOSE_RESTART, "restart");
     flush_dirty(lp);
     free(lp->cursor.ptr);
-    free(lp->etag.ptr);
-    free(lp->sid.ptr);
+    free(lp->lines.ptr);
     free(lp->body.ptr);
     free(lp->buckets);
     free(lp);
