@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     xs_error err = {0};
     uint64_t events;
     Hub *h = hub_new(&opt, NULL, &err);
-    Space *s = h ? hub_space(h, TEXT(""), TEXT("abc")) : NULL;
+    Space *s = h ? hub_space(h, TEXT(""), TEXT("harbor")) : NULL;
     if (!s)
         __builtin_trap();
     uint64_t epoch = s->epoch;
