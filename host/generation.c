@@ -70,7 +70,7 @@ bool generation_start(Generation *g, const GenerationOptions *opt, bool boot,
     g->pool = pool_new(&pool, base, err);
     if (!g->pool)
         return false;
-    g->schedule = schedule_new(g->pool, opt->space, base, err);
+    g->schedule = schedule_new(g->pool, opt->space, opt->history, base, err);
     if (!g->schedule)
         return false;
     g->service.pool = g->pool;

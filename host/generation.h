@@ -29,6 +29,7 @@ typedef struct GenerationOptions {
     Metrics *metrics;
     const ServiceEnv *service; /* template */
     Space *space;
+    History *history; /* NULL = nothing is recorded */
 } GenerationOptions;
 
 /** Read the program and open its database, which may change tables. Any thread. Errors: of its

@@ -228,12 +228,18 @@ static int64_t history_of(const Const *setting)
     return n <= 0 ? 0 : n < HISTORY_ALL ? n : HISTORY_ALL;
 }
 
-static uint32_t records(const Program *program, const Const *row, const Group *g)
+uint32_t route_history(const Program *program, const Const *row, const Const *group,
+                       const char *kind)
 {
     const Const *branch = const_get(program_meta(program), "branch");
-    int64_t own = history_of(const_get(row, "history")), group = history_of(g->history),
-            kind = history_of(const_get(const_get(branch, "history"), "query"));
-    return (uint32_t)(own >= 0 ? own : group >= 0 ? group : kind >= 0 ? kind : HISTORY_DEFAULT);
+    const Const *settings[] = {const_get(row, "history"), group,
+                               const_get(const_get(branch, "history"), kind)};
+    for (size_t i = 0; i < COUNT_OF(settings); i++) {
+        int64_t n = history_of(settings[i]);
+        if (n >= 0)
+            return (uint32_t)n;
+    }
+    return HISTORY_DEFAULT;
 }
 
 static bool add_query(Router *r, const Program *program, const Const *row, const Const *groups,
@@ -256,7 +262,7 @@ static bool add_query(Router *r, const Program *program, const Const *row, const
     route->auth = const_text_of(const_get(row, "auth"), (Text){"", 0});
     route->proc = (uint32_t)index;
     route->meta = row;
-    route->history = records(program, row, g);
+    route->history = route_history(program, row, g->history, "query");
     if (!read_middleware(r, program, const_get(row, "middleware"), g, route, err))
         return false;
     Node *n = map_get(&g->verbs, route->verb);

@@ -66,6 +66,10 @@ bool router_split(const Router *r, Text raw_path, ApiPath *out);
 const GroupCors *router_group(const Router *r, Text canonical);
 /** verb HEAD finds GET. False = no such route. */
 bool router_find(const Router *r, Arena *a, Text verb, const ApiPath *path, RouteMatch *out);
+/** How many statements the history records of a construct by its row, its group's setting (NULL =
+ * none) and the branch's for its kind; 0 = it is not recorded. */
+uint32_t route_history(const Program *program, const Const *row, const Const *group,
+                       const char *kind);
 /** The branch's middleware lists for a kind of construct; NULL = none. */
 const Const *route_branch_middleware(const Program *program, const char *kind);
 /** Read {"pre": [...], "post": [...]} (NULL = none). Errors: XS_E_BAD_BUNDLE (no such

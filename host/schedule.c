@@ -4,9 +4,11 @@
 
 #include <pthread.h>
 
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "host/http.h"
+#include "host/stmttrace.h"
 
 enum { ARM_MAX_MS = 60 * 60 * 1000 /* look again at least hourly: clocks are set */ };
 
@@ -25,6 +27,7 @@ struct Task {
     Text name;
     uint32_t proc;
     RouteSteps steps;
+    uint32_t history; /* statements recorded of a run; 0 = it is not recorded */
     bool running;
     Entry *entries;
     uint32_t count;
@@ -37,6 +40,7 @@ struct Schedule {
     uint32_t asked;         /* under the lock: times that the database has not answered yet */
     struct TaskJob *claims; /* loop: all that are not begun yet */
     Space *space;
+    History *history; /* NULL = nothing is recorded */
     struct event_base *base;
     Arena arena;
     Task *tasks;
@@ -86,9 +90,11 @@ typedef struct TaskJob {
     bool mine;
     xs_error unclear; /* the database could not say whose it is */
     uint32_t step;    /* pre-middleware, the task, post-middleware */
-    int64_t began_ms;
-    bool failed, stopped;
-    Buf error; /* JSON of the error in flight */
+    int64_t began_us;
+    bool failed;
+    int status;      /* of the error in flight, else 200 */
+    Buf error;       /* its JSON */
+    StmtTrace trace; /* with history */
 } TaskJob;
 
 static uint32_t step_count(const TaskJob *t)
@@ -115,14 +121,14 @@ static const Const *middleware_input(TaskJob *t)
         return ok ? input : NULL;
     const Const *error =
         t->failed ? json_parse(a, arena_text(a, buf_view(&t->error)), NULL) : &const_null;
-    ok = error && const_set_int(a, vars, "status", t->failed ? 500 : 200) &&
+    ok = error && const_set_int(a, vars, "status", t->status) &&
          const_set(a, vars, TEXT("result"), error) &&
          (!t->failed || const_set(a, vars, TEXT("payload"), const_get(error, "payload")));
     return ok ? input : NULL;
 }
 
 /* The next step after an error of this one; the policies as for queries. */
-static void step_failed(TaskJob *t, Buf *error)
+static void step_failed(TaskJob *t, xs_code code, Buf *error)
 {
     const RouteStep *m = middleware(t);
     if (m && m->policy == STEP_SILENT) {
@@ -134,6 +140,7 @@ static void step_failed(TaskJob *t, Buf *error)
     t->error = *error;
     *error = BUF_INIT;
     t->failed = true;
+    t->status = xs_code_get(code)->status;
     if (m && m->policy == STEP_CRITICAL)
         t->step = step_count(t);
     else if (t->step < t->task->steps.npre)
@@ -153,8 +160,10 @@ static bool task_next(Job *job)
     if ((m && !input) || !job_begin(job, m ? m->proc : t->task->proc, input, &err)) {
         Buf error = BUF_INIT;
         http_write_error(&error, xs_code_get(err.code)->wire, err.message);
-        step_failed(t, &error);
+        step_failed(t, err.code, &error);
     }
+    if (job->fiber && t->task->history)
+        fiber_watch_statements(job->fiber, &t->trace.watch);
     return true;
 }
 
@@ -174,7 +183,30 @@ static void task_ended(Job *job)
              silent ? "a silent middleware failed at " : "failed at ",
              err->pos.file ? err->pos.file : "?", err->pos.line,
              TEXT_ARG(fiber_error_message(job->fiber)));
-    step_failed(t, &error);
+    step_failed(t, err->code, &error);
+}
+
+static void record(TaskJob *t)
+{
+    const Task *task = t->task;
+    int64_t now = service_now_ms();
+    if (!task->history || !t->step) /* not recorded, or dropped before it began */
+        return;
+    if (!history_wants(task->schedule->history, now)) {
+        metric_add(&pool_options(t->job.pool)->metrics->history_dropped);
+        return;
+    }
+    HistoryRecord r = {.api_id = task->name,
+                       .verb = TEXT("TASK"),
+                       .path = TEXT(""),
+                       .branch = t->job.run.branch,
+                       .status = t->status,
+                       .duration_ms = (double)(clock_mono_us() - t->began_us) / 1000,
+                       .request = TEXT("{}"),
+                       .response = t->failed ? buf_view(&t->error) : TEXT("null"),
+                       .trace = stmttrace_end(&t->trace),
+                       .created_at_ms = now};
+    history_add(task->schedule->history, &r);
 }
 
 /* Loop. */
@@ -185,7 +217,9 @@ static void task_over(Job *job)
     if (t->failed)
         metric_add(&pool_options(job->pool)->metrics->tasks_failed);
     log_line(pool_options(job->pool)->log, LEVEL_DEBUG, "task " TEXT_FMT " took %lld ms",
-             TEXT_ARG(t->task->name), (long long)(service_now_ms() - t->began_ms));
+             TEXT_ARG(t->task->name), (long long)(clock_mono_us() - t->began_us) / 1000);
+    record(t);
+    stmttrace_deinit(&t->trace);
     buf_deinit(&t->error);
     job_deinit(job);
     mem_free(t);
@@ -211,7 +245,7 @@ static void drop(TaskJob *t, const char *why)
 static void begin(TaskJob *t)
 {
     Schedule *s = t->task->schedule;
-    t->began_ms = service_now_ms();
+    t->began_us = clock_mono_us();
     if (pool_submit(s->pool, &t->job))
         metric_add(&pool_options(s->pool)->metrics->tasks_run);
     else
@@ -284,6 +318,8 @@ static void start(const Entry *e)
     }
     job_init(&t->job, s->pool, &task_ops, s->space, NULL, opt->config->task_timeout_ms);
     t->task = task;
+    t->status = 200;
+    stmttrace_init(&t->trace, task->history);
     task->running = true;
     if (opt->db && !dbpool_is_private(opt->db))
         claim(t, e);
@@ -359,13 +395,15 @@ static bool add_task(Schedule *s, const Const *row, xs_error *err)
     t->schedule = s;
     t->name = const_get_text(row, "name");
     t->proc = (uint32_t)proc;
+    t->history = s->history ? route_history(program, row, NULL, "task") : 0;
     const Const *own = const_get(row, "middleware");
     const Const *lists = own ? own : route_branch_middleware(program, "task");
     return route_read_steps(&s->arena, program, lists, &t->steps, err) &&
            add_entries(s, t, const_get(row, "schedule"), err);
 }
 
-Schedule *schedule_new(Pool *pool, Space *space, struct event_base *base, xs_error *err)
+Schedule *schedule_new(Pool *pool, Space *space, History *history, struct event_base *base,
+                       xs_error *err)
 {
     const Const *tasks = const_get(program_meta(pool_options(pool)->program), "tasks");
     uint32_t n = tasks && tasks->kind == C_LIST ? tasks->count : 0;
@@ -379,6 +417,7 @@ Schedule *schedule_new(Pool *pool, Space *space, struct event_base *base, xs_err
     pthread_cond_init(&s->answered, NULL);
     s->pool = pool;
     s->space = space;
+    s->history = history;
     s->base = base;
     s->tasks = n ? ARENA_ARRAY(&s->arena, Task, n) : NULL;
     bool ok = !n || s->tasks || no_memory(err);

@@ -4,6 +4,7 @@
 #ifndef HOST_SCHEDULE_H
 #define HOST_SCHEDULE_H
 
+#include "host/history.h"
 #include "host/router.h"
 #include "host/worker.h"
 
@@ -23,11 +24,12 @@ typedef struct Schedule Schedule;
 
 /**
  * Arm a timer for every entry of every active task.
+ * @param history  what ran is recorded there; NULL = nowhere.
  * Errors: XS_E_BAD_BUNDLE (a task without procedure, unknown middleware), XS_E_NOMEM.
  * Thread: the loop's, for everything.
  */
-XS_MUST_CHECK Schedule *schedule_new(Pool *pool, Space *space, struct event_base *base,
-                                     xs_error *err);
+XS_MUST_CHECK Schedule *schedule_new(Pool *pool, Space *space, History *history,
+                                     struct event_base *base, xs_error *err);
 /** Begin no more tasks; those that run go on. */
 void schedule_stop(Schedule *s);
 void schedule_free(Schedule *s); /* after pool_stop; NULL is fine */

@@ -382,7 +382,7 @@ static bool open_hub(Server *s, const Const *meta, xs_error *err)
 
 static GenerationOptions generation_options(Server *s)
 {
-    return (GenerationOptions){s->config, &s->log, &s->metrics, &s->service, s->space};
+    return (GenerationOptions){s->config, &s->log, &s->metrics, &s->service, s->space, s->history};
 }
 
 static void serve_generation(Server *s, Generation *g)
@@ -437,6 +437,8 @@ static bool start_program(Server *s, xs_error *err)
     s->service.compile_expr = s->opt->compile_expr;
     if (!service_open_outside(&s->service, c, false, err))
         return false;
+    if (!open_history(s, err))
+        return false;
     GenerationOptions opt = generation_options(s);
     Generation *g = generation_open(&opt, s->opt->program, err);
     if (!g || !generation_start(g, &opt, true, s->base, err)) {
@@ -445,8 +447,6 @@ static bool start_program(Server *s, xs_error *err)
     }
     s->queries.space = s->space;
     serve_generation(s, g);
-    if (!open_history(s, err))
-        return false;
     s->queries.describe = text_eq(c->openapi, TEXT("on")) ||
                           (text_eq(c->openapi, TEXT("auto")) && is_loopback(c->listen));
     if (c->rate_requests)

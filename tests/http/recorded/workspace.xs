@@ -1,0 +1,3 @@
+workspace "recorded" {
+  description = "What tests/http/history.c asks"
+}
