@@ -198,9 +198,14 @@ Text cli_source_text(void *ctx, const char *file)
     return (Text){0};
 }
 
-static Text program_name(const char *path)
+/* "." and ".." are the folders they stand for. */
+static Text program_name(Arena *arena, const char *path)
 {
     Text t = text_from(path);
+    char *real = t.len && t.ptr[t.len - 1] == '.' ? realpath(path, NULL) : NULL;
+    if (real)
+        t = arena_text(arena, text_from(real));
+    free(real);
     while (t.len > 1 && t.ptr[t.len - 1] == '/')
         t.len--;
     for (size_t i = t.len; i > 0; i--)
@@ -233,7 +238,7 @@ bool cli_compile(Arena *arena, char *const *paths, int count, const CompileOptio
     DiagList diags;
     diag_init(&diags, arena);
     CompileOptions options = *how;
-    options.program_name = program_name(paths[0]);
+    options.program_name = program_name(arena, paths[0]);
     bool ok = compile_program(arena, files, nfiles, &options, &diags, out);
     diag_sort(&diags);
     Buf text = BUF_INIT;

@@ -11,6 +11,7 @@ typedef struct Prog {
     Comp *c;
     ConstructList all;
     Map names[CONSTRUCT_COUNT]; /* name -> Construct*; queries: "VERB group/name" */
+    Map shapes; /* of active queries: the same with {} and {int} for parameters -> Construct* */
     size_t compared;
     bool expr;   /* one expression: free element references are inputs */
     bool scoped; /* so are its variables */

@@ -27,6 +27,14 @@ Text prog_channel_key(Prog *pr, Text server, Text path)
     return arena_printf(pr->c->a, TEXT_FMT " " TEXT_FMT, TEXT_ARG(server), TEXT_ARG(path));
 }
 
+static Text query_key(Prog *pr, const Construct *k, Text path)
+{
+    Text verb = construct_text(k, "verb"), group = construct_text(k, "api_group");
+    return arena_printf(pr->c->a, TEXT_FMT " " TEXT_FMT "/" TEXT_FMT,
+                        TEXT_ARG(verb.ptr ? verb : TEXT("GET")),
+                        TEXT_ARG(group.ptr ? group : TEXT("")), TEXT_ARG(path));
+}
+
 static Text key_of(Prog *pr, const Construct *k)
 {
     Text server = construct_text(k, "realtime_server"), channel = construct_text(k, "channel");
@@ -35,12 +43,55 @@ static Text key_of(Prog *pr, const Construct *k)
     if (k->kind == CK_MESSAGE) /* a channel's messages have names of their own */
         return arena_printf(pr->c->a, TEXT_FMT " " TEXT_FMT " " TEXT_FMT, TEXT_ARG(server),
                             TEXT_ARG(channel), TEXT_ARG(k->name));
-    if (k->kind != CK_QUERY)
-        return k->name;
-    Text verb = construct_text(k, "verb"), group = construct_text(k, "api_group");
-    return arena_printf(pr->c->a, TEXT_FMT " " TEXT_FMT "/" TEXT_FMT,
-                        TEXT_ARG(verb.ptr ? verb : TEXT("GET")),
-                        TEXT_ARG(group.ptr ? group : TEXT("")), TEXT_ARG(k->name));
+    return k->kind == CK_QUERY ? query_key(pr, k, k->name) : k->name;
+}
+
+static bool is_required_int(const Construct *query, Text input)
+{
+    for (size_t i = 0; i < query->input.len; i++) {
+        const Field *f = query->input.ptr[i];
+        if (text_eq(f->name, input))
+            return text_eq(f->type, TEXT("int")) && !f->list && !f->optional;
+    }
+    return false;
+}
+
+/* Two queries whose parameters differ in name alone answer the same requests. */
+static Text query_shape(Prog *pr, const Construct *k)
+{
+    Buf b = BUF_INIT;
+    for (size_t at = 0; at < k->name.len;) {
+        size_t end = text_find(k->name, TEXT("/"), at);
+        Text part = text_slice(k->name, at, end);
+        at = end == SIZE_MAX ? k->name.len : end + 1;
+        if (!part.len)
+            continue;
+        buf_char(&b, '/');
+        if (part.len > 2 && part.ptr[0] == '{' && part.ptr[part.len - 1] == '}')
+            part =
+                is_required_int(k, text_slice(part, 1, part.len - 1)) ? TEXT("{int}") : TEXT("{}");
+        buf_append(&b, part.ptr, part.len);
+    }
+    Text shape = query_key(pr, k, buf_view(&b));
+    buf_deinit(&b);
+    return shape;
+}
+
+static void check_shape(Prog *pr, Construct *k)
+{
+    const Member *active = construct_member(k, "active");
+    if (active && active->value && !const_bool_of(fold_const(pr->c, active->value), true))
+        return;
+    Text shape = query_shape(pr, k);
+    const Construct *other = map_get(&pr->shapes, shape);
+    if (other) {
+        pr->c->file = k->state;
+        report(pr->c, D_DUPLICATE_NAME, k->name_pos, NO_HINT,
+               "query '" TEXT_FMT "' has the shape of '" TEXT_FMT "' in " TEXT_FMT,
+               TEXT_ARG(k->name), TEXT_ARG(other->name), TEXT_ARG(other->file));
+    } else if (!shape.ptr || !map_put(&pr->shapes, shape, k)) {
+        pr->c->oom = true;
+    }
 }
 
 void prog_resolve(Prog *pr)
@@ -58,6 +109,8 @@ void prog_resolve(Prog *pr)
                    construct_info[k->kind].keyword, TEXT_ARG(k->name), TEXT_ARG(other->file));
         } else if (!key.ptr || !map_put(&pr->names[k->kind], key, k)) {
             pr->c->oom = true;
+        } else if (k->kind == CK_QUERY) {
+            check_shape(pr, k);
         }
     }
 }
@@ -66,6 +119,7 @@ void prog_deinit(Prog *pr)
 {
     for (int i = 0; i < CONSTRUCT_COUNT; i++)
         map_deinit(&pr->names[i]);
+    map_deinit(&pr->shapes);
 }
 
 Construct *prog_find(const Prog *pr, ConstructKind kind, Text name)
