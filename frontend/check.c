@@ -680,9 +680,12 @@ static void check_addons(Check *ck, Expr *e)
             prog_unknown(ck->pr, CK_ADDON, "addon", p->value->text, p->value->pos);
         if (text_eq(p->text, TEXT("addon")))
             check_addons(ck, p->value);
-        else if (p->value && p->value->kind == EX_MAP && !text_eq(p->text, TEXT("input")))
+        else if (p->value && p->value->kind == EX_MAP && !text_eq(p->text, TEXT("input"))) {
+            /* {alias: addon}; the alias is its name when it gives none */
+            if (!pair_value(p->value, "name") && !prog_find(ck->pr, CK_ADDON, p->text))
+                prog_unknown(ck->pr, CK_ADDON, "addon", p->text, p->pos);
             check_addons(ck, p->value);
-        else {
+        } else {
             ck->in_output = true;
             expr(ck, p->value);
             ck->in_output = false;
