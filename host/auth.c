@@ -139,6 +139,14 @@ static bool make_key_file(const char *path, xs_error *err)
     return ok || xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", path, strerror(problem));
 }
 
+static bool same_tables(const AuthTables *a, const AuthTables *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; same && i < a->count; i++)
+        same = a->items[i].id == b->items[i].id && text_eq(a->items[i].name, b->items[i].name);
+    return same;
+}
+
 bool auth_set_tables(Auth *a, const Const *tables, xs_error *err)
 {
     uint32_t n = tables && tables->kind == C_LIST ? tables->count : 0;
@@ -157,7 +165,8 @@ bool auth_set_tables(Auth *a, const Const *tables, xs_error *err)
         if (!item->name.ptr)
             t->items = NULL;
     }
-    if (t && t->items) {
+    bool made = t && t->items, known = made && a->tables && same_tables(t, a->tables);
+    if (made && !known) {
         t->older = a->tables;
         a->tables = t;
         return true;
@@ -165,7 +174,7 @@ bool auth_set_tables(Auth *a, const Const *tables, xs_error *err)
     if (t)
         arena_deinit(&t->arena);
     mem_free(t);
-    return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
+    return known || xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
 }
 
 static bool load_key(Auth *a, const Config *c, xs_error *err)

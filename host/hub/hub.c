@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
 #include "host/expiring.h"
@@ -73,12 +74,9 @@ static bool open_store(Hub *h, xs_error *err)
 
 static void free_defs(L2Defs *d)
 {
-    while (d) {
-        L2Defs *older = d->older;
+    if (d)
         l2_defs_deinit(d);
-        mem_free(d);
-        d = older;
-    }
+    mem_free(d);
 }
 
 /* A space for each server; those that are new stay closed. */
@@ -139,7 +137,6 @@ static void use_servers(Hub *h, L2Defs *d)
 {
     MapSlot *slot;
     size_t at = 0;
-    d->older = h->servers;
     h->servers = d;
     while ((slot = map_next(&h->spaces, &at))) {
         Space *s = slot->value;
@@ -157,6 +154,65 @@ static void use_servers(Hub *h, L2Defs *d)
     }
 }
 
+/* ---- what is declared ---- */
+
+/* Anybody may be looking at declarations that were replaced, so they stay until the end. A program
+ * that declares what one before it did gets the same ones. */
+typedef struct Declared {
+    struct Declared *older;
+    Buf source;
+    Patterns *patterns;
+    L2Defs *servers;
+} Declared;
+
+static void write_source(Buf *out, const Const *channels, const Const *meta, Text default_channel)
+{
+    static const char *const lists[] = {"servers", "server_channels", "messages",
+                                        "server_triggers"};
+    buf_text(out, default_channel);
+    json_write_const(out, channels ? channels : &const_null);
+    for (size_t i = 0; i < COUNT_OF(lists); i++) {
+        const Const *list = const_get(meta, lists[i]);
+        json_write_const(out, list ? list : &const_null);
+    }
+}
+
+static void free_declared(Declared *d)
+{
+    patterns_free(d->patterns);
+    free_defs(d->servers);
+    buf_deinit(&d->source);
+    mem_free(d);
+}
+
+static Declared *declare(Hub *h, const Const *channels, const Const *meta, Text default_channel,
+                         xs_error *err)
+{
+    Declared *d = mem_zalloc(1, sizeof *d);
+    if (d)
+        write_source(&d->source, channels, meta, default_channel);
+    if (!d || d->source.failed) {
+        if (d)
+            free_declared(d);
+        xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+        return NULL;
+    }
+    for (Declared *known = h->declared; known; known = known->older)
+        if (text_eq(buf_view(&known->source), buf_view(&d->source))) {
+            free_declared(d);
+            return known;
+        }
+    d->patterns = patterns_new(channels, default_channel, err);
+    d->servers = d->patterns ? prepare_servers(h, meta, err) : NULL;
+    if (!d->servers) {
+        free_declared(d);
+        return NULL;
+    }
+    d->older = h->declared;
+    h->declared = d;
+    return d;
+}
+
 Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *err)
 {
     Hub *h = mem_zalloc(1, sizeof *h);
@@ -170,25 +226,19 @@ Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *e
         h->dispatcher = *dispatcher;
         h->has_dispatcher = true;
     }
-    Patterns *patterns = patterns_new(opt->channels, opt->default_channel, err);
-    if (!patterns) {
-        mem_free(h);
-        return NULL;
-    }
-    atomic_init(&h->patterns, patterns);
     h->ghosts = expiring_new(GHOST_MS, GHOSTS_MAX, ghost_free);
     if (!h->ghosts || pthread_mutex_init(&h->lock, NULL) != 0) {
         xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
         expiring_free(h->ghosts);
-        patterns_free(patterns);
         mem_free(h);
         return NULL;
     }
-    L2Defs *servers = slow_rules_init(&h->slow, opt->slow_policy, err)
-                          ? prepare_servers(h, opt->meta, err)
-                          : NULL;
-    if (servers) {
-        use_servers(h, servers);
+    Declared *d = slow_rules_init(&h->slow, opt->slow_policy, err)
+                      ? declare(h, opt->channels, opt->meta, opt->default_channel, err)
+                      : NULL;
+    if (d) {
+        h->patterns = d->patterns;
+        use_servers(h, d->servers);
         return h;
     }
     hub_free(h);
@@ -210,8 +260,10 @@ void hub_free(Hub *h)
     map_deinit(&h->per_identity);
     VEC_DEINIT(&h->alarms);
     expiring_free(h->ghosts);
-    patterns_free(h->patterns);
-    free_defs(h->servers);
+    for (Declared *d = h->declared, *older; d; d = older) {
+        older = d->older;
+        free_declared(d);
+    }
     slow_rules_deinit(&h->slow);
     pthread_mutex_destroy(&h->lock);
     mem_free(h);
@@ -295,21 +347,17 @@ static void configure_channels(Space *s, const Patterns *patterns)
 
 bool hub_set_declarations(Hub *h, const Const *meta, Text default_channel, xs_error *err)
 {
-    Patterns *patterns = patterns_new(const_get(meta, "channels"), default_channel, err);
-    L2Defs *servers = patterns ? prepare_servers(h, meta, err) : NULL;
-    if (!servers) {
-        patterns_free(patterns);
+    Declared *d = declare(h, const_get(meta, "channels"), meta, default_channel, err);
+    if (!d)
         return false;
-    }
     size_t at = 0;
     MapSlot *slot;
     pthread_mutex_lock(&h->lock);
-    patterns->older = h->patterns;
-    h->patterns = patterns;
+    h->patterns = d->patterns;
     while ((slot = map_next(&h->spaces, &at)))
         if (!((Space *)slot->value)->server)
-            configure_channels(slot->value, patterns);
-    use_servers(h, servers);
+            configure_channels(slot->value, d->patterns);
+    use_servers(h, d->servers);
     for (xs_shard *s = h->shards; s; s = s->next_of_hub)
         if (!mailbox_push(&s->box, (Mail){.kind = MAIL_CALL, .call = recheck}))
             continue; /* its connections are cut anyway */

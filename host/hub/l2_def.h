@@ -74,7 +74,6 @@ typedef struct L2Defs {
     size_t count;
     bool recorded; /* some channel keeps messages beyond the process */
     Arena arena;
-    struct L2Defs *older; /* hub: of the programs before, until the end: operations point to them */
 } L2Defs;
 
 /** meta: of the bundle; copied. Errors: XS_E_BAD_BUNDLE, XS_E_CONFIG (canonical used

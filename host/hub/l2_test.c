@@ -654,7 +654,12 @@ static void test_reload(void **state)
                                                                  "\"harbor\",\"channel\":\"piers/"
                                                                  "{n}\",\"proc\":1}]}",
              ",{\"name\":\"two\",\"canonical\":\"p9\",\"active\":true}");
+    const L2Defs *first = w->hub->servers;
     assert_true(set_program(w, program, &err));
+    const L2Defs *second = w->hub->servers;
+    assert_ptr_not_equal(first, second);
+    assert_true(set_program(w, program, &err)); /* the same again takes no memory */
+    assert_ptr_equal(w->hub->servers, second);
     pump(w);
     assert_int_equal(count_frames(b, "\"message\":\"Join denied\""), 2);
     assert_int_equal(count_frames(b, "\"left\":true"), 2);

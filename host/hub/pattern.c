@@ -160,12 +160,9 @@ Patterns *patterns_new(const Const *channels, Text default_channel, xs_error *er
 
 void patterns_free(Patterns *p)
 {
-    while (p) {
-        Patterns *older = p->older;
+    if (p)
         patterns_deinit(p);
-        mem_free(p);
-        p = older;
-    }
+    mem_free(p);
 }
 
 const ChannelConfig *patterns_resolve(const Patterns *p, Text name)

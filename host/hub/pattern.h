@@ -29,8 +29,7 @@ typedef struct Patterns {
     Map literals;
     PatternPrefix *prefixes; /* longest first */
     size_t nprefixes;
-    char *texts;            /* of the patterns, each with a '/' behind it */
-    struct Patterns *older; /* in a hub: replaced by this one */
+    char *texts; /* of the patterns, each with a '/' behind it */
     ChannelConfig implicit;
 } Patterns;
 
@@ -40,7 +39,7 @@ XS_MUST_CHECK bool patterns_init(Patterns *p, const Const *channels, Text defaul
 void patterns_deinit(Patterns *p);
 /** On the heap; NULL: err set. */
 Patterns *patterns_new(const Const *channels, Text default_channel, xs_error *err);
-void patterns_free(Patterns *p); /* and those it replaced */
+void patterns_free(Patterns *p);
 /** The active configuration for a valid name; NULL: the channel does not exist. */
 const ChannelConfig *patterns_resolve(const Patterns *p, Text name);
 

@@ -197,6 +197,8 @@ static void hurry_is_coalesced(void **state)
     hub_tick(w.hub, mono_ms() + 1000);
     pump(&w);
     assert_true(watcher.updates - before <= 2 * PRESENCE_RATE * 4);
+    int64_t begin = mono_ms();
+    size_t churned = watcher.updates, bytes = watcher.bytes;
     for (int i = 0; i < CHURN; i++) {
         size_t m = next_random(&seed) % MEMBERS;
         in[m] ? leave_hall(w.peers[m]) : enter_hall(w.peers[m]);
@@ -209,6 +211,11 @@ static void hurry_is_coalesced(void **state)
     hub_tick(w.hub, mono_ms() + 1000);
     pump(&w);
     expect_exact(&w, &watcher, in, MEMBERS, 1);
+    print_message(
+        "%d members, %d joins and leaves, 200 at a time: %d ms, %zu updates of %zu bytes for "
+        "one who watches\n",
+        MEMBERS, CHURN, (int)(mono_ms() - begin), watcher.updates - churned,
+        (watcher.bytes - bytes) / (watcher.updates - churned));
     watch(&w, &late, 1); /* a snapshot has its limit, and says so */
     assert_int_equal(late.seen.count, 1000);
     assert_true(late.truncated);
@@ -245,6 +252,8 @@ static size_t bytes_of_changes(size_t members)
         bytes += watchers[i].bytes;
         forget_all(&watchers[i]);
     }
+    print_message("%zu members who all watch: %zu bytes for each and change\n", members,
+                  bytes / members / CHANGES);
     free(watchers);
     close_world(&w);
     return bytes;

@@ -16,7 +16,8 @@ struct Hub {
     SlowRules slow;
     HubDispatcher dispatcher;
     bool has_dispatcher;
-    _Atomic(Patterns *) patterns; /* older ones stay until the end: a few hundred bytes each */
+    struct Declared *declared;    /* everything that was ever declared */
+    _Atomic(Patterns *) patterns; /* of what is declared now */
     struct xs_shard *shards;      /* under the lock */
     pthread_mutex_t lock;         /* spaces, sids; before a space's lock */
     Map spaces;                   /* key → Space */
