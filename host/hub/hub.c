@@ -161,21 +161,9 @@ static void use_servers(Hub *h, L2Defs *d)
 typedef struct Declared {
     struct Declared *older;
     Buf source;
-    Patterns *patterns;
+    Patterns *patterns; /* or */
     L2Defs *servers;
 } Declared;
-
-static void write_source(Buf *out, const Const *channels, const Const *meta, Text default_channel)
-{
-    static const char *const lists[] = {"servers", "server_channels", "messages",
-                                        "server_triggers"};
-    buf_text(out, default_channel);
-    json_write_const(out, channels ? channels : &const_null);
-    for (size_t i = 0; i < COUNT_OF(lists); i++) {
-        const Const *list = const_get(meta, lists[i]);
-        json_write_const(out, list ? list : &const_null);
-    }
-}
 
 static void free_declared(Declared *d)
 {
@@ -185,32 +173,67 @@ static void free_declared(Declared *d)
     mem_free(d);
 }
 
-static Declared *declare(Hub *h, const Const *channels, const Const *meta, Text default_channel,
-                         xs_error *err)
+/* The one with that source, which is taken, or a new one without anything made of it. */
+static Declared *find_declared(Hub *h, Buf *source, xs_error *err)
 {
-    Declared *d = mem_zalloc(1, sizeof *d);
-    if (d)
-        write_source(&d->source, channels, meta, default_channel);
-    if (!d || d->source.failed) {
-        if (d)
-            free_declared(d);
-        xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
-        return NULL;
+    Declared *d = h->declared;
+    while (d && !text_eq(buf_view(&d->source), buf_view(source)))
+        d = d->older;
+    Declared *made = d || source->failed ? NULL : mem_zalloc(1, sizeof *made);
+    if (!made) {
+        buf_deinit(source);
+        if (!d)
+            xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
+        return d;
     }
-    for (Declared *known = h->declared; known; known = known->older)
-        if (text_eq(buf_view(&known->source), buf_view(&d->source))) {
-            free_declared(d);
-            return known;
-        }
-    d->patterns = patterns_new(channels, default_channel, err);
-    d->servers = d->patterns ? prepare_servers(h, meta, err) : NULL;
-    if (!d->servers) {
-        free_declared(d);
-        return NULL;
-    }
+    *made = (Declared){.source = *source};
+    return made;
+}
+
+static void keep_declared(Hub *h, Declared *d)
+{
     d->older = h->declared;
     h->declared = d;
-    return d;
+}
+
+static Patterns *declare_channels(Hub *h, const Const *channels, Text default_channel,
+                                  xs_error *err)
+{
+    Buf source = BUF_INIT;
+    buf_text(&source, default_channel);
+    json_write_const(&source, channels ? channels : &const_null);
+    Declared *d = find_declared(h, &source, err);
+    if (!d || d->patterns)
+        return d ? d->patterns : NULL;
+    d->patterns = patterns_new(channels, default_channel, err);
+    if (d->patterns) {
+        keep_declared(h, d);
+        return d->patterns;
+    }
+    free_declared(d);
+    return NULL;
+}
+
+static L2Defs *declare_servers(Hub *h, const Const *meta, xs_error *err)
+{
+    static const char *const lists[] = {"servers", "server_channels", "messages",
+                                        "server_triggers"};
+    Buf source = BUF_INIT;
+    for (size_t i = 0; i < COUNT_OF(lists); i++) {
+        const Const *list = const_get(meta, lists[i]);
+        buf_printf(&source, "%s ", lists[i]);
+        json_write_const(&source, list ? list : &const_null);
+    }
+    Declared *d = find_declared(h, &source, err);
+    if (!d || d->servers)
+        return d ? d->servers : NULL;
+    d->servers = prepare_servers(h, meta, err);
+    if (d->servers) {
+        keep_declared(h, d);
+        return d->servers;
+    }
+    free_declared(d);
+    return NULL;
 }
 
 Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *err)
@@ -233,12 +256,13 @@ Hub *hub_new(const HubOptions *opt, const HubDispatcher *dispatcher, xs_error *e
         mem_free(h);
         return NULL;
     }
-    Declared *d = slow_rules_init(&h->slow, opt->slow_policy, err)
-                      ? declare(h, opt->channels, opt->meta, opt->default_channel, err)
-                      : NULL;
-    if (d) {
-        h->patterns = d->patterns;
-        use_servers(h, d->servers);
+    Patterns *patterns = slow_rules_init(&h->slow, opt->slow_policy, err)
+                             ? declare_channels(h, opt->channels, opt->default_channel, err)
+                             : NULL;
+    L2Defs *servers = patterns ? declare_servers(h, opt->meta, err) : NULL;
+    if (servers) {
+        h->patterns = patterns;
+        use_servers(h, servers);
         return h;
     }
     hub_free(h);
@@ -347,17 +371,18 @@ static void configure_channels(Space *s, const Patterns *patterns)
 
 bool hub_set_declarations(Hub *h, const Const *meta, Text default_channel, xs_error *err)
 {
-    Declared *d = declare(h, const_get(meta, "channels"), meta, default_channel, err);
-    if (!d)
+    Patterns *patterns = declare_channels(h, const_get(meta, "channels"), default_channel, err);
+    L2Defs *servers = patterns ? declare_servers(h, meta, err) : NULL;
+    if (!servers)
         return false;
     size_t at = 0;
     MapSlot *slot;
     pthread_mutex_lock(&h->lock);
-    h->patterns = d->patterns;
+    h->patterns = patterns;
     while ((slot = map_next(&h->spaces, &at)))
         if (!((Space *)slot->value)->server)
-            configure_channels(slot->value, d->patterns);
-    use_servers(h, d->servers);
+            configure_channels(slot->value, patterns);
+    use_servers(h, servers);
     for (xs_shard *s = h->shards; s; s = s->next_of_hub)
         if (!mailbox_push(&s->box, (Mail){.kind = MAIL_CALL, .call = recheck}))
             continue; /* its connections are cut anyway */
