@@ -113,4 +113,8 @@ XS_MUST_CHECK bool conv_to_dec(Value v, double *out, xs_error *err);
 /** The round filter: 15 significant digits, half away from zero. */
 double round_digits(double x, int64_t precision);
 
+/** A line of the log with time and place, as debug.log writes it. Errors: XS_E_NOMEM, of the JSON.
+ */
+XS_MUST_CHECK bool call_log(Call *c, Value v);
+
 #endif

@@ -8,11 +8,11 @@
 #include "stdlib/filters/helpers.h"
 #include "stdlib/outside.h"
 
-NativeResult op_debug_log(Call *c)
+bool call_log(Call *c, Value v)
 {
     const Services *s = c->services;
     if (!s || !s->log)
-        return NATIVE_OK; /* nobody listens */
+        return true; /* nobody listens */
     Buf line = BUF_INIT;
     int64_t now;
     buf_cstr(&line, "{");
@@ -28,14 +28,19 @@ NativeResult op_debug_log(Call *c)
         buf_deinit(&place);
     }
     buf_cstr(&line, "\"value\":");
-    bool ok = value_json(call_arg(c, 0), &line, c->err);
+    bool ok = value_json(v, &line, c->err);
     buf_char(&line, '}');
     if (ok && line.failed)
         ok = call_fail(c, XS_E_NOMEM, NULL);
     if (ok)
         s->log(s->ctx, c->fiber, buf_view(&line));
     buf_deinit(&line);
-    return ok ? NATIVE_OK : NATIVE_ERROR;
+    return ok;
+}
+
+NativeResult op_debug_log(Call *c)
+{
+    return call_log(c, call_arg(c, 0)) ? NATIVE_OK : NATIVE_ERROR;
 }
 
 /* ---- sleep ---- */
