@@ -126,6 +126,7 @@ static bool prepare(QueryJob *q, xs_error *err)
         (!q->given && !request_decode_body(&job->arena, q->content_type, q->body, &body, err)))
         return false;
     job->run.raw_input = body;
+    job->run.raw_body = q->body;
     const RawInputs raw = {q->querystring, body,
                            q->given || request_is_json(q->content_type, q->body)};
     q->input = request_inputs(&job->arena, &raw, &q->match, declared(q));
@@ -350,11 +351,10 @@ static void write_result(QueryJob *q, Value v)
             fail_with(q, &err);
     } else if (q->raw) {
         buf_text(&q->reply, val_text_view(v));
-    } else if (!val_write_json(v, &q->reply)) {
+    } else {
         xs_error err = {0};
-        xs_fail(&err, q->reply.failed ? XS_E_NOMEM : XS_E_LIMIT, XS_NO_POS,
-                "The response could not be written as JSON.");
-        fail_with(q, &err);
+        if (!val_write_json_why(v, &q->reply, &err))
+            fail_with(q, &err);
     }
 }
 

@@ -1,5 +1,6 @@
 /* run.c - the services of the host without its loop: used by xs run and tests. */
 #include "host/run.h"
+#include "host/http.h"
 
 #include "core/clock.h"
 #include "core/json.h"
@@ -102,6 +103,19 @@ static bool take_error(Fiber *f, Buf *err_json, Buf *out_json, xs_error *err)
     return false;
 }
 
+/* A stream in it may still fail. */
+static bool write_result(Value v, Buf *out_json, Buf *err_json, xs_error *err)
+{
+    xs_error why;
+    if (val_write_json_why(v, out_json, &why))
+        return true;
+    out_json->len = 0;
+    http_write_error(err_json, xs_code_get(why.code)->wire, why.message);
+    if (err)
+        *err = why;
+    return false;
+}
+
 static Fiber *run_fiber(Run *r, bool timed)
 {
     const Config *c = r->opt->config;
@@ -148,8 +162,7 @@ static bool call(Run *r, uint32_t proc, const Const *input, Buf *out_json, Buf *
     bool ok =
         step(f, proc, input ? val_from_const(fiber_heap(f), input) : val_null(), &out, &state, err);
     if (ok)
-        ok = val_write_json(out, out_json) ||
-             xs_fail(err, XS_E_NOMEM, XS_NO_POS, "The response could not be written");
+        ok = write_result(out, out_json, err_json, err);
     else if (state == FIBER_ERROR)
         ok = take_error(f, err_json, out_json, err);
     fiber_free(f);
@@ -292,8 +305,7 @@ static bool job_call(Run *r, const Const *job, RunTimes *t, Buf *out_json, Buf *
         return no_memory(err);
     bool ok = job_steps(&j, job, t, err);
     if (ok)
-        ok = val_write_json(j.named.kind == V_MAP ? j.named : j.main, out_json) ||
-             xs_fail(err, XS_E_NOMEM, XS_NO_POS, "The response could not be written");
+        ok = write_result(j.named.kind == V_MAP ? j.named : j.main, out_json, err_json, err);
     else if (j.state == FIBER_ERROR)
         ok = take_error(j.f, err_json, out_json, err);
     fiber_free(j.f);

@@ -415,7 +415,8 @@ bool run_context_copy(Arena *a, const RunContext *run, RunContext *out)
     out->request = NULL;
     Text *texts[] = {&out->auth_table,  &out->channel,   &out->tenant,     &out->branch,
                      &out->datasource,  &out->base_url,  &out->method,     &out->uri,
-                     &out->querystring, &out->remote_ip, &out->auth_token, &out->host};
+                     &out->querystring, &out->remote_ip, &out->auth_token, &out->host,
+                     &out->raw_body};
     bool ok = true;
     for (size_t i = 0; i < COUNT_OF(texts); i++)
         ok = (!texts[i]->ptr || (*texts[i] = arena_text(a, *texts[i])).ptr) && ok;

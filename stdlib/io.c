@@ -146,6 +146,13 @@ static void post(Io *io, IoPost *p)
         return; /* the counter is full: the loop is awake already */
 }
 
+void io_post(Io *io, IoPost *p)
+{
+    pthread_mutex_lock(&io->lock);
+    post(io, p);
+    pthread_mutex_unlock(&io->lock);
+}
+
 static void signalled(Wait *w)
 {
     if (w->active)

@@ -66,6 +66,8 @@ struct Wait {
  * Errors: of ops->result; XS_E_DEADLINE when the process ends, XS_E_NOMEM.
  */
 NativeResult wait_for(Call *c, Io *io, Wait *w);
+/** Any thread, before io_free: have p->run(p->wait) called on the loop's thread, in turn. */
+void io_post(Io *io, IoPost *p);
 /** Loop thread, once per started wait. */
 void wait_done(Wait *w);
 /** Any thread, at most once, while the wait is known not to have ended: wait_done from the loop. */

@@ -9,6 +9,7 @@
 
 #include "core/text.h"
 #include "vm/step.h"
+#include "vm/stream.h"
 
 static inline bool truth(const Value *v)
 {
@@ -455,6 +456,8 @@ dispatch:
     CASE(NUMZ) :
     {
         Value n = val_int(0);
+        if (UNLIKELY(RB->kind == V_UNSET) && !raise_code(f, XS_E_NOT_NUMERIC))
+            goto raise;
         if (!val_is_null(*RB) && !val_number(*RB, &n, clean_error(f)))
             goto raise;
         NEXT_SET(n);
@@ -726,9 +729,12 @@ dispatch:
                 slot_set(h, to + 1, val_int(at));
             JUMP(offset);
         }
+        fr->pc = pc;
         int more = step_next(f, it, to, INS_C(ins) != 0);
         if (more < 0)
             goto raise;
+        if (more == STREAM_LATER)
+            return FIBER_PARKED;
         if (more)
             JUMP(offset);
         NEXT();

@@ -4,7 +4,7 @@
 #include "vm/frame.h"
 #include "vm/step.h"
 
-enum { STACK_MIN = 64, FRAMES_MIN = 8 };
+enum { STACK_MIN = 64, FRAMES_MIN = 8, NEXT_WORDS = 2 /* of the instruction NEXT */ };
 
 /* ---- budget ---- */
 
@@ -222,6 +222,20 @@ void fiber_watch_statements(Fiber *f, const StatementWatch *w)
     f->watch = w;
 }
 
+/* The statement that parked is over: its window is cleared, the first register has the result. */
+static void take_result(Fiber *f, Value result, const xs_error *err)
+{
+    Value *regs = f->stack + f->frames[f->nframes - 1].base + f->park_reg;
+    for (uint32_t i = 0; i < f->park_args || i == 0; i++) {
+        val_unref(f->heap, regs[i]);
+        regs[i] = val_unset();
+    }
+    if (f->watch)
+        f->watch->end(f->watch->ctx, err);
+    if (!err)
+        regs[0] = val_or_null(result);
+}
+
 void fiber_resume(Fiber *f, Value result, const xs_error *err, Value payload)
 {
     if (f->state != FIBER_PARKED || !f->nframes) {
@@ -229,16 +243,16 @@ void fiber_resume(Fiber *f, Value result, const xs_error *err, Value payload)
         val_unref(f->heap, payload);
         return;
     }
-    Value *regs = f->stack + f->frames[f->nframes - 1].base + f->park_reg;
-    for (uint32_t i = 0; i < f->park_args || i == 0; i++) {
-        val_unref(f->heap, regs[i]);
-        regs[i] = val_unset();
-    }
+    bool ok = !err || err->code == XS_OK, repeat = f->park_repeat;
+    f->park_repeat = false;
     f->state = FIBER_READY;
-    if (f->watch)
-        f->watch->end(f->watch->ctx, !err || err->code == XS_OK ? NULL : err);
-    if (!err || err->code == XS_OK) {
-        regs[0] = val_or_null(result);
+    if (repeat && ok)
+        f->frames[f->nframes - 1].pc -= NEXT_WORDS;
+    else if (!repeat)
+        take_result(f, ok ? result : val_unset(), ok ? NULL : err);
+    if (ok) {
+        if (repeat)
+            val_unref(f->heap, result);
         val_unref(f->heap, payload);
         return;
     }

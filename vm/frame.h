@@ -52,6 +52,7 @@ struct Fiber {
     Raised raised;
     bool resume_error; /* raised is to be thrown when the fiber goes on */
     uint8_t park_reg, park_args;
+    bool park_repeat; /* parked in a NEXT, which then runs again and takes no result */
 
     Value result;
     Value last_error;    /* $error, V_UNSET = none caught yet */

@@ -252,6 +252,11 @@ size_t heap_bytes(const Heap *h)
     return h->live;
 }
 
+size_t heap_limit(const Heap *h)
+{
+    return h->max;
+}
+
 xs_code heap_error(const Heap *h)
 {
     return h->error;

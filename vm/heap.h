@@ -16,6 +16,7 @@ size_t heap_good_size(
 /** Bytes that changes of texts, lists and objects have moved or copied so far: what they cost
  * beyond their instructions. */
 uint64_t heap_copied(const Heap *h);
+size_t heap_limit(const Heap *h);  /* 0 = none */
 xs_code heap_error(const Heap *h); /* XS_OK, XS_E_MEMORY (cap) or XS_E_NOMEM */
 /** Fill err from heap_error() and return false. */
 bool heap_fail(const Heap *h, xs_error *err);

@@ -137,6 +137,7 @@ Value val_parse_json(Heap *h, Text json, xs_error *err)
 
 typedef struct Writer {
     Buf *out;
+    xs_error *err; /* of a stream; NULL = nobody asks */
     bool pretty;
     unsigned indent;
 } Writer;
@@ -188,14 +189,17 @@ static bool write_map(const Writer *w, const MapObj *m, unsigned depth)
 
 static bool write_stream(const Writer *w, Value stream, unsigned depth)
 {
-    xs_error err;
+    xs_error ignored, *err = w->err ? w->err : &ignored;
     Value v;
-    bool ok = buf_char(w->out, '[') && stream_begin(stream, &err), first = true;
+    size_t from = w->out->len, most = heap_limit(stream_heap(stream));
+    bool ok = buf_char(w->out, '[') && stream_begin(stream, NULL, err), first = true;
     int more = 0;
-    while (ok && (more = stream_next(stream, &v, &err)) > 0) {
+    while (ok && (more = stream_next_here(stream, &v, err)) > 0) {
         ok = (first || buf_char(w->out, ',')) && write_value(w, v, depth + 1);
         val_unref(stream_heap(stream), v);
         first = false;
+        if (ok && most && w->out->len - from > most)
+            ok = xs_fail(err, XS_E_MEMORY, XS_NO_POS, "%s", xs_code_get(XS_E_MEMORY)->text);
     }
     return ok && more == 0 && buf_char(w->out, ']');
 }
@@ -226,6 +230,19 @@ static bool write_value(const Writer *w, Value v, unsigned depth)
 bool val_write_json(Value v, Buf *out)
 {
     return write_value(&(Writer){.out = out}, v, 0) && !out->failed;
+}
+
+bool val_write_json_why(Value v, Buf *out, xs_error *err)
+{
+    xs_error why = {0};
+    if (write_value(&(Writer){.out = out, .err = &why}, v, 0) && !out->failed)
+        return true;
+    if (why.code == XS_OK && out->failed)
+        (void)xs_fail(&why, XS_E_NOMEM, XS_NO_POS, "%s", xs_code_get(XS_E_NOMEM)->text);
+    else if (why.code == XS_OK)
+        (void)xs_fail(&why, XS_E_LIMIT, XS_NO_POS, "Value is nested too deeply");
+    *err = why;
+    return false;
 }
 
 bool val_write_json_pretty(Value v, Buf *out, unsigned indent)

@@ -7,6 +7,7 @@
 #include "core/num.h"
 #include "core/tables.h"
 #include "vm/obj.h"
+#include "vm/stream.h"
 
 static bool is_filter(const Call *c)
 {
@@ -164,10 +165,27 @@ bool call_bool(const Call *c, uint32_t i, bool otherwise)
     return val_is_null(v) ? otherwise : val_truthy(v);
 }
 
+bool call_drain(Call *c, Value *v)
+{
+    if (!val_is_stream(*v))
+        return true;
+    Value list = list_new(c->heap, 8), item;
+    bool ok = (list.kind != V_UNSET || out_of_memory(c)) && stream_begin(*v, NULL, c->err);
+    int more = -1;
+    while (ok && (more = stream_next_here(*v, &item, c->err)) > 0)
+        ok = list_push(c->heap, &list, item) || out_of_memory(c);
+    if (!ok || more < 0) {
+        val_unref(c->heap, list);
+        return false;
+    }
+    *v = list;
+    return keep(c, list);
+}
+
 bool call_list(Call *c, uint32_t i, Value *out)
 {
     Value v;
-    if (!required(c, i, &v))
+    if (!required(c, i, &v) || !call_drain(c, &v))
         return false;
     if (val_is_null(v) || (v.kind == V_MAP && !v.map->count))
         v = list_empty();
@@ -180,7 +198,7 @@ bool call_list(Call *c, uint32_t i, Value *out)
 bool call_container(Call *c, uint32_t i, Value *out)
 {
     Value v;
-    if (!required(c, i, &v))
+    if (!required(c, i, &v) || !call_drain(c, &v))
         return false;
     if (val_is_null(v))
         v = list_empty();

@@ -55,6 +55,8 @@ XS_MUST_CHECK bool call_list(Call *c, uint32_t i,
                              Value *out); /* class A: a V_LIST, borrowed: the call owns it */
 XS_MUST_CHECK bool call_container(Call *c, uint32_t i,
                                   Value *out); /* class C: V_LIST or V_MAP, borrowed */
+/** A stream becomes the list of what it has left, borrowed; other values stay as they are. */
+XS_MUST_CHECK bool call_drain(Call *c, Value *v);
 XS_MUST_CHECK bool call_map(Call *c, uint32_t i, Value *out); /* class O: a V_MAP, borrowed */
 /** The operand as an owned value: moved out of its register when own, else one more reference. */
 Value call_take_in(Call *c);

@@ -115,6 +115,7 @@ typedef struct RunContext {
     Text method, uri, querystring, remote_ip, auth_token, host;
     int remote_port;
     const Const *headers; /* Title-Case object */
+    Text raw_body;        /* as it was sent; len 0 = none */
     const Const *raw_input;
     uint32_t chain;       /* table triggers that led here, one inside the other */
     const Const *session; /* realtime.get_session; NULL = outside realtime */

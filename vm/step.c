@@ -31,6 +31,8 @@ bool step_arith(Fiber *f, Arith op, Value *to, const Value *a, const Value *b)
 bool step_arith_zero(Fiber *f, Arith op, Value *to, const Value *a, const Value *b)
 {
     Value left = val_int(0);
+    if (a->kind == V_UNSET)
+        return raise_code(f, XS_E_NOT_NUMERIC);
     if (!val_is_null(*a) && !val_number(*a, &left, clean_error(f)))
         return false;
     return step_arith(f, op, to, &left, b);
@@ -560,11 +562,11 @@ NativeResult step_call_statement(Fiber *f, Value *args, uint8_t a, uint8_t nargs
 bool step_iterate(Fiber *f, Value *it, Value from, uint8_t kind, bool *empty)
 {
     bool is_map = from.kind == V_MAP && from.map->count;
-    if (kind == 0 && val_is_stream(from)) {
+    if (kind <= 1 && val_is_stream(from)) {
         *empty = false;
         slot_set(f->heap, &it[0], val_ref(from));
         slot_set(f->heap, &it[1], val_int(0));
-        return stream_begin(from, clean_error(f));
+        return stream_begin(from, NULL, clean_error(f));
     }
     if (kind == 0 && from.kind != V_LIST && from.kind != V_MAP)
         return raise_code(f, XS_E_NOT_LIST);
@@ -578,10 +580,33 @@ bool step_iterate(Fiber *f, Value *it, Value from, uint8_t kind, bool *empty)
     return true;
 }
 
+/* The instruction is repeated after the wait; one that fails raises there. */
+static int wait_for_stream(Fiber *f, Value stream)
+{
+    void *site = NULL;
+    Call c = {.fiber = f,
+              .heap = f->heap,
+              .services = f->services,
+              .run = f->run,
+              .name = "foreach",
+              .site = &const_null,
+              .site_data = &site,
+              .ret = val_null(),
+              .err = clean_error(f)};
+    NativeResult result = stream_wait(stream, &c);
+    if (result == NATIVE_ERROR)
+        native_failed(f, &c);
+    f->park_repeat = result == NATIVE_PARK;
+    return result == NATIVE_ERROR ? -1 : result == NATIVE_PARK ? STREAM_LATER : 1;
+}
+
 static int next_of_stream(Fiber *f, Value *it, Value *to, bool with_key)
 {
     Value v = val_unset();
-    int more = stream_next(it[0], &v, clean_error(f));
+    int more;
+    while ((more = stream_next(it[0], &v, clean_error(f))) == STREAM_LATER)
+        if ((more = wait_for_stream(f, it[0])) != 1)
+            return more;
     if (more <= 0) {
         slot_set(f->heap, &it[0], val_unset());
         return more;
@@ -594,7 +619,7 @@ static int next_of_stream(Fiber *f, Value *it, Value *to, bool with_key)
 }
 
 /* Next of a map, or the end of either kind; lists go on in the loop itself. 1 next, 0 end, -1
- * raised. */
+ * raised, STREAM_LATER parked. */
 int step_next(Fiber *f, Value *it, Value *to, bool with_key)
 {
     if (val_is_stream(it[0]) && it[1].kind == V_INT)

@@ -8,6 +8,7 @@ typedef struct Stream {
     Heap *heap;
     void *source; /* NULL = it is at its end */
     bool begun;
+    const void *reader;
 } Stream;
 
 static const char stream_type[] = "stream";
@@ -48,12 +49,14 @@ bool val_is_stream(Value v)
     return v.kind == V_HANDLE && v.handle->type == stream_type && v.handle->ptr;
 }
 
-bool stream_begin(Value stream, xs_error *err)
+bool stream_begin(Value stream, const void *reader, xs_error *err)
 {
     Stream *s = stream.handle->ptr;
-    if (s->begun)
+    bool goes_on = reader && s->reader == reader && s->source;
+    if (s->begun && !goes_on)
         return xs_fail(err, XS_E_STANDARD, XS_NO_POS, "Stream already consumed.");
     s->begun = true;
+    s->reader = reader;
     return true;
 }
 
@@ -69,5 +72,22 @@ int stream_next(Value stream, Value *out, xs_error *err)
     int more = s->source ? s->ops->next(s->source, s->heap, out, err) : 0;
     if (more <= 0)
         end(s);
+    return more;
+}
+
+NativeResult stream_wait(Value stream, Call *c)
+{
+    Stream *s = stream.handle->ptr;
+    return s->ops->wait(s->source, c);
+}
+
+int stream_next_here(Value stream, Value *out, xs_error *err)
+{
+    int more;
+    while ((more = stream_next(stream, out, err)) == STREAM_LATER) {
+        Call c = {.heap = stream_heap(stream), .name = "stream", .ret = val_null(), .err = err};
+        if (stream_wait(stream, &c) != NATIVE_OK)
+            return -1;
+    }
     return more;
 }

@@ -522,6 +522,8 @@ static bool old_where(Write *w, Sql *sql, void *arg)
 static bool items_of(Call *c, Value *items)
 {
     *items = clause_arg(c, "items");
+    if (!call_drain(c, items))
+        return false;
     if (items->kind == V_LIST)
         return true;
     return fail_param(c, TEXT("items"),

@@ -94,7 +94,7 @@ static int rowstream_next(void *source, Heap *h, Value *out, xs_error *err)
     return -1;
 }
 
-static const StreamOps rowstream_ops = {rowstream_next, rowstream_free};
+static const StreamOps rowstream_ops = {rowstream_next, rowstream_free, NULL};
 
 bool rowstream_open(Query *q, const OutCol *outs, uint32_t nouts, const RowShape *shape,
                     const Const *addons, Value *out)

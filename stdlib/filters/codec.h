@@ -32,10 +32,23 @@ Value querystring_value(Heap *h, Text query);
 Value yaml_value(Heap *h, Text in, xs_error *err);
 /** Text of val_to_json. Errors: XS_E_MEMORY. */
 XS_MUST_CHECK bool value_json(Value v, Buf *out, xs_error *err);
+typedef struct CsvDialect {
+    char sep, quote, escape;
+} CsvDialect;
+#define CSV_DIALECT ((CsvDialect){',', '"', '"'})
+
+typedef struct CsvReader {
+    Text t;
+    size_t at;
+    CsvDialect d;
+    Buf cell;
+} CsvReader;
+
+/** The next row as a list of texts; V_NULL at the end, V_UNSET on error. */
+Value csv_read_row(Call *c, CsvReader *r);
+/** The cells by the names of their columns. V_UNSET: err is set. */
+Value csv_row_object(Call *c, Value header, Value row);
 /** A value as one cell, quoted where needed. scratch is cleared first. Errors: XS_E_NOT_TEXT. */
-/** Lines of a text as texts ("raw"), values ("jsonl") or rows ("csv"): a list. Errors: XS_E_BAD_ARG
- * for another format, those of the format, memory. */
-XS_MUST_CHECK bool rows_of_text(Heap *h, Text t, Text format, Value *out, xs_error *err);
 XS_MUST_CHECK bool csv_write_cell(Value v, char sep, char quote, Buf *scratch, Buf *out,
                                   xs_error *err);
 /** A new version 4 UUID, 36 characters and a NUL. */

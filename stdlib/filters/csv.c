@@ -3,12 +3,8 @@
 #include "core/text.h"
 #include "stdlib/filters/codec.h"
 #include "stdlib/filters/helpers.h"
-#include "stdlib/registry.h"
+#include "stdlib/rows.h"
 #include "stdlib/storage/file.h"
-
-typedef struct Dialect {
-    char sep, quote, escape;
-} Dialect;
 
 static bool one_char(Call *c, uint32_t i, char *out)
 {
@@ -20,21 +16,14 @@ static bool one_char(Call *c, uint32_t i, char *out)
     return true;
 }
 
-static bool dialect(Call *c, uint32_t first, Dialect *d)
+static bool dialect(Call *c, uint32_t first, CsvDialect *d)
 {
-    *d = (Dialect){',', '"', '"'};
+    *d = CSV_DIALECT;
     return one_char(c, first, &d->sep) && one_char(c, first + 1, &d->quote) &&
            one_char(c, first + 2, &d->escape);
 }
 
 /* ---- reading ---- */
-
-typedef struct CsvReader {
-    Text t;
-    size_t at;
-    Dialect d;
-    Buf cell;
-} CsvReader;
 
 static bool at_line_end(const CsvReader *r)
 {
@@ -85,8 +74,7 @@ static bool read_cell(CsvReader *r)
     return true;
 }
 
-/* The next row as a list of texts; V_NULL at the end, V_UNSET on error. */
-static Value read_row(Call *c, CsvReader *r)
+Value csv_read_row(Call *c, CsvReader *r)
 {
     while (r->at < r->t.len && at_line_end(r))
         skip_line_end(r);
@@ -133,7 +121,7 @@ static bool read_all(Call *c, CsvReader *r, const Value *header,
 {
     Value rows = list_new(c->heap, 8), row;
     bool ok = rows.kind != V_UNSET || flt_memory(c);
-    while (ok && (row = read_row(c, r)).kind != V_NULL) {
+    while (ok && (row = csv_read_row(c, r)).kind != V_NULL) {
         if (row.kind != V_UNSET && make) {
             Value made = make(c, *header, row);
             val_unref(c->heap, row);
@@ -154,7 +142,7 @@ bool flt_csv_decode(Call *c)
     return reader_init(c, &r) && read_all(c, &r, NULL, NULL);
 }
 
-static Value row_object(Call *c, Value header, Value row)
+Value csv_row_object(Call *c, Value header, Value row)
 {
     Value m = map_new(c->heap, val_count(header));
     bool ok = m.kind != V_UNSET;
@@ -175,124 +163,66 @@ bool flt_csv_parse(Call *c)
     CsvReader r;
     if (!reader_init(c, &r))
         return false;
-    Value header = read_row(c, &r);
+    Value header = csv_read_row(c, &r);
     if (header.kind == V_UNSET || header.kind == V_NULL) {
         buf_deinit(&r.cell);
         return header.kind == V_NULL && call_return(c, list_new(c->heap, 0));
     }
-    bool ok = read_all(c, &r, &header, row_object);
+    bool ok = read_all(c, &r, &header, csv_row_object);
     val_unref(c->heap, header);
     return ok;
 }
 
-/* ---- streams: runtime.md §4.8; what is in memory already is read whole ---- */
+/* ---- streams: runtime.md §4.8 ---- */
+
+/* The text or the bytes of the file, owned. V_UNSET: err is set. */
+static Value stream_text(Call *c)
+{
+    FileView file;
+    Text t;
+    Value v = call_arg(c, 0);
+    if (v.kind == V_TEXT)
+        return val_ref(v);
+    if (file_view(v, &file))
+        t = file.data;
+    else if (!call_text(c, 0, &t))
+        return val_unset();
+    v = text_new(c->heap, t);
+    if (v.kind == V_UNSET)
+        (void)flt_memory(c);
+    return v;
+}
+
+static NativeResult return_rows(Call *c, const RowFormat *f)
+{
+    Value text = stream_text(c);
+    bool ok = text.kind != V_UNSET;
+    Value rows = rows_of_text(c->heap, f, text);
+    return ok && (call_return(c, rows) || flt_memory(c)) ? NATIVE_OK : NATIVE_ERROR;
+}
 
 /* Clause headers: absent or true = the first row names the columns, false = rows are lists, a list
  * = these names. */
 NativeResult op_stream_from_csv(Call *c)
 {
-    CsvReader r;
-    Value named = call_arg(c, 4), header = val_null();
-    if (!reader_init(c, &r))
+    RowFormat f = {.kind = ROWS_CSV, .header = val_null()};
+    Value named = call_arg(c, 4);
+    if (!dialect(c, 1, &f.csv))
         return NATIVE_ERROR;
-    bool lists = !val_is_null(named) && named.kind != V_LIST && !val_truthy(named);
+    f.lists = !val_is_null(named) && named.kind != V_LIST && !val_truthy(named);
+    for (uint32_t i = 0; named.kind == V_LIST && i < named.list->len; i++)
+        if (list_at(named.list, i).kind != V_TEXT) {
+            call_bad_arg(c, 4);
+            return NATIVE_ERROR;
+        }
     if (named.kind == V_LIST)
-        header = val_ref(named);
-    else if (!lists)
-        header = read_row(c, &r);
-    bool ok = true;
-    for (uint32_t i = 0; ok && header.kind == V_LIST && i < header.list->len; i++)
-        ok = list_at(header.list, i).kind == V_TEXT || call_bad_arg(c, 4);
-    if (!ok || header.kind == V_UNSET || (header.kind == V_NULL && !lists)) {
-        buf_deinit(&r.cell);
-        ok = ok && header.kind == V_NULL && call_return(c, list_new(c->heap, 0));
-    } else {
-        ok = read_all(c, &r, &header, lists ? NULL : row_object);
-    }
-    val_unref(c->heap, header);
-    return ok ? NATIVE_OK : NATIVE_ERROR;
+        f.header = val_ref(named);
+    return return_rows(c, &f);
 }
 
 NativeResult op_stream_from_jsonl(Call *c)
 {
-    Text t;
-    FileView file;
-    if (file_view(call_arg(c, 0), &file))
-        t = file.data;
-    else if (!call_text(c, 0, &t))
-        return NATIVE_ERROR;
-    Value list = list_new(c->heap, 8);
-    bool ok = list.kind == V_LIST || flt_memory(c);
-    unsigned number = 0;
-    for (size_t from = 0; ok && from < t.len;) {
-        size_t end = text_find(t, TEXT("\n"), from);
-        Text line = text_trim(text_slice(t, from, end), TEXT(" \t\r"));
-        from = end == SIZE_MAX ? t.len : end + 1;
-        number++;
-        if (!line.len)
-            continue;
-        Value v = val_parse_json(c->heap, line, c->err);
-        if (v.kind == V_UNSET)
-            ok = c->err->code == XS_E_BAD_JSON
-                     ? call_fail(c, XS_E_BAD_JSON, "Error parsing JSON in line %u", number)
-                     : false;
-        else
-            ok = list_push(c->heap, &list, v) || flt_memory(c);
-    }
-    if (ok)
-        return call_return(c, list) ? NATIVE_OK : NATIVE_ERROR;
-    val_unref(c->heap, list);
-    return NATIVE_ERROR;
-}
-
-static bool split_lines(Heap *h, Text t, Value *out, xs_error *err)
-{
-    *out = list_new(h, 8);
-    bool ok = out->kind == V_LIST;
-    for (size_t from = 0; ok && from < t.len;) {
-        size_t end = text_find(t, TEXT("\n"), from);
-        Text line = text_slice(t, from, end);
-        if (line.len && line.ptr[line.len - 1] == '\r')
-            line.len--;
-        ok = list_push(h, out, text_new(h, line));
-        from = end == SIZE_MAX ? t.len : end + 1;
-    }
-    if (ok)
-        return true;
-    val_unref(h, *out);
-    return heap_fail(h, err);
-}
-
-bool rows_of_text(Heap *h, Text t, Text format, Value *out, xs_error *err)
-{
-    bool csv = text_eq(format, TEXT("csv"));
-    if (!format.len || text_eq(format, TEXT("raw")))
-        return split_lines(h, t, out, err);
-    if (!csv && !text_eq(format, TEXT("jsonl")))
-        return xs_fail(err, XS_E_BAD_ARG, XS_NO_POS,
-                       "stream.from_request: unknown format '" TEXT_FMT "'", TEXT_ARG(format));
-    Value args[5] = {text_new(h, t)}; /* the other clauses have their defaults */
-    for (size_t i = 1; i < COUNT_OF(args); i++)
-        args[i] = val_unset();
-    const void *row = NULL;
-    void *slot = NULL;
-    const char *name = csv ? "stream.from_csv" : "stream.from_jsonl";
-    (void)stdlib_natives.statement(text_from(name), &row);
-    Call c = {.heap = h,
-              .name = name,
-              .row = row,
-              .args = args,
-              .nargs = COUNT_OF(args),
-              .site = &const_null,
-              .site_data = &slot,
-              .ret = val_null(),
-              .err = err};
-    bool ok = args[0].kind != V_UNSET || heap_fail(h, err);
-    ok = ok && (csv ? op_stream_from_csv(&c) : op_stream_from_jsonl(&c)) == NATIVE_OK;
-    call_end(&c);
-    val_unref(h, args[0]);
-    *out = c.ret;
-    return ok;
+    return return_rows(c, &(RowFormat){.kind = ROWS_JSONL, .header = val_null()});
 }
 
 /* ---- writing ---- */
@@ -322,12 +252,12 @@ bool csv_write_cell(Value v, char sep, char quote, Buf *scratch, Buf *out, xs_er
     return true;
 }
 
-static bool write_cell(Call *c, Value v, const Dialect *d, Buf *scratch, Buf *out)
+static bool write_cell(Call *c, Value v, const CsvDialect *d, Buf *scratch, Buf *out)
 {
     return csv_write_cell(v, d->sep, d->quote, scratch, out, c->err);
 }
 
-static bool write_row(Call *c, Value row, const Dialect *d, Buf *scratch, Buf *out)
+static bool write_row(Call *c, Value row, const CsvDialect *d, Buf *scratch, Buf *out)
 {
     bool first = true;
     if (row.kind != V_LIST && row.kind != V_MAP) {
@@ -367,7 +297,7 @@ static bool finish(Call *c, bool ok, Buf *scratch, Buf *out)
 bool flt_csv_encode(Call *c)
 {
     Value rows;
-    Dialect d;
+    CsvDialect d;
     if (!call_container(c, 0, &rows) || !dialect(c, 1, &d))
         return false;
     Buf scratch = flt_buf(), out = flt_buf();
@@ -381,7 +311,7 @@ bool flt_csv_encode(Call *c)
 }
 
 /* An object row, by header name. */
-static bool write_named_row(Call *c, Value header, Value row, const Dialect *d, Buf *scratch,
+static bool write_named_row(Call *c, Value header, Value row, const CsvDialect *d, Buf *scratch,
                             Buf *out)
 {
     Buf key = flt_buf();
@@ -403,7 +333,7 @@ static bool write_named_row(Call *c, Value header, Value row, const Dialect *d, 
 bool flt_csv_create(Call *c)
 {
     Value header, rows;
-    Dialect d;
+    CsvDialect d;
     if (!call_list(c, 0, &header) || !call_list(c, 1, &rows) || !dialect(c, 2, &d))
         return false;
     Buf scratch = flt_buf(), out = flt_buf();

@@ -12,11 +12,7 @@ enum { QUERY_DEPTH_MAX = 16 };
 
 bool value_json(Value v, Buf *out, xs_error *err)
 {
-    if (val_write_json(v, out))
-        return true;
-    if (out->failed)
-        return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "%s", xs_code_get(XS_E_NOMEM)->text);
-    return xs_fail(err, XS_E_LIMIT, XS_NO_POS, "Value is nested too deeply");
+    return val_write_json_why(v, out, err);
 }
 
 bool flt_json_encode(Call *c)

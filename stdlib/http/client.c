@@ -179,6 +179,8 @@ static void end(Transfer *t, CURLcode code)
     t->ended = true;
     curl_multi_remove_handle(t->client->multi, t->easy);
     t->begun = false;
+    if (t->on_end)
+        t->on_end(t);
     wait_done(&t->wait);
 }
 
@@ -295,6 +297,14 @@ void transfer_cancel(Wait *w)
     if (t->begun)
         curl_multi_remove_handle(t->client->multi, t->easy);
     t->begun = false;
+}
+
+void transfer_go_on(Transfer *t)
+{
+    HttpClient *c = t->client;
+    if (t->begun && curl_easy_pause(t->easy, CURLPAUSE_CONT) != CURLE_OK)
+        end(t, CURLE_WRITE_ERROR);
+    on_time(-1, 0, c); /* what curl kept back comes now */
 }
 
 /* ---- life ---- */

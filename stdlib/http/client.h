@@ -22,7 +22,8 @@ XS_MUST_CHECK HttpClient *http_client_new(Io *io, const HttpClientOptions *opt, 
 void http_client_free(HttpClient *c); /* after io_free; NULL is fine */
 
 /* One transfer. Its maker fills easy, then wait_for(&t->wait); the wait's result reads the rest. */
-typedef struct Transfer {
+typedef struct Transfer Transfer;
+struct Transfer {
     Wait wait;
     HttpClient *client;
     CURL *easy;
@@ -35,7 +36,9 @@ typedef struct Transfer {
     bool refused, too_large;
     CURLcode code;
     char message[CURL_ERROR_SIZE];
-} Transfer;
+    struct Feed *feed;           /* takes the body */
+    void (*on_end)(Transfer *t); /* loop; NULL = nobody asks */
+};
 
 /** Storage of size bytes that begins with a Transfer, its handle made and what is common set. NULL:
  * memory. */
@@ -43,6 +46,8 @@ Transfer *transfer_new(HttpClient *c, size_t size);
 /** For WaitOps.start and .cancel. */
 void transfer_start(Wait *w);
 void transfer_cancel(Wait *w);
+/** Loop thread: after a pause by its write function. */
+void transfer_go_on(Transfer *t);
 /** Free all but the storage. Any thread. */
 void transfer_deinit(Transfer *t);
 /** Why it failed, in words; ptr NULL = it did not. Borrowed from t. */

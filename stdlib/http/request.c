@@ -5,7 +5,7 @@
 #include "core/text.h"
 #include "stdlib/filters/codec.h"
 #include "stdlib/filters/helpers.h"
-#include "stdlib/http/client.h"
+#include "stdlib/http/feed.h"
 #include "stdlib/outside.h"
 #include "stdlib/storage/file.h"
 
@@ -31,9 +31,15 @@ enum {
 
 typedef struct Request {
     Transfer t;
-    Value echo;     /* of the fiber's heap: {"url","method","headers","params"} */
-    char format[8]; /* of stream.from_request */
+    Value echo; /* of the fiber's heap: {"url","method","headers","params"} */
 } Request;
+
+/* Of stream.from_request. */
+typedef struct RowsRequest {
+    Request r;
+    Feed feed;
+    RowFormat format;
+} RowsRequest;
 
 typedef struct Build {
     Call *c;
@@ -547,32 +553,28 @@ static void request_free(Wait *w)
 static bool rows_result(Wait *w, Heap *h, Value *out, xs_error *err, Value *thrown)
 {
     (void)thrown;
-    Request *r = (Request *)w;
-    Text problem = transfer_problem(&r->t);
-    val_unref(h, r->echo);
-    r->echo = val_unset();
-    if (problem.ptr)
+    RowsRequest *r = (RowsRequest *)w;
+    val_unref(h, r->r.echo);
+    r->r.echo = val_unset();
+    if (!feed_begun(&r->feed))
         return xs_fail(err, XS_E_IO, XS_NO_POS, "stream.from_request: " TEXT_FMT,
-                       TEXT_ARG(problem));
-    return rows_of_text(h, buf_view(&r->t.body), text_from(r->format), out, err);
+                       TEXT_ARG(transfer_problem(&r->r.t)));
+    feed_ref(&r->feed);
+    *out = rows_of_bytes(h, &r->format, &feed_ops, &r->feed);
+    return out->kind != V_UNSET || heap_fail(h, err);
+}
+
+static void rows_free(Wait *w)
+{
+    feed_unref(&((RowsRequest *)w)->feed);
 }
 
 static const WaitOps request_ops = {transfer_start, transfer_cancel, result, request_free},
-                     rows_ops = {transfer_start, transfer_cancel, rows_result, request_free};
+                     rows_ops = {transfer_start, transfer_cancel, rows_result, rows_free};
 
-/* format: of the rows; it fits. */
-static NativeResult send_request(Call *c, const WaitOps *ops, Text format)
+/* r: zeroed but for its transfer. */
+static bool build_request(Call *c, Request *r)
 {
-    Outside *o = call_outside(c);
-    if (!o)
-        return NATIVE_ERROR;
-    Request *r = (Request *)transfer_new(o->http, sizeof *r);
-    if (!r) {
-        no_memory(c);
-        return NATIVE_ERROR;
-    }
-    r->t.wait.ops = ops;
-    memcpy(r->format, format.ptr, format.len);
     r->t.http = true;
     Build b = {.c = c, .r = r, .url = flt_buf()};
     CURL *e = r->t.easy;
@@ -587,24 +589,54 @@ static NativeResult send_request(Call *c, const WaitOps *ops, Text format)
         curl_easy_setopt(e, CURLOPT_HTTPHEADER, r->t.headers);
     buf_deinit(&b.url);
     buf_deinit(&b.type);
-    if (ok)
-        return wait_for(c, o->io, &r->t.wait);
-    val_unref(c->heap, r->echo);
+    if (!ok)
+        val_unref(c->heap, r->echo);
+    return ok;
+}
+
+/* Storage that begins with a Request. NULL: c has failed. */
+static Request *new_request(Call *c, Outside **o, size_t size, const WaitOps *ops)
+{
+    *o = call_outside(c);
+    Request *r = *o ? (Request *)transfer_new((*o)->http, size) : NULL;
+    if (*o && !r)
+        no_memory(c);
+    if (!r)
+        return NULL;
+    r->t.wait.ops = ops;
+    if (build_request(c, r))
+        return r;
     request_free(&r->t.wait);
-    return NATIVE_ERROR;
+    return NULL;
 }
 
 NativeResult op_api_request(Call *c)
 {
-    return send_request(c, &request_ops, TEXT(""));
+    Outside *o;
+    Request *r = new_request(c, &o, sizeof *r, &request_ops);
+    return r ? wait_for(c, o->io, &r->t.wait) : NATIVE_ERROR;
 }
 
-/* The body of the request that runs this, when it was decoded already: a list, or one value. */
-static bool own_body(Call *c, Text format)
+static NativeResult open_rows(Call *c, const RowFormat *format)
+{
+    Outside *o;
+    RowsRequest *r = (RowsRequest *)new_request(c, &o, sizeof *r, &rows_ops);
+    if (!r)
+        return NATIVE_ERROR;
+    r->format = *format;
+    feed_init(&r->feed, &r->r.t, r->r.t.wait.timeout_ms,
+              c->fiber ? fiber_left_ms(c->fiber) : INT64_MAX);
+    return wait_for(c, o->io, &r->r.t.wait);
+}
+
+/* The body of the request that runs this; when it was decoded already: a list, or one value. */
+static bool own_body(Call *c, const RowFormat *format)
 {
     const Const *body = c->run ? c->run->raw_input : NULL;
-    if (body && body->kind == C_TEXT)
-        return rows_of_text(c->heap, body->text, format, &c->ret, c->err);
+    if (body && body->kind == C_TEXT) {
+        Value rows = rows_of_text(c->heap, format, text_new(c->heap, body->text));
+        return call_return(c, rows) || flt_memory(c);
+    }
     Value v = body ? val_from_const(c->heap, body) : list_new(c->heap, 0);
     if (v.kind == V_UNSET || v.kind == V_LIST)
         return call_return(c, v) || flt_memory(c);
@@ -617,14 +649,11 @@ static bool own_body(Call *c, Text format)
 
 NativeResult op_stream_from_request(Call *c)
 {
-    Text format = TEXT("");
-    if (!call_text_opt(c, A_FORMAT, &format))
+    Text name = TEXT("");
+    RowFormat format;
+    if (!call_text_opt(c, A_FORMAT, &name) || !row_format(name, &format, c->err))
         return NATIVE_ERROR;
-    if (format.len >= sizeof((Request *)0)->format) {
-        call_bad_arg(c, A_FORMAT);
-        return NATIVE_ERROR;
-    }
     if (call_has(c, A_URL))
-        return send_request(c, &rows_ops, format);
-    return own_body(c, format) ? NATIVE_OK : NATIVE_ERROR;
+        return open_rows(c, &format);
+    return own_body(c, &format) ? NATIVE_OK : NATIVE_ERROR;
 }

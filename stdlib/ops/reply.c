@@ -115,18 +115,20 @@ static const struct {
 
 static bool write_rows(Call *c, size_t format, Value v, bool first, Buf *out);
 
-/* As many values of a stream as make a piece. *more: there may be others. */
-static bool write_some(Call *c, size_t format, Value stream, bool first, Buf *out, bool *more)
+/* As many values of a stream as make a piece. *more: there may be others; *later: not yet. */
+static bool write_some(Call *c, size_t format, Value stream, bool first, Buf *out, bool *more,
+                       bool *later)
 {
     int got = 0;
     Value v;
-    bool ok = true;
-    while (ok && out->len < PIECE_BYTES && (got = stream_next(stream, &v, c->err)) > 0) {
+    bool ok = stream_begin(stream, c->site_data, c->err);
+    while (ok && out->len < PIECE_BYTES && (got = stream_next(stream, &v, c->err)) == 1) {
         ok = write_rows(c, format, v, first, out);
         val_unref(c->heap, v);
         first = false;
     }
     *more = got > 0;
+    *later = got == STREAM_LATER;
     return ok && got >= 0;
 }
 
@@ -221,12 +223,14 @@ NativeResult op_api_stream(Call *c)
     if (!s || !s->stream_write)
         return NATIVE_OK;
     Buf out = flt_buf();
-    bool begun = s->stream_begun(s->ctx), full = false, more = false;
+    bool begun = s->stream_begun(s->ctx), full = false, more = false, later = false;
     Value v = val_is_null(call_arg(c, 0)) ? val_null() : call_arg(c, 0);
-    bool ok = val_is_stream(v) ? write_some(c, format, v, !begun, &out, &more)
+    bool ok = val_is_stream(v) ? write_some(c, format, v, !begun, &out, &more, &later)
                                : write_rows(c, format, v, !begun, &out);
     if (ok && out.failed)
         ok = call_fail(c, XS_E_LIMIT, NULL);
+    if (ok && later && !out.len)
+        return stream_wait(v, c); /* then again */
     StreamPiece piece = {text_from(formats[format].type), filename, &out};
     ok = ok && s->stream_write(s->ctx, &piece, &full, c->err);
     buf_deinit(&out);
