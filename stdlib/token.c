@@ -99,23 +99,22 @@ static const struct {
     size_t size;
 } curves[] = {{"P-256", "prime256v1", 32}, {"P-384", "secp384r1", 48}, {"P-521", "secp521r1", 66}};
 
-static EVP_PKEY *ec_of_jwk(Value jwk)
+/* secret: its member d counts, if there is one. */
+static EVP_PKEY *ec_of_parts(Text crv, Text x, Text y, Value secret)
 {
-    Value crv = map_get_cstr(jwk, "crv"), x = map_get_cstr(jwk, "x"), y = map_get_cstr(jwk, "y");
     size_t i = 0;
-    while (i < COUNT_OF(curves) &&
-           !(crv.kind == V_TEXT && text_eq(val_text_view(crv), text_from(curves[i].crv))))
+    while (i < COUNT_OF(curves) && !text_eq(crv, text_from(curves[i].crv)))
         i++;
-    if (i == COUNT_OF(curves) || x.kind != V_TEXT || y.kind != V_TEXT)
+    if (i == COUNT_OF(curves))
         return NULL;
     Buf point = BUF_INIT;
     buf_char(&point, 4);
-    bool ok = base64_read_strict(val_text_view(x), &point) && point.len == 1 + curves[i].size &&
-              base64_read_strict(val_text_view(y), &point) && point.len == 1 + 2 * curves[i].size;
+    bool ok = base64_read_strict(x, &point) && point.len == 1 + curves[i].size &&
+              base64_read_strict(y, &point) && point.len == 1 + 2 * curves[i].size;
     OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
     BIGNUM *d = NULL;
     ok =
-        ok && bld && push_bn(bld, &d, OSSL_PKEY_PARAM_PRIV_KEY, jwk, "d") &&
+        ok && bld && push_bn(bld, &d, OSSL_PKEY_PARAM_PRIV_KEY, secret, "d") &&
         OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_GROUP_NAME, curves[i].group, 0) == 1 &&
         OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point.ptr, point.len) == 1;
     EVP_PKEY *pkey = ok ? pkey_of_params("EC", bld, d != NULL) : NULL;
@@ -123,6 +122,14 @@ static EVP_PKEY *ec_of_jwk(Value jwk)
     BN_clear_free(d);
     buf_deinit(&point);
     return pkey;
+}
+
+static EVP_PKEY *ec_of_jwk(Value jwk)
+{
+    Value crv = map_get_cstr(jwk, "crv"), x = map_get_cstr(jwk, "x"), y = map_get_cstr(jwk, "y");
+    if (crv.kind != V_TEXT || x.kind != V_TEXT || y.kind != V_TEXT)
+        return NULL;
+    return ec_of_parts(val_text_view(crv), val_text_view(x), val_text_view(y), jwk);
 }
 
 /* A passphrase would be asked for on the terminal: never. */
@@ -156,10 +163,23 @@ static EVP_PKEY *pkey_of_pem(Text pem, bool secret)
     return pkey;
 }
 
+/* PEM, or base64 of it, as the statements that make keys give it. */
+static EVP_PKEY *pkey_of_text(Text key, bool secret)
+{
+    EVP_PKEY *pkey = pkey_of_pem(key, secret);
+    Buf pem = BUF_INIT;
+    if (!pkey && text_starts(key, TEXT("LS0tLS1CRUdJTi"))) { /* -----BEGIN */
+        base64_read(key, &pem);
+        pkey = pkey_of_pem(buf_view(&pem), secret);
+    }
+    buf_deinit(&pem);
+    return pkey;
+}
+
 static EVP_PKEY *pkey_of(Value key, bool secret)
 {
     if (key.kind == V_TEXT)
-        return pkey_of_pem(val_text_view(key), secret);
+        return pkey_of_text(val_text_view(key), secret);
     Value kty = map_get_cstr(key, "kty");
     if (kty.kind != V_TEXT)
         return NULL;
@@ -423,9 +443,10 @@ bool jws_verify(Text token, Value key, Text algorithm, Buf *payload, xs_error *e
 /* ---- JWE ---- */
 
 typedef struct KeyAlg {
-    char name[12];
+    char name[16];
     size_t size; /* of the key encryption key; 0 = dir */
     bool gcm;
+    bool agreed; /* ECDH-ES with a key of this message: member epk of the header */
 } KeyAlg;
 
 typedef struct ContentAlg {
@@ -437,9 +458,16 @@ typedef struct ContentAlg {
 } ContentAlg;
 
 static const KeyAlg key_algs[] = {
-    {"dir", 0, false},       {"A128KW", 16, false},   {"A192KW", 24, false},
-    {"A256KW", 32, false},   {"A128GCMKW", 16, true}, {"A192GCMKW", 24, true},
-    {"A256GCMKW", 32, true},
+    {"dir", 0, false, false},
+    {"A128KW", 16, false, false},
+    {"A192KW", 24, false, false},
+    {"A256KW", 32, false, false},
+    {"A128GCMKW", 16, true, false},
+    {"A192GCMKW", 24, true, false},
+    {"A256GCMKW", 32, true, false},
+    {"ECDH-ES+A128KW", 16, false, true},
+    {"ECDH-ES+A192KW", 24, false, true},
+    {"ECDH-ES+A256KW", 32, false, true},
 };
 static const ContentAlg content_algs[] = {
     {"A128CBC-HS256", 32, EVP_aes_128_cbc, false, DIGEST_SHA256},
@@ -550,6 +578,128 @@ static bool unseal(const ContentAlg *c, const char *cek, Text iv, Text aad, Text
            pass(c->cipher(), false, cek + c->size / 2, iv.ptr, TEXT(""), data, NULL, plain);
 }
 
+/* ---- ECDH-ES: RFC 7518 §4.6 ---- */
+
+static void put_sized(Text t, Buf *out)
+{
+    for (int shift = 24; shift >= 0; shift -= 8)
+        buf_char(out, (char)(t.len >> shift & 0xFF));
+    buf_text(out, t);
+}
+
+static bool put_party(const Const *header, const char *member, Buf *out)
+{
+    Buf bytes = BUF_INIT;
+    bool ok = base64_read_strict(const_get_text(header, member), &bytes) && !bytes.failed;
+    put_sized(buf_view(&bytes), out);
+    buf_deinit(&bytes);
+    return ok;
+}
+
+/* One round of the concatenation KDF: a hash is as long as the longest key. */
+static bool agreed_key(const KeyAlg *k, EVP_PKEY *own, EVP_PKEY *peer, const Const *header,
+                       Buf *kek)
+{
+    unsigned char z[66], hash[32];
+    size_t n = sizeof z;
+    Buf in = BUF_INIT;
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(own, NULL);
+    bool ok = ctx && EVP_PKEY_derive_init(ctx) == 1 && EVP_PKEY_derive_set_peer(ctx, peer) == 1 &&
+              EVP_PKEY_derive(ctx, z, &n) == 1;
+    buf_append(&in, "\0\0\0\1", 4);
+    buf_append(&in, z, ok ? n : 0);
+    put_sized(text_from(k->name), &in);
+    ok = put_party(header, "apu", &in) && put_party(header, "apv", &in) && ok;
+    buf_append(&in, "\0\0", 2);
+    buf_char(&in, (char)(k->size * 8 >> 8));
+    buf_char(&in, (char)(k->size * 8 & 0xFF));
+    ok = ok && !in.failed && EVP_Digest(in.ptr, in.len, hash, NULL, EVP_sha256(), NULL) == 1 &&
+         buf_append(kek, hash, k->size);
+    OPENSSL_cleanse(z, sizeof z);
+    OPENSSL_cleanse(hash, sizeof hash);
+    if (in.ptr)
+        OPENSSL_cleanse(in.ptr, in.len);
+    buf_deinit(&in);
+    EVP_PKEY_CTX_free(ctx);
+    return ok;
+}
+
+static bool put_coordinate(EVP_PKEY *pkey, const char *param, size_t size, Buf *out)
+{
+    unsigned char raw[66];
+    BIGNUM *bn = NULL;
+    bool ok = EVP_PKEY_get_bn_param(pkey, param, &bn) == 1 &&
+              BN_bn2binpad(bn, raw, (int)size) == (int)size;
+    if (ok)
+        base64_write((Text){(const char *)raw, size}, true, 0, out);
+    BN_free(bn);
+    return ok;
+}
+
+/* A new key of the curve of peer, and its JWK. NULL: peer is of none. */
+static EVP_PKEY *new_ephemeral(EVP_PKEY *peer, Buf *jwk)
+{
+    char group[32];
+    size_t n = 0, i = 0;
+    if (!EVP_PKEY_is_a(peer, "EC") || EVP_PKEY_get_group_name(peer, group, sizeof group, &n) != 1)
+        return NULL;
+    while (i < COUNT_OF(curves) && strcmp(group, curves[i].group) != 0)
+        i++;
+    EVP_PKEY *own = i < COUNT_OF(curves) ? EVP_EC_gen(curves[i].group) : NULL;
+    if (!own)
+        return NULL;
+    buf_printf(jwk, "{\"kty\":\"EC\",\"crv\":\"%s\",\"x\":\"", curves[i].crv);
+    bool ok = put_coordinate(own, OSSL_PKEY_PARAM_EC_PUB_X, curves[i].size, jwk);
+    buf_cstr(jwk, "\",\"y\":\"");
+    ok = put_coordinate(own, OSSL_PKEY_PARAM_EC_PUB_Y, curves[i].size, jwk) && ok;
+    buf_cstr(jwk, "\"}");
+    if (ok && !jwk->failed)
+        return own;
+    EVP_PKEY_free(own);
+    return NULL;
+}
+
+/* For a new message: epk joins its header. */
+static bool agree(const KeyAlg *k, Value key, Buf *header, Buf *kek)
+{
+    Arena arena;
+    Buf epk = BUF_INIT;
+    EVP_PKEY *peer = pkey_of(key, false), *own = peer ? new_ephemeral(peer, &epk) : NULL;
+    header->len--; /* the closing brace */
+    buf_cstr(header, ",\"epk\":");
+    buf_text(header, buf_view(&epk));
+    buf_char(header, '}');
+    arena_init(&arena, TOKEN_MAX * 4);
+    const Const *h = own && !header->failed ? json_parse(&arena, buf_view(header), NULL) : NULL;
+    bool ok = h && agreed_key(k, own, peer, h, kek);
+    arena_deinit(&arena);
+    EVP_PKEY_free(peer);
+    EVP_PKEY_free(own);
+    buf_deinit(&epk);
+    return ok;
+}
+
+/* Of a message: part is its header. */
+static bool agree_again(const KeyAlg *k, Value key, Text part, Buf *kek)
+{
+    Buf raw = BUF_INIT;
+    Arena arena;
+    arena_init(&arena, TOKEN_MAX * 4);
+    const Const *h =
+        base64_read_strict(part, &raw) ? json_parse(&arena, buf_view(&raw), NULL) : NULL;
+    const Const *epk = h ? const_get(h, "epk") : NULL;
+    EVP_PKEY *own = epk ? pkey_of(key, true) : NULL;
+    EVP_PKEY *peer = own ? ec_of_parts(const_get_text(epk, "crv"), const_get_text(epk, "x"),
+                                       const_get_text(epk, "y"), val_null())
+                         : NULL;
+    bool ok = peer && EVP_PKEY_is_a(own, "EC") && agreed_key(k, own, peer, h, kek);
+    EVP_PKEY_free(own);
+    EVP_PKEY_free(peer);
+    arena_deinit(&arena);
+    buf_deinit(&raw);
+    return ok;
+}
+
 /* Key of the right length for the algorithms. */
 static bool shared_key(Value key, const KeyAlg *k, const ContentAlg *c, Buf *out)
 {
@@ -570,7 +720,9 @@ bool jwe_encrypt(const Services *s, Value headers, Value payload, Value key, Tex
     char cek[64], iv[16], kiv[12];
     unsigned char ktag[16];
     size_t iv_len = c->gcm ? 12 : 16;
-    bool ok = (shared_key(key, k, c, &kek) || bad_param("key", err)) &&
+    bool ok = write_header(key_algorithm, content_algorithm, headers, &header, err) &&
+              ((k->agreed ? agree(k, key, &header, &kek) : shared_key(key, k, c, &kek)) ||
+               bad_param("key", err)) &&
               services_random(s, cek, sizeof cek, err) && services_random(s, iv, sizeof iv, err) &&
               services_random(s, kiv, sizeof kiv, err) && value_json(payload, &body, err);
     if (ok && k->size == 0)
@@ -581,7 +733,6 @@ bool jwe_encrypt(const Services *s, Value headers, Value payload, Value key, Tex
                      : pass(wrap_cipher(k->size), true, kek.ptr, NULL, TEXT(""),
                             (Text){cek, c->size}, NULL, &wrapped)) ||
              no_memory(err);
-    ok = ok && write_header(key_algorithm, content_algorithm, headers, &header, err);
     if (ok && k->gcm) {
         header.len--; /* the closing brace */
         buf_cstr(&header, ",\"iv\":\"");
@@ -656,9 +807,9 @@ bool jwe_decrypt(Text token, Value key, Text key_algorithm, Text content_algorit
         cek = BUF_INIT;
     bool ok = split_token(token, part, 5) &&
               header_says(part[0], key_algorithm, content_algorithm) &&
-              shared_key(key, k, c, &kek) && base64_read_strict(part[1], &wrapped) &&
-              base64_read_strict(part[2], &iv) && base64_read_strict(part[3], &data) &&
-              base64_read_strict(part[4], &tag) &&
+              (k->agreed ? agree_again(k, key, part[0], &kek) : shared_key(key, k, c, &kek)) &&
+              base64_read_strict(part[1], &wrapped) && base64_read_strict(part[2], &iv) &&
+              base64_read_strict(part[3], &data) && base64_read_strict(part[4], &tag) &&
               unwrap(k, &kek, part[0], buf_view(&wrapped), &cek) && cek.len == c->size &&
               unseal(c, cek.ptr, buf_view(&iv), part[0], buf_view(&data), buf_view(&tag), payload);
     if (cek.ptr)

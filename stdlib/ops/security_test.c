@@ -191,9 +191,9 @@ static void test_text_body(void **state)
         const char *body, *args, *want;
     } rows[] = {
         {"\"a: [1, ~]\"", "[\"yaml\"]", "{\"a\":[1,null]}"},
-        {"\"a: *x\"", "[\"yaml\"]", "bad_yaml"},
+        {"\"a: *x\"", "[\"yaml\"]", "inputerror"},
         {"\"[1]\"", "[\"json\"]", "[1]"},
-        {"\"[\"", "[\"json\"]", "bad_json"},
+        {"\"[\"", "[\"json\"]", "inputerror"},
         {"\"a=1\"", "[\"x-www-form-urlencoded\"]", "{\"a\":\"1\"}"},
         {"\"a: 1\"", "[\"\"]", "\"a: 1\""},
     };
@@ -252,17 +252,15 @@ static void check_pair(Heap *h, const char *maker, Value maker_arg, bool pem, co
     Value make[] = {maker_arg, format};
     Value key = statement(h, maker, make, 2, &err), other = statement(h, maker, make, 2, &err);
     assert_int_not_equal(key.kind, V_UNSET);
+    Value signer = key; /* PEM; what the statement gave is base64 of it */
     if (pem) {
         Buf b = BUF_INIT;
         base64_read(val_text_view(key), &b);
-        key = text_new(h, buf_view(&b));
-        buf_deinit(&b);
-        base64_read(val_text_view(other), &b);
-        other = text_new(h, buf_view(&b));
+        signer = text_new(h, buf_view(&b));
         buf_deinit(&b);
     }
     Value claims = val_parse_json(h, TEXT("{\"sub\":\"7\"}"), &err);
-    Value encode[] = {val_null(), claims, key, text(h, alg), val_int(60)};
+    Value encode[] = {val_null(), claims, signer, text(h, alg), val_int(60)};
     Value token = statement(h, "security.jws_encode", encode, 5, &err);
     if (!works) {
         assert_int_equal(token.kind, V_UNSET);
@@ -298,6 +296,36 @@ static void test_signatures(void **state)
     check_pair(h, "security.create_curve_key", text(h, "P-521"), false, "ES512", true);
     check_pair(h, "security.create_curve_key", text(h, "P-256"), false, "ES512", false);
     check_pair(h, "security.create_secret_key", val_int(256), false, "HS384", true);
+    heap_free(h);
+}
+
+/* Keys agreed on for one message: only the owner of the private key reads it. */
+static void test_agreed_keys(void **state)
+{
+    (void)state;
+    static const char *const rows[][3] = {{"P-256", "ECDH-ES+A128KW", "A128GCM"},
+                                          {"P-384", "ECDH-ES+A192KW", "A192CBC-HS384"},
+                                          {"P-521", "ECDH-ES+A256KW", "A256CBC-HS512"}};
+    Heap *h = heap_new(0);
+    xs_error err = {0};
+    Value claims = val_parse_json(h, TEXT("{\"sub\":\"7\"}"), &err);
+    Value headers = val_parse_json(h, TEXT("{\"apu\":\"QWxpY2U\",\"apv\":\"Qm9i\"}"), &err);
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        Value make[] = {text(h, rows[i][0])};
+        Value key = statement(h, "security.create_curve_key", make, 1, &err);
+        Value other = statement(h, "security.create_curve_key", make, 1, &err);
+        Value encode[] = {headers, claims, key, text(h, rows[i][1]), text(h, rows[i][2])};
+        Value token = statement(h, "security.jwe_encode", encode, 5, &err);
+        assert_int_equal(token.kind, V_TEXT);
+        Value decode[] = {token, key, claims, text(h, rows[i][1]), text(h, rows[i][2])};
+        assert_int_equal(statement(h, "security.jwe_decode", decode, 5, &err).kind, V_MAP);
+        decode[1] = other;
+        assert_int_equal(statement(h, "security.jwe_decode", decode, 5, &err).kind, V_UNSET);
+        assert_int_equal(err.code, XS_E_BAD_TOKEN);
+        encode[2] = text(h, "no key");
+        assert_int_equal(statement(h, "security.jwe_encode", encode, 5, &err).kind, V_UNSET);
+        assert_int_equal(err.code, XS_E_BAD_ARG);
+    }
     heap_free(h);
 }
 
@@ -368,8 +396,8 @@ int main(void)
     tables_init();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cases),      cmocka_unit_test(test_text_body),
-        cmocka_unit_test(test_signatures), cmocka_unit_test(test_encryption),
-        cmocka_unit_test(test_passwords),
+        cmocka_unit_test(test_signatures), cmocka_unit_test(test_agreed_keys),
+        cmocka_unit_test(test_encryption), cmocka_unit_test(test_passwords),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);
 }

@@ -40,6 +40,15 @@ static Value raw_input(Call *c)
     return val_unset();
 }
 
+/* What the client sent is its mistake. */
+static bool bad_body(Call *c, Text encoding)
+{
+    if (c->err->code != XS_E_BAD_JSON && c->err->code != XS_E_BAD_YAML)
+        return false;
+    return call_fail(c, XS_E_INPUTERROR, "%s: the body is not valid " TEXT_FMT, c->name,
+                     TEXT_ARG(encoding));
+}
+
 /* The body in the wanted encoding; it was decoded by its content type already. Consumes v. */
 static bool return_encoded(Call *c, Value v, Text encoding)
 {
@@ -67,7 +76,7 @@ static bool return_encoded(Call *c, Value v, Text encoding)
             form = true;
             out = querystring_value(c->heap, val_text_view(v));
         }
-        ok = out.kind != V_UNSET || (form && flt_memory(c));
+        ok = out.kind != V_UNSET || (form && flt_memory(c)) || bad_body(c, encoding);
         val_unref(c->heap, v);
         return ok && call_return(c, out);
     }
@@ -82,6 +91,8 @@ NativeResult op_util_get_raw_input(Call *c)
     Text encoding = TEXT("json");
     if (!call_text_opt(c, 0, &encoding))
         return NATIVE_ERROR;
+    if (!encoding.len && c->run && c->run->raw_body.len) /* signatures are over these bytes */
+        return result_of(call_return_text(c, c->run->raw_body));
     return result_of(return_encoded(c, raw_input(c), encoding));
 }
 

@@ -79,6 +79,21 @@ static const Case cases[] = {
      "POST /api:raw/lines?format=jsonl HTTP/1.1\r\n" H
      "Content-Type: application/x-ndjson\r\nContent-Length: 12\r\n\r\n{\"n\":1}\n[2]\n",
      "200", false, "[{\"n\":1},[2]]", NULL},
+    {"the bytes of a body",
+     "POST /api:raw/body?exact=1 HTTP/1.1\r\n" H
+     "Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{ \"a\": 1}",
+     "200", false, "{\"body\":\"{ \\\"a\\\": 1}\"}", NULL},
+    {"a body that is no JSON",
+     "POST /api:raw/body HTTP/1.1\r\n" H "Content-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi",
+     "400", false, "ERROR_CODE_INPUT_ERROR", NULL},
+    {"a stream that was read already",
+     "POST /api:raw/twice HTTP/1.1\r\n" H
+     "Content-Type: application/x-ndjson\r\nContent-Length: 4\r\n\r\n1\n2\n",
+     "500", false, "Stream already consumed.", NULL},
+    {"a line that is no JSON",
+     "POST /api:raw/lines?format=jsonl HTTP/1.1\r\n" H
+     "Content-Type: application/x-ndjson\r\nContent-Length: 4\r\n\r\n1\n{\n",
+     "500", false, "Error parsing JSON in line 2", NULL},
     {"lines of a JSON body",
      "POST /api:raw/lines HTTP/1.1\r\n" H
      "Content-Type: application/json\r\nContent-Length: 5\r\n\r\n[1,2]",
