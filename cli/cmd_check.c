@@ -38,7 +38,7 @@ static void print_result(const DiagList *diags, const SourceFile *files, const C
     case FMT_SARIF: diag_sarif(diags, &out); break;
     default: diag_print(diags, cli_source_text, &files, cli_colour(stderr), &out); break;
     }
-    fwrite(out.ptr, 1, out.len, o->format == FMT_TEXT ? stderr : stdout);
+    fwrite(buf_view(&out).ptr, 1, out.len, o->format == FMT_TEXT ? stderr : stdout);
     buf_deinit(&out);
     if (coverage && o->format == FMT_TEXT)
         fwrite(coverage->ptr, 1, coverage->len, stdout);
