@@ -640,13 +640,15 @@ static Text join_list(Arena *a, const Const *list, Text otherwise)
 static void add_cors(xs_http *x, const GroupCors *cors, bool preflight)
 {
     Text origin = text_from(http_api.header(x, "Origin"));
-    if (cors->disabled || !origin.len || (cors->custom && !list_has(cors->origins, origin)))
+    if (cors->disabled)
+        return;
+    http_add_header(x, "Vary", TEXT("Origin")); /* also without one: caches keep answers apart */
+    if (!origin.len || (cors->custom && !list_has(cors->origins, origin)))
         return;
     Text verbs = TEXT("GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS");
     Text asked = text_from(http_api.header(x, "Access-Control-Request-Headers"));
     Arena *a = http_arena(x);
     http_add_header(x, "Access-Control-Allow-Origin", origin);
-    http_add_header(x, "Vary", TEXT("Origin"));
     if (!cors->custom || cors->credentials)
         http_add_header(x, "Access-Control-Allow-Credentials", TEXT("true"));
     if (!preflight)

@@ -67,6 +67,7 @@ static const Case cases[] = {
     {"own request id", "GET /api:raw/hello HTTP/1.1\r\n" H "X-Request-Id: abc-1\r\n\r\n", "200",
      false, "X-Request-Id: abc-1\r\n", NULL},
     {"new request id", GET_OK, "200", false, "X-Request-Id: ", NULL},
+    {"no origin", GET_OK, "200", false, "Vary: Origin\r\n", "Access-Control-Allow-Origin"},
     {"another origin", "GET /api:raw/hello HTTP/1.1\r\n" H "Origin: https://a.test\r\n\r\n", "200",
      false, "Access-Control-Allow-Origin: https://a.test", NULL},
     {"preflight",
