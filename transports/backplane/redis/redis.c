@@ -64,6 +64,7 @@ void rp_came_up(Redis *r)
     while (r->topics && (l = table_each(&r->watches, &at, &rest)))
         rp_subscribe(r, (Watch *)l);
     rp_keep_number(r);
+    rp_send_left(r);
     rp_send_members(r, "stay");
     send_waiting(r);
 }
@@ -120,6 +121,7 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
         rp_reap_members(r);
     }
     drop_late(r);
+    rp_drop_left(r, false);
 }
 
 static void give_up(Redis *r, OpList *list)
@@ -333,6 +335,7 @@ static void redis_destroy(void *state)
     free_list(&r->queue);
     free_list(&r->waiting);
     free_list(&r->sent);
+    rp_drop_left(r, true);
     free_table(&r->spaces);
     free_table(&r->watches);
     free_table(&r->own);
@@ -372,6 +375,7 @@ static void *redis_create(const xs_plane_host *host, xs_str url, xs_str node, xs
     r->queue.end = &r->queue.first;
     r->waiting.end = &r->waiting.first;
     r->sent.end = &r->sent.first;
+    r->left_end = &r->left;
     snprintf(r->node, sizeof r->node, "%.*s", (int)node.len, node.ptr);
     redisContext *first = rp_parse_url(r, url, err) ? rp_connect_and_wait(r, err) : NULL;
     if (r->number) /* topics know no databases */

@@ -89,6 +89,8 @@ typedef struct Place {
 typedef struct Own {
     Link link;
     xs_str space, channel, socket_id, value; /* value: "<node> <data>" */
+    struct Own *next_left;                   /* it has left, and Redis has not said that it knows */
+    int64_t left_ms;
 } Own;
 
 enum { PUBLISH, SNAPSHOT, MEMBER, REAP, ASK, COUNT, SCRIPT_COUNT }; /* scripts of keys.h */
@@ -120,6 +122,7 @@ typedef struct Redis {
     uint64_t nrecords;
     OpList waiting; /* records and questions, while there is no connection */
     Table spaces, watches, own;
+    Own *left, **left_end; /* by the time they left */
     uint64_t nonce;
     int64_t retry_ms, retry_at, ping_at, pinged_ms, stay_at;
     int64_t complained_ms;
@@ -195,6 +198,8 @@ void rp_send_record(Redis *r, Op *op); /* or a question; takes op */
 void rp_send_count(Redis *r, const Op *op);
 void rp_keep_number(Redis *r);
 void rp_send_members(Redis *r, const char *what); /* "stay", "leave" */
+void rp_send_left(Redis *r);           /* again: the connection was lost before the answer */
+void rp_drop_left(Redis *r, bool all); /* those that have ended by themselves, without connection */
 void rp_reap_members(Redis *r);
 void rp_member_changed(Redis *r, const Op *op);
 void rp_send_note(Redis *r, const Op *op);

@@ -245,7 +245,7 @@ void rp_keep_number(Redis *r)
 
 /* ---- members ---- */
 
-static void send_member(Redis *r, const char *what, const Own *o)
+static void send_member(Redis *r, const char *what, redisCallbackFn *done, const Own *o)
 {
     Command c;
     rp_begin(r, &c, MEMBER, 4);
@@ -257,7 +257,48 @@ static void send_member(Redis *r, const char *what, const Own *o)
     rp_arg(&c, o->socket_id);
     rp_arg(&c, o->value);
     rp_arg_int(&c, MEMBER_MS);
-    rp_send(r, r->commands, rp_on_must, &c);
+    rp_send(r, r->commands, done, &c);
+}
+
+static void pop_left(Redis *r)
+{
+    Own *o = r->left;
+    if (!(r->left = o->next_left))
+        r->left_end = &r->left;
+    free(o);
+}
+
+static void on_left(redisAsyncContext *link, void *reply, void *ctx)
+{
+    const redisReply *answer = reply;
+    Redis *r = ctx;
+    if (answer && rp_is_ours(r, link) && answer->type != REDIS_REPLY_ERROR)
+        pop_left(r);
+    rp_on_must(link, reply, ctx);
+}
+
+/* Not a member any more; takes o. */
+static void leave(Redis *r, Own *o)
+{
+    o->next_left = NULL;
+    o->left_ms = rp_now_ms();
+    *r->left_end = o;
+    r->left_end = &o->next_left;
+    if (atomic_load(&r->up))
+        send_member(r, "leave", on_left, o);
+}
+
+void rp_send_left(Redis *r)
+{
+    for (const Own *o = r->left; o; o = o->next_left)
+        send_member(r, "leave", on_left, o);
+}
+
+void rp_drop_left(Redis *r, bool all)
+{
+    int64_t now = rp_now_ms();
+    while (r->left && (all || (!atomic_load(&r->up) && now - r->left->left_ms > MEMBER_MS)))
+        pop_left(r);
 }
 
 void rp_send_members(Redis *r, const char *what)
@@ -265,7 +306,7 @@ void rp_send_members(Redis *r, const char *what)
     size_t at = 0;
     Link *l, *rest = NULL;
     while (r->commands && (l = table_each(&r->own, &at, &rest)))
-        send_member(r, what, (Own *)l);
+        send_member(r, what, rp_on_must, (Own *)l);
 }
 
 /* The members of nodes that are gone: whoever watches the channel says so. */
@@ -295,10 +336,11 @@ void rp_member_changed(Redis *r, const Op *op)
                             op->socket_id.ptr);
     Own *o = (Own *)table_get(&r->own, key, len);
     if (o) {
-        if (op->kind == OP_LEAVE)
-            send_member(r, "leave", o);
         table_take(&r->own, &o->link);
-        free(o);
+        if (op->kind == OP_LEAVE)
+            leave(r, o);
+        else
+            free(o);
     }
     if (op->kind == OP_LEAVE)
         return;
@@ -321,7 +363,7 @@ void rp_member_changed(Redis *r, const Op *op)
         rp_complain(r, "out of memory");
         return;
     }
-    send_member(r, "join", o);
+    send_member(r, "join", rp_on_must, o);
 }
 
 /* ---- topics of a node, and of all ---- */
