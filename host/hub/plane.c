@@ -18,7 +18,11 @@
 #include "host/hub/shard.h"
 
 enum {
-    LINGER_MS = 10 * 1000,     /* a mirror without members */
+#ifdef XS_SMALL_LIMITS
+    LINGER_MS = 300,
+#else
+    LINGER_MS = 10 * 1000, /* a mirror without members */
+#endif
     WAIT_MS = 5 * 1000,        /* a join for its mirror */
     TTL_MS = 24 * 3600 * 1000, /* of what the backplane keeps of an idle channel */
     NOTE_PARTS = 5,
@@ -772,6 +776,8 @@ static MirrorWait *tick_space(Space *s, int64_t now_ms, MirrorWait *waits)
             waits = take_waits(m, waits);
         if (m->behind && now_ms - m->behind_ms >= WAIT_MS)
             settle(m, true); /* it is kept, and will come */
+        if (m->ch->members.count)
+            m->idle_ms = 0; /* it was idle before its first member was in */
         const Roster *r = &m->ch->roster;
         if (m->first || m->ch->members.count || !m->idle_ms || now_ms - m->idle_ms < LINGER_MS ||
             m->repaired || r->absent.first || r->changes.first)

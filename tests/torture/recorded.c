@@ -1,8 +1,9 @@
 /* recorded.c - a realtime server on two nodes, against a model: clients with cursors say things,
  * acknowledge some, are cut and come back at either node, while both nodes lose Redis now and then,
- * Redis stands still for a while, and one node is killed in the end. What each client saw on each
- * of its connections has to be everything behind its cursor, in one order, without a hole; cursors
- * never go back; rosters are who is there. usage: recorded XS APP [SEED] */
+ * Redis stands still for a while, one node is killed, and in the end Redis loses everything. What
+ * each client saw on each of its connections has to be everything behind its cursor, in one order,
+ * without a hole; cursors never go back, but for that end; rosters are who is there. usage:
+ * recorded XS APP [SEED] */
 #include "bench/rtclient.h"
 #include "core/const.h"
 #include "core/json.h"
@@ -15,6 +16,7 @@ enum {
     NODES = 2,
     USERS = 4, /* the others are anonymous, with a client_id */
     PEOPLE = 6,
+    POLLS = 2, /* lists its channels with every poll */
     STEPS = 900,
     LAST_STEPS = 150, /* on one node */
     IDS = 8192,
@@ -196,15 +198,18 @@ static void go(Person *p)
 
 static void come(World *w, Person *p)
 {
-    static const RtTransport transports[] = {RT_WS, RT_SSE, RT_LP};
+    static const RtTransport transports[PEOPLE] = {RT_WS, RT_SSE, RT_LP, RT_WS, RT_SSE, RT_WS};
+    static const char *const channels[] = {"berths/7", "log/m"};
     p->node = rand() % w->nservers;
     p->closed = false;
     memset(p->there, 0, sizeof p->there);
-    RtOptions opt = {.transport = transports[p->who % 3],
+    RtOptions opt = {.transport = transports[p->who],
                      .host = "127.0.0.1",
                      .port = w->servers[p->node].port,
                      .base = "/ws/quay1",
                      .token = p->who < USERS ? w->tokens[p->who] : NULL,
+                     .channels = channels,
+                     .channel_count = p->who == POLLS ? COUNT_OF(channels) : 0,
                      .poll_s = 2};
     RtEvents events = {p, on_open, on_frame, on_close};
     xs_error err;
@@ -213,6 +218,8 @@ static void come(World *w, Person *p)
         wrong(w, "no client");
         return;
     }
+    if (p->who == POLLS)
+        return;
     send_frame(p, "{\"action\":\"join\",\"channel\":\"berths/7\"}");
     send_frame(p, "{\"action\":\"join\",\"channel\":\"log/m\",\"options\":{\"client_id\":\"c%d\"}}",
                p->who);
@@ -360,6 +367,45 @@ static bool settled(World *w, int gone_ms)
     return !w->problem;
 }
 
+static void forget_visits(World *w)
+{
+    for (size_t i = 0; i < w->visits.len; i++) {
+        VEC_DEINIT(&w->visits.ptr[i]->ids);
+        mem_free(w->visits.ptr[i]);
+    }
+    VEC_DEINIT(&w->visits);
+}
+
+/* Who polls goes on as another session, that has joined what its polls list. */
+static bool everybody_closed(void *ctx)
+{
+    const World *w = ctx;
+    for (int i = 0; i < PEOPLE; i++)
+        if (!w->people[i].closed && !(i == POLLS && w->people[i].visit))
+            return false;
+    return true;
+}
+
+/* Without files a restarted Redis is empty: everybody is sent away, and begins anew. */
+static void restart_redis(World *w)
+{
+    redis_stop(&w->redis);
+    rt_loop_run(w->loop, 100, NULL, NULL);
+    forget_visits(w);
+    memset(w->said, 0, sizeof w->said);
+    w->newest = 0;
+    for (int i = 0; i < PEOPLE; i++) {
+        w->people[i].acked = w->people[i].asked = 0;
+        w->people[i].visit = NULL;
+    }
+    say(w, &w->people[0]); /* waits for Redis */
+    rt_loop_run(w->loop, 500, NULL, NULL);
+    if (!redis_start(&w->redis))
+        wrong(w, "Redis does not come back");
+    else if (!rt_loop_run(w->loop, WAIT_MS, everybody_closed, w))
+        wrong(w, "somebody stays in an order that is over");
+}
+
 static bool start(World *w, char *xs, char *app)
 {
     char url[64], hex[sizeof secret];
@@ -400,15 +446,16 @@ int main(int argc, char **argv)
     server_stop(&w.servers[--w.nservers], SIGKILL, WAIT_MS);
     steps(&w, LAST_STEPS, false);
     ok = settled(&w, GONE_MS) && ok;
+    if (ok) {
+        restart_redis(&w);
+        steps(&w, LAST_STEPS, false);
+        ok = settled(&w, GONE_MS) && w.said[1];
+    }
     for (int i = 0; i < PEOPLE; i++)
         rt_free(w.people[i].rt);
     ok = server_stop(&w.servers[0], SIGTERM, WAIT_MS) == 0 && ok;
     redis_stop(&w.redis);
-    for (size_t i = 0; i < w.visits.len; i++) {
-        VEC_DEINIT(&w.visits.ptr[i]->ids);
-        mem_free(w.visits.ptr[i]);
-    }
-    VEC_DEINIT(&w.visits);
+    forget_visits(&w);
     rt_loop_free(w.loop);
     return ok && w.replays && w.cuts > PEOPLE * 2 ? 0 : 1;
 }
