@@ -154,7 +154,7 @@ XS_MUST_CHECK bool l2_plane_say(Hub *h, Space *s, const L2Channel *ch, const L2S
  * op stays the caller's. */
 XS_MUST_CHECK bool l2_plane_broadcast(L2Op *op, L2Said *said, bool stored);
 /** Is the channel here? Else the join comes back as an op AT_MIRROR, or *failed. */
-XS_MUST_CHECK bool l2_plane_ready(L2Sub *sub, bool triggered, bool *failed);
+XS_MUST_CHECK bool l2_plane_ready(L2Sub *sub, bool triggered, bool waited, bool *failed);
 /** What l2_op_store does. */
 XS_MUST_CHECK bool l2_plane_ask(L2Op *op, Hub *h, Text channel);
 /** Are this client's messages counted over all nodes? */

@@ -235,7 +235,8 @@ static const L2Channel *admits(const xs_conn *c, Text name)
     return ch && (c->identity->authenticated || ch->anonymous) ? ch : NULL;
 }
 
-static void finish_join(L2Sub *sub, bool triggered)
+/* triggered: by a trigger, just now. waited: for the mirror; there is no more than it has. */
+static void finish_join(L2Sub *sub, bool triggered, bool waited)
 {
     xs_conn *c = sub->sub.conn;
     const L2Channel *now = admits(c, sub->sub.name);
@@ -245,7 +246,7 @@ static void finish_join(L2Sub *sub, bool triggered)
     }
     sub->channel = now;
     bool failed = false;
-    if (c->shard->hub->plane.ops && !l2_plane_ready(sub, triggered, &failed)) {
+    if (c->shard->hub->plane.ops && !l2_plane_ready(sub, triggered, waited, &failed)) {
         if (failed)
             refuse_join(sub, TEXT("Internal error"));
         return;
@@ -325,7 +326,7 @@ void l2_join(xs_conn *c, L2Frame *f)
     if (!l2_keep_text(&sub->client_id, f->client_id)) {
         refuse_join(sub, TEXT("Internal error"));
     } else if (channel->proc < 0 && !l2_has_trigger(l2_server(c), channel, L2_JOIN)) {
-        finish_join(sub, false);
+        finish_join(sub, false, false);
     } else {
         L2Op *op = l2_op_new(c, L2_JOIN, f->channel, TEXT("null"));
         if (op) {
@@ -348,7 +349,7 @@ void l2_join_done(L2Op *op)
         if (sub->sub.joined)
             rows_arrived(sub, &op->store);
     } else if (op->verdict == L2_PASS) {
-        finish_join(sub, op->stage == AT_WORKER);
+        finish_join(sub, op->stage == AT_WORKER, op->stage == AT_MIRROR);
     } else {
         Text text = {op->text, op->text_len};
         if (op->stage == AT_MIRROR)

@@ -106,10 +106,10 @@ static void mirror_waited(MirrorWait *w, bool ok)
     l2_op_return(op);
 }
 
-bool l2_plane_ready(L2Sub *sub, bool triggered, bool *failed)
+bool l2_plane_ready(L2Sub *sub, bool triggered, bool waited, bool *failed)
 {
     xs_conn *c = sub->sub.conn;
-    bool resumes = c->resume.given && c->resume.epoch == c->space->epoch;
+    bool resumes = c->resume.given && c->resume.epoch == c->space->epoch && !waited;
     space_lock(c->space);
     Channel *ch = space_channel(c->space, sub->sub.name, &sub->channel->config);
     bool current = ch && mirror_use(ch, resumes ? c->resume.seq : 0);

@@ -838,10 +838,10 @@ static void mirror_waited(MirrorWait *w, bool ok)
 
 /* With a backplane: the channel's ring and roster come from there first. false: the join goes on
  * when they are here. */
-static bool has_mirror(Sub *sub, const ChannelConfig *config, bool triggered)
+static bool has_mirror(Sub *sub, const ChannelConfig *config, bool triggered, bool waited)
 {
     xs_conn *c = sub->conn;
-    bool resumes = c->resume.given && c->resume.epoch == c->space->epoch;
+    bool resumes = c->resume.given && c->resume.epoch == c->space->epoch && !waited;
     space_lock(c->space);
     Channel *ch = space_channel(c->space, sub->name, config);
     bool current = ch && mirror_use(ch, resumes ? c->resume.seq : 0);
@@ -863,11 +863,12 @@ static bool has_mirror(Sub *sub, const ChannelConfig *config, bool triggered)
     return ready;
 }
 
-static void finish_join(Sub *sub, bool triggered)
+/* triggered: by triggers, just now. waited: for the mirror; there is no more than it has. */
+static void finish_join(Sub *sub, bool triggered, bool waited)
 {
     xs_conn *c = sub->conn;
     const ChannelConfig *config = patterns_resolve(c->shard->hub->patterns, sub->name);
-    if (config && c->shard->hub->plane.ops && !has_mirror(sub, config, triggered))
+    if (config && c->shard->hub->plane.ops && !has_mirror(sub, config, triggered, waited))
         return;
     JoinFacts facts = {.members = BUF_INIT};
     if (!config || !enter_channel(sub, config, &facts)) {
@@ -937,7 +938,7 @@ static void do_join(xs_conn *c, Frame *f)
     sub->listed = f->listed;
     c->njoined++;
     if (!wants(c, HUB_JOIN, f->channel, (Text){0})) {
-        finish_join(sub, false);
+        finish_join(sub, false, false);
     } else {
         Job *job = job_new(c, HUB_JOIN, f->channel, f);
         D1Error why = job ? D1_RATE_LIMITED : D1_INTERNAL;
@@ -1308,7 +1309,7 @@ void protocol_job_result(MailLink *link)
         if (job->verdict == HUB_REFUSE)
             refuse_join(sub, D1_JOIN_DENIED, (Text){job->text, job->text_len});
         else
-            finish_join(sub, !job->mirror);
+            finish_join(sub, !job->mirror, job->mirror);
     } else if (job->pub.action == HUB_MESSAGE) {
         message_verdict(job, sub);
     }

@@ -87,7 +87,8 @@ static ShardSpace *view_of(xs_shard *s, Space *space)
     if (!v)
         return NULL;
     space_lock(space);
-    *v = (ShardSpace){space, space->seq, s->spaces}; /* nobody here listened, so nothing is owed */
+    /* nobody here listened, so nothing is owed */
+    *v = (ShardSpace){space, space->seq, space->epoch, s->spaces};
     space_unlock(space);
     s->spaces = v;
     return v;
@@ -144,11 +145,22 @@ bool local_reserve(ShardChannel *local)
     return ok;
 }
 
+/* Without channels it has missed nothing when the numbers begin anew. */
+static void enter_epoch(xs_conn *c)
+{
+    if (c->epoch == c->space->epoch)
+        return;
+    c->epoch = c->space->epoch;
+    c->caught_up_seq = 0;
+}
+
 void local_add(ShardChannel *local, Sub *sub, uint64_t from_order)
 {
     uint32_t flags = (sub->conn->identity->authenticated ? SLOT_AUTH : 0u) |
                      (sub->member.watches ? SLOT_PRESENCE : 0u) |
                      (sub->conn->holding ? SLOT_HOLD : 0u);
+    if (sub->conn->njoined <= 1)
+        enter_epoch(sub->conn);
     sub->local = local;
     sub->index = local->count;
     sub->presence_from = from_order;
@@ -314,6 +326,14 @@ static inline void fetch_ahead(const ShardChannel *local, size_t i)
     __builtin_prefetch(peer + LINE, 1);
 }
 
+static void note_offered(ShardSpace *view, const xs_frame *f)
+{
+    if (f->flags & XS_FRAME_STORED) {
+        view->offered = f->seq;
+        view->epoch = f->epoch;
+    }
+}
+
 /* Every subscriber of one channel on this shard. */
 static void walk(xs_shard *s, ShardChannel *local, Event *ev)
 {
@@ -322,8 +342,7 @@ static void walk(xs_shard *s, ShardChannel *local, Event *ev)
         fetch_ahead(local, i);
         delivered += offer_slot(s, &local->slots[i], ev);
     }
-    if (ev->frame.flags & XS_FRAME_STORED)
-        local->view->offered = ev->frame.seq;
+    note_offered(local->view, &ev->frame);
     count_delivered(s, ev, delivered);
 }
 
@@ -357,8 +376,7 @@ static void walk_burst(xs_shard *s, ShardChannel *local, const Mail *mail, uint3
             delivered += offer_slot(s, slot, event_of(frames[k]));
     }
     for (uint32_t i = 0; i < n; i++)
-        if (frames[i]->flags & XS_FRAME_STORED)
-            local->view->offered = frames[i]->seq;
+        note_offered(local->view, frames[i]);
     count_delivered(s, event_of(frames[0]), delivered);
 }
 
@@ -639,6 +657,7 @@ static xs_conn *conn_new(xs_shard *s, void *peer, xs_request *req, xs_refusal *w
     c->shard = s;
     c->peer = peer;
     c->space = req->space;
+    c->epoch = c->space->epoch;
     c->identity = identity_ref(req->identity);
     c->visit = visit_new(req);
     c->refilled_ms = mono_ms();
@@ -883,7 +902,10 @@ static xs_str up_conn_sid(xs_conn *c)
 static void up_position(xs_conn *c, uint64_t *epoch, uint64_t *seq)
 {
     xs_shard *s = c->shard;
-    *epoch = c->space->epoch;
+    ShardSpace *view = c->view;
+    if (!c->njoined)
+        enter_epoch(c);
+    *epoch = c->epoch;
     if (c->holding) { /* the missed events are not out yet */
         *seq = c->hold_seq;
         return;
@@ -891,11 +913,14 @@ static void up_position(xs_conn *c, uint64_t *epoch, uint64_t *seq)
     if (!s->draining) {
         /* With the lock nothing is posted, so an empty mailbox means that all of it was offered. */
         space_lock(c->space);
-        if (mailbox_is_empty(&s->box))
-            c->view->offered = c->space->seq;
+        if (mailbox_is_empty(&s->box)) {
+            view->offered = c->space->seq;
+            view->epoch = c->space->epoch;
+        }
         space_unlock(c->space);
     }
-    *seq = c->view->offered > c->caught_up_seq ? c->view->offered : c->caught_up_seq;
+    uint64_t offered = view->epoch == c->epoch ? view->offered : 0;
+    *seq = offered > c->caught_up_seq ? offered : c->caught_up_seq;
 }
 
 static void up_join_listed(xs_conn *c, xs_request *req)

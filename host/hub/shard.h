@@ -66,7 +66,8 @@ typedef struct Sub {
 /* A space as seen by a shard. */
 typedef struct ShardSpace {
     Space *space;
-    uint64_t offered; /* everything up to here was offered to the shard's connections */
+    uint64_t offered; /* everything up to here was offered to the shard's connections … */
+    uint64_t epoch;   /* … of this one */
     struct ShardSpace *next;
 } ShardSpace;
 
@@ -105,6 +106,7 @@ struct xs_conn {
     bool holding;
     bool paused; /* holding because it is slow, see SLOW_PAUSE */
     Position resume;
+    uint64_t epoch;         /* of its position: who has channels does not outlive it */
     uint64_t hold_seq;      /* its position meanwhile */
     uint64_t caught_up_seq; /* its position afterwards, until the shard has come so far */
     struct L2Conn *l2;      /* of a realtime server's space; else NULL */

@@ -331,6 +331,15 @@ static void scene_killed(World *w)
               wait_for(w, WAIT_MS, one_heard, (Wish){.who = 1, .said = 20}) &&
               !w->people[1].resync[0],
           "a client of the killed node resumes at the other one");
+    size_t epoch = strcspn(position, ".");
+    snprintf(position + epoch, sizeof position - epoch, ".999999999");
+    check(w,
+          come(w, 3, 0, RT_SSE, position) && wait_for(w, WAIT_MS, resynced, (Wish){.who = 3}) &&
+              strstr(w->people[3].resync, "future"),
+          "one with a position that is still to come is told to reload");
+    rt_free(w->people[3].rt);
+    w->people[3].rt = NULL;
+    check(w, wait_for(w, GONE_MS, same_roster, (Wish){.here = both}), "and leaves");
 }
 
 /* Without files a restarted Redis is empty: a new epoch. */
