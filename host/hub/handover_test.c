@@ -268,7 +268,7 @@ static void useless(void **state)
             expect_anew(NOW, NULL);
     }
     (void)first_run();
-    char copy[80], command[256];
+    char copy[80], command[512];
     snprintf(copy, sizeof copy, "%s.copy", file);
     snprintf(command, sizeof command, "cp -p %s %s && mv %s %s", file, copy, copy, file);
     assert_int_equal(system(command), 0);
