@@ -12,6 +12,7 @@
 #include <zlib.h>
 
 #include "core/bundle.h"
+#include "core/fd.h"
 #include "core/mem.h"
 #include "core/text.h"
 #include "host/hub/channel.h"
@@ -63,21 +64,9 @@ static void pack_word(msgpack_packer *pk, uint64_t n)
     msgpack_pack_int64(pk, (int64_t)n);
 }
 
-static bool write_all(int fd, const void *bytes, size_t len)
-{
-    for (const char *p = bytes; len;) {
-        ssize_t n = write(fd, p, len);
-        if (n <= 0 && errno != EINTR)
-            return false;
-        p += n > 0 ? n : 0;
-        len -= n > 0 ? (size_t)n : 0;
-    }
-    return true;
-}
-
 static void put(Writer *w, const void *bytes, size_t len)
 {
-    w->failed = w->failed || !write_all(w->fd, bytes, len);
+    w->failed = w->failed || !fd_write_all(w->fd, bytes, len);
     w->head.checksum = (uint32_t)crc32_z(w->head.checksum, bytes, len);
     w->head.bytes += len;
 }
@@ -183,7 +172,7 @@ static bool write_file(Hub *h, int fd, int64_t now_ms)
     buf_deinit(&w.chunk);
     memcpy(w.head.magic, magic, sizeof magic);
     w.head.inode = (uint64_t)st.st_ino;
-    return !w.failed && lseek(fd, 0, SEEK_SET) == 0 && write_all(fd, &w.head, sizeof w.head) &&
+    return !w.failed && lseek(fd, 0, SEEK_SET) == 0 && fd_write_all(fd, &w.head, sizeof w.head) &&
            fsync(fd) == 0;
 }
 

@@ -2,18 +2,10 @@
  * reader has taken everything and waits again. */
 #include "stdlib/http/feed.h"
 
-#include <time.h>
-
+#include "core/clock.h"
 #include "core/mem.h"
 
 enum { FULL_BYTES = 256 << 10 };
-
-static int64_t mono_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* ---- loop ---- */
 
@@ -109,7 +101,8 @@ static const WaitOps wait_ops = {wait_start, wait_cancel, wait_result, wait_free
 static NativeResult feed_wait(void *from, Call *c)
 {
     Feed *f = from;
-    int64_t left = f->deadline_ms == INT64_MAX ? INT64_MAX : f->deadline_ms - mono_ms();
+    int64_t left =
+        f->deadline_ms == INT64_MAX ? INT64_MAX : f->deadline_ms - clock_mono_us() / 1000;
     FeedWait *w = left > 0 ? mem_zalloc(1, sizeof *w) : NULL;
     if (!w) {
         call_fail(c, left > 0 ? XS_E_NOMEM : XS_E_DEADLINE, NULL);
@@ -155,7 +148,7 @@ void feed_init(Feed *f, Transfer *t, int64_t silence_ms, int64_t left_ms)
 {
     *f = (Feed){.t = t,
                 .silence_ms = silence_ms,
-                .deadline_ms = left_ms == INT64_MAX ? INT64_MAX : mono_ms() + left_ms};
+                .deadline_ms = left_ms == INT64_MAX ? INT64_MAX : clock_mono_us() / 1000 + left_ms};
     atomic_init(&f->refs, 1);
     pthread_mutex_init(&f->lock, NULL);
     t->feed = f;

@@ -43,7 +43,6 @@ typedef struct PgWait {
 typedef struct Types {
     char *sql;
     Oid *types;
-    uint32_t count;
 } Types;
 
 typedef enum LinkState {
@@ -303,7 +302,6 @@ static bool keep_types(Link *l, const PGresult *res)
     }
     for (uint32_t i = 0; i < n; i++)
         t->types[i] = PQparamtype(res, (int)i);
-    t->count = n;
     return true;
 }
 

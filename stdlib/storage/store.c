@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "core/fd.h"
 #include "core/mem.h"
 #include "core/num.h"
 #include "core/text.h"
@@ -75,19 +76,6 @@ static bool io_error(xs_error *err, const char *what)
     return xs_fail(err, XS_E_IO, XS_NO_POS, "storage: %s: %s", what, strerror(errno));
 }
 
-static bool write_all(int fd, const void *bytes, size_t len)
-{
-    for (size_t at = 0; at < len;) {
-        ssize_t n = write(fd, (const char *)bytes + at, len - at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        at += (size_t)n;
-    }
-    return true;
-}
-
 /* Read the key, or be the one who makes it: linked into place whole. */
 static bool open_key(Vault *s, int dir, xs_error *err)
 {
@@ -109,7 +97,7 @@ static bool open_key(Vault *s, int dir, xs_error *err)
         fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0)
             break;
-        bool ok = write_all(fd, s->key, KEY_BYTES);
+        bool ok = fd_write_all(fd, s->key, KEY_BYTES);
         close(fd);
         ok = ok && (linkat(dir, temp, dir, ".key", 0) == 0 || errno == EEXIST);
         unlinkat(dir, temp, 0);
@@ -247,7 +235,7 @@ bool vault_put(Vault *s, bool is_private, Text name, Text data, Buf *path, xs_er
     if (mkdirat(s->fd, folder, 0750) != 0)
         return io_error(err, "a folder");
     int fd = openat(s->fd, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
-    bool ok = fd >= 0 && write_all(fd, data.ptr, data.len);
+    bool ok = fd >= 0 && fd_write_all(fd, data.ptr, data.len);
     if (fd >= 0 && close(fd) != 0)
         ok = false;
     if (!ok) {

@@ -3,11 +3,11 @@
 #ifndef TESTS_COMMON_POSTGRES_H
 #define TESTS_COMMON_POSTGRES_H
 
-#include <ftw.h>
 #include <glob.h>
 #include <grp.h>
 #include <pwd.h>
 
+#include "tests/common/folder.h"
 #include "tests/common/server.h"
 
 #define POSTGRES_PASSWORD "s3cret/w@rd"
@@ -118,20 +118,11 @@ static inline void postgres_stop(TestPostgres *p)
     p->pid = 0;
 }
 
-static inline int postgres_remove_entry(const char *path, const struct stat *st, int kind,
-                                        struct FTW *at)
-{
-    (void)st;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
 static inline void postgres_remove(TestPostgres *p)
 {
     postgres_stop(p);
     if (*p->dir)
-        nftw(p->dir, postgres_remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+        folder_remove(p->dir);
 }
 
 #endif

@@ -1,8 +1,8 @@
 /* uploads.c - the shop over HTTP: a picture sent as multipart comes back byte by byte, what is none
  * is refused; and with a limit of requests the one beyond it is told when to come back.
  * usage: uploads XS SHOP */
-#include <ftw.h>
 
+#include "tests/common/folder.h"
 #include "tests/common/server.h"
 
 enum { ANSWER_MAX = 1 << 20, PICTURE_BYTES = 70000, LIMIT = 5, WINDOW_MS = 1500 };
@@ -202,12 +202,6 @@ static bool serve(char **argv, char *const *more, bool (*check)(int port))
     return server_stop(&server, SIGTERM, 20000) == 0 && ok;
 }
 
-static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-    (void)st, (void)kind, (void)at;
-    return remove(path);
-}
-
 int main(int argc, char **argv)
 {
     if (argc != 3) {
@@ -221,6 +215,6 @@ int main(int argc, char **argv)
     char *const limits[] = {rate, five, window, ms, NULL}, *const files[] = {storage, dir, NULL};
     bool ok = serve(argv, files, pictures);
     ok = serve(argv, limits, limited) && ok;
-    nftw(dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    folder_remove(dir);
     return ok ? 0 : 1;
 }

@@ -2,7 +2,6 @@
  * its position gets every event that was accepted, once, and is never told to reload. Behind a kill
  * everybody is told. With --nodes two servers share a Redis server and end in turn: their clients
  * go on at the other one. usage: restart XS APP [--nodes] */
-#include <ftw.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -10,6 +9,7 @@
 #include "core/const.h"
 #include "core/json.h"
 #include "core/text.h"
+#include "tests/common/folder.h"
 #include "tests/common/redis.h"
 
 enum {
@@ -324,14 +324,6 @@ static bool crash(World *w)
     return run_ms(w, 200) && start(w, 0) && run_until(w, all_joined) && run_until(w, told);
 }
 
-static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-    (void)st;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
 int main(int argc, char **argv)
 {
     static World w = {.dir = "/tmp/xs-restart-XXXXXX"};
@@ -362,6 +354,6 @@ int main(int argc, char **argv)
         if (w.servers[i].pid > 0)
             ok = server_stop(&w.servers[i], SIGTERM, 10000) == 0 && ok;
     redis_stop(&w.redis);
-    nftw(w.dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    folder_remove(w.dir);
     return ok ? 0 : 1;
 }

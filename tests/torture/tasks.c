@@ -1,8 +1,8 @@
 /* tasks.c - several processes on one database file: of each time of a task one of them runs it,
  * also behind the death of the one that did. usage: tasks XS APP */
-#include <ftw.h>
 #include <sqlite3.h>
 
+#include "tests/common/folder.h"
 #include "tests/common/server.h"
 
 enum {
@@ -81,14 +81,6 @@ static int newest(void)
     return n ? runs[n - 1].node - 'a' : 0;
 }
 
-static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-    (void)st;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
 int main(int argc, char **argv)
 {
     if (argc != 3 || !mkdtemp(dir))
@@ -114,6 +106,6 @@ int main(int argc, char **argv)
     ok = ok && check("two", 10) > 0;
     printf("%d times of a task in %d processes, two of them killed: %d failures\n", n, NODES,
            failures);
-    nftw(dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    folder_remove(dir);
     return ok && !failures ? 0 : 1;
 }
