@@ -74,6 +74,7 @@ void shard_unref(xs_shard *s)
     mailbox_deinit(&s->box);
     map_deinit(&s->by_socket);
     buf_deinit(&s->scratch);
+    buf_deinit(&s->joined);
     mem_free(s);
 }
 
@@ -346,38 +347,52 @@ static void walk(xs_shard *s, ShardChannel *local, Event *ev)
     count_delivered(s, ev, delivered);
 }
 
-/* Events [0, n) of one channel that everybody may see, and no others are to be delivered before. */
-static void walk_burst(xs_shard *s, ShardChannel *local, const Mail *mail, uint32_t n)
+/* The first of n events of one channel that everybody may see, as many as one write takes; no
+ * others are to be delivered before. @return how many, at least 1 */
+static uint32_t walk_burst(xs_shard *s, ShardChannel *local, const Mail *mail, size_t n)
 {
+    enum { BYTES = 64 << 10 };
     xs_frame *frames[XS_BURST_MAX];
     const xs_wire *wires[XS_BURST_MAX];
-    struct iovec iov[XS_BURST_MAX];
-    xs_burst burst = {.frames = frames, .wires = wires, .iov = iov, .n = n, .now_ms = mono_ms()};
+    xs_burst burst = {.frames = frames, .wires = wires, .now_ms = mono_ms()};
     bool whole = true;
-    for (uint32_t i = 0; i < n; i++) {
-        frames[i] = mail[i].frame;
-        wires[i] = frame_wire(frames[i], s->ops->format);
-        whole = whole && wires[i];
-        iov[i] = whole ? (struct iovec){(void *)(uintptr_t)wires[i]->bytes, wires[i]->len}
-                       : (struct iovec){0};
-        burst.bytes += iov[i].iov_len;
+    size_t bytes = 0;
+    for (; whole && burst.n < n && burst.n < XS_BURST_MAX; burst.n++) {
+        const xs_wire *wire = frame_wire(mail[burst.n].frame, s->ops->format);
+        if (burst.n && (!wire || bytes + wire->len > BYTES))
+            break;
+        frames[burst.n] = mail[burst.n].frame;
+        wires[burst.n] = wire;
+        whole = wire != NULL;
+        bytes += whole ? wire->len : 0;
+    }
+    /* Joined once for all: a system call that gathers pays for every piece, for each of them. */
+    if (burst.n == 1 && whole) {
+        burst.text = (xs_str){wires[0]->bytes, wires[0]->len};
+    } else if (whole) {
+        s->joined.len = 0;
+        s->joined.failed = false;
+        for (uint32_t i = 0; i < burst.n; i++)
+            whole = whole && buf_append(&s->joined, wires[i]->bytes, wires[i]->len);
+        burst.text = (xs_str){s->joined.ptr, s->joined.len};
     }
     uint64_t first = event_of(frames[0])->order, delivered = 0;
     for (size_t i = 0; i < local->count; i++) {
         Slot *slot = &local->slots[i];
         fetch_ahead(local, i);
         if (LIKELY(whole && first > slot->from_order && !(slot->flags & (SLOT_HOLD | SLOT_TAP)))) {
-            delivered += n;
+            delivered += burst.n;
             if (UNLIKELY(s->ops->burst(s->state, slot->peer, &burst) == XS_FULL))
                 close_slow(slot->sub->conn);
             continue;
         }
-        for (uint32_t k = 0; k < n; k++)
+        for (uint32_t k = 0; k < burst.n; k++)
             delivered += offer_slot(s, slot, event_of(frames[k]));
     }
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < burst.n; i++)
         note_offered(local->view, frames[i]);
     count_delivered(s, event_of(frames[0]), delivered);
+    return burst.n;
 }
 
 /* Are all events of the batch for one channel, and for everybody in it who is not to be paused
@@ -448,11 +463,8 @@ static void shard_drain(xs_shard *s)
     }
     s->draining = true;
     bool burst = is_burst(s, &batch);
-    for (size_t i = 0; burst && i < batch.count; i += XS_BURST_MAX) {
-        size_t left = batch.count - i;
-        walk_burst(s, batch.items[i].local, &batch.items[i],
-                   (uint32_t)(left < XS_BURST_MAX ? left : XS_BURST_MAX));
-    }
+    for (size_t i = 0; burst && i < batch.count;)
+        i += walk_burst(s, batch.items[i].local, &batch.items[i], batch.count - i);
     for (size_t i = 0; i < batch.count; i++)
         handle_mail(s, &batch.items[i], !burst);
     s->draining = false;

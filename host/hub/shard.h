@@ -135,7 +135,7 @@ struct xs_shard {
     xs_conn *conns, *closing, *dead;
     Map by_socket;
     ShardSpace *spaces;
-    Buf scratch;
+    Buf scratch, joined; /* joined: the events of a burst */
 };
 
 /* Frames of a POST for one session. */

@@ -7,8 +7,6 @@
 #ifndef XS_TRANSPORT_H
 #define XS_TRANSPORT_H
 
-#include <sys/uio.h>
-
 #include "include/xs/error.h"
 #include "include/xs/event.h"
 #include "include/xs/http.h"
@@ -135,14 +133,13 @@ typedef struct xs_transport_stats {
 } xs_transport_stats;
 
 /* Events for all subscribers of a channel with nothing else to deliver this turn. */
-enum { XS_BURST_MAX = 64 };
+enum { XS_BURST_MAX = 256 };
 
 typedef struct xs_burst {
     xs_frame *const *frames;
     const xs_wire *const *wires; /* in the transport's format */
-    const struct iovec *iov;     /* the same for the system call */
     uint32_t n;                  /* 1..XS_BURST_MAX */
-    size_t bytes;                /* of all wires */
+    xs_str text;                 /* all wires behind each other */
     int64_t now_ms;
 } xs_burst;
 

@@ -335,16 +335,14 @@ static inline QueueResult queue_write(Queue *q, const xs_host *host, int fd, Que
 static inline QueueResult queue_burst(Queue *q, const xs_host *host, int fd, const xs_burst *b,
                                       QueueCount *count)
 {
-    struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)b->iov, .msg_iovlen = b->n};
     ssize_t sent;
     do {
-        sent = b->n == 1 ? send(fd, b->iov->iov_base, b->bytes, MSG_NOSIGNAL | MSG_DONTWAIT)
-                         : sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        sent = send(fd, b->text.ptr, b->text.len, MSG_NOSIGNAL | MSG_DONTWAIT);
         queue_tally(&count->writes, 1);
     } while (sent < 0 && errno == EINTR);
-    if (sent == (ssize_t)b->bytes) {
+    if (sent == (ssize_t)b->text.len) {
         queue_tally(&count->frames, b->n);
-        queue_tally(&count->bytes, b->bytes);
+        queue_tally(&count->bytes, b->text.len);
         return QUEUE_EMPTY;
     }
     if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
