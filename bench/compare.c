@@ -64,9 +64,11 @@ static const Case cases[] = {
     {"memory-lp", "bytes per parked long-poll", CARRY_LONGPOLL, MEMORY, 1, 10000, 0, 128, 1, 1, 1,
      1, "xs nchan", 0, 4096},
     {"triggers", "triggers with db.add, fan-out to 1,000, per second", CARRY_WS, TRIGGERS, 1000, 0,
-     0, 128, 1, 64, 1, 2000, "xs", 0, 5000},
+     0, 128, 1, 128, 1, 4000, "cork xs", 0, 5000},
     {"threads", "two WebSocket threads, clients that read at the end", CARRY_WS, RATE, 2000, 0,
-     1992, 128, 1, 1, 2, 100, "xs-one xs", 1.8, 0},
+     1992, 128, 1, 2, 2, 100, "xs-one xs", 1.8, 0},
+    {"threads-floor", "two threads of the bare loop, clients that read at the end", CARRY_WS, RATE,
+     2000, 0, 1992, 128, 1, 2, 2, 100, "send-one send", 0, 0},
     {"threads-read", "two WebSocket threads, clients that read meanwhile", CARRY_WS, RATE, 1000, 0,
      0, 128, 1, 1, 2, 250, "xs-one xs", 0, 0},
     CURVE(100, 4000),
@@ -106,7 +108,7 @@ static bool is_chosen(const char *list, const char *word)
 
 static const char *program_of(const char *target)
 {
-    return strncmp(target, "xs", 2) == 0 ? "xs" : target;
+    return strncmp(target, "xs", 2) == 0 ? "xs" : strcmp(target, "send-one") == 0 ? "send" : target;
 }
 
 /* The targets of a case that are wanted; the one that ratios are made to always is. */
@@ -127,8 +129,11 @@ static uint32_t rounds_of(const Compare *cmp, const Case *c)
 
 static bool is_wanted(const Compare *cmp, const Case *c)
 {
-    const Result *xs = results_find(&cmp->results, c->id, "xs");
-    return is_chosen(cmp->only, c->id) && !(cmp->missing && xs && xs->count >= rounds_of(cmp, c));
+    TargetName names[TARGETS_MAX];
+    (void)case_targets(c, names);
+    const Result *base = results_find(&cmp->results, c->id, names[0]);
+    return is_chosen(cmp->only, c->id) &&
+           !(cmp->missing && base && base->count >= rounds_of(cmp, c));
 }
 
 /* A case small enough to see that measuring works. */
@@ -175,21 +180,23 @@ static void show_progress(const Compare *cmp, const Case *c, const char *target,
 
 /* ---- running ---- */
 
-/* "xs-alone" and "xs-one" are xs with the case's idle clients or second thread left out. */
+/* "-alone" and "-one": with the case's idle clients or second thread left out. The bare loop has no
+ * triggers: it sends what they would publish, half of what is under way at a time. */
 static FanoutOptions options_of(const Case *c, const char *target)
 {
+    bool speak = c->measure == TRIGGERS && strcmp(target, "xs") == 0;
     return (FanoutOptions){
         .quiet_s = 1,
         .target = program_of(target),
         .with = {.carrier = c->carrier,
                  .channels = 1,
-                 .threads = strcmp(target, "xs-one") == 0 ? 1 : c->threads,
+                 .threads = strstr(target, "-one") ? 1 : c->threads,
                  .size = c->size,
-                 .speakers = c->measure == TRIGGERS ? SPEAKERS : 0},
+                 .speakers = speak ? SPEAKERS : 0},
         .clients = c->clients,
-        .idle = strcmp(target, "xs-alone") == 0 ? 0 : c->idle,
+        .idle = strstr(target, "-alone") ? 0 : c->idle,
         .late = c->late,
-        .batch = c->batch,
+        .batch = c->measure == TRIGGERS && !speak ? c->window / 2 : c->batch,
         .window = c->window,
         .messages = c->messages,
         .pin = c->threads == 1,

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,16 @@ typedef struct Floor {
     size_t count, cap;
     Buf ring[RING]; /* long-poll: events by number */
     uint64_t events;
+    uint32_t threads; /* that write, each to a share of subs; the loop's own is the first */
+    pthread_barrier_t start, written;
+    struct iovec iov[BATCH]; /* what they write */
+    uint32_t n;
 } Floor;
+
+typedef struct Writer {
+    Floor *f;
+    uint32_t index;
+} Writer;
 
 static int listen_on(int port)
 {
@@ -236,10 +246,45 @@ static void frame(const Floor *f, Text event, Buf *out)
     }
 }
 
+static void write_share(Floor *f, uint32_t index)
+{
+    size_t from = f->count * index / f->threads, to = f->count * (index + 1) / f->threads;
+    uint32_t each = f->corked ? f->n : 1;
+    for (uint32_t i = 0; i < f->n; i += each)
+        for (size_t s = from; s < to; s++)
+            write_out(f, f->subs[s], &f->iov[i], (int)each);
+}
+
+static void *writer(void *arg)
+{
+    const Writer *w = (const Writer *)arg;
+    while (w->f->threads) {
+        pthread_barrier_wait(&w->f->start);
+        write_share(w->f, w->index);
+        pthread_barrier_wait(&w->f->written);
+    }
+    return NULL;
+}
+
+static void start_writers(Floor *f)
+{
+    pthread_t thread;
+    if (pthread_barrier_init(&f->start, NULL, f->threads) != 0 ||
+        pthread_barrier_init(&f->written, NULL, f->threads) != 0)
+        _exit(1);
+    for (uint32_t i = 1; i < f->threads; i++) {
+        Writer *w = (Writer *)mem_zalloc(1, sizeof *w);
+        if (!w)
+            _exit(1);
+        *w = (Writer){f, i};
+        if (pthread_create(&thread, NULL, writer, w) != 0)
+            _exit(1);
+    }
+}
+
 static void deliver(Floor *f, const Text *events, uint32_t n)
 {
     static Buf frames[BATCH];
-    struct iovec iov[BATCH];
     if (f->carrier == CARRY_LONGPOLL) {
         for (uint32_t i = 0; i < n; i++) {
             Buf *slot = &f->ring[f->events++ % RING];
@@ -251,16 +296,14 @@ static void deliver(Floor *f, const Text *events, uint32_t n)
     }
     for (uint32_t i = 0; i < n; i++) {
         frame(f, events[i], &frames[i]);
-        iov[i] = (struct iovec){frames[i].ptr, frames[i].len};
+        f->iov[i] = (struct iovec){frames[i].ptr, frames[i].len};
     }
-    if (f->corked) {
-        for (size_t s = 0; s < f->count; s++)
-            write_out(f, f->subs[s], iov, (int)n);
-        return;
-    }
-    for (uint32_t i = 0; i < n; i++)
-        for (size_t s = 0; s < f->count; s++)
-            write_out(f, f->subs[s], &iov[i], 1);
+    f->n = n;
+    if (f->threads > 1)
+        pthread_barrier_wait(&f->start);
+    write_share(f, 0);
+    if (f->threads > 1)
+        pthread_barrier_wait(&f->written);
 }
 
 static bool read_all(int fd, void *to, size_t n)
@@ -311,13 +354,15 @@ static void accept_publisher(Floor *f)
     watch(f, f->publisher, &f->publisher, EPOLLIN, EPOLL_CTL_ADD);
 }
 
-void floor_serve(Carrier carrier, bool corked, int port, int publish_port)
+void floor_serve(Carrier carrier, bool corked, uint32_t threads, int port, int publish_port)
 {
     Floor *f = (Floor *)mem_zalloc(1, sizeof *f);
     if (!f)
         _exit(1);
     f->carrier = carrier;
     f->corked = corked;
+    f->threads = threads;
+    start_writers(f);
     f->epoll = epoll_create1(EPOLL_CLOEXEC);
     f->listener = listen_on(port);
     f->publish_listener = listen_on(publish_port);

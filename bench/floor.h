@@ -8,8 +8,9 @@
 /**
  * Serve until killed. port takes subscribers; publish_port takes u32 count, then per event u32
  * length and bytes (host order), and answers each batch with one byte when it is written out.
- * corked: all events of a batch leave with one system call per subscriber.
+ * corked: all events of a batch leave with one system call per subscriber. threads: that write,
+ * each to a share of the subscribers; long-polls are answered by one.
  */
-void floor_serve(Carrier carrier, bool corked, int port, int publish_port);
+void floor_serve(Carrier carrier, bool corked, uint32_t threads, int port, int publish_port);
 
 #endif

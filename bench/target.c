@@ -468,7 +468,8 @@ static bool start_floor(Target *t)
     t->idle = t->dialect;
     pid_t pid = spawn(t);
     if (pid == 0) {
-        floor_serve(t->dialect.carrier, strcmp(t->name, "cork") == 0, t->port, t->publish_port);
+        floor_serve(t->dialect.carrier, strcmp(t->name, "cork") == 0, t->options.threads, t->port,
+                    t->publish_port);
         _exit(0);
     }
     return pid > 0 && wait_for(t, t->port);

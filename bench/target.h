@@ -10,7 +10,7 @@
 typedef struct TargetOptions {
     Carrier carrier;
     uint32_t channels;         /* every subscriber has all of them; events go round */
-    uint32_t threads;          /* xs: WebSocket I/O threads */
+    uint32_t threads;          /* xs, floor: threads that write to WebSockets */
     uint32_t size;             /* bytes of an event's data */
     uint32_t handshakes_per_s; /* xs: clients it lets in; 0 = no limit */
     uint32_t speakers; /* xs: clients whose messages go through a trigger that writes a row and
