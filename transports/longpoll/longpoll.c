@@ -281,7 +281,7 @@ static xs_deliver_result lp_deliver(void *state, void *peer, xs_frame *frame)
         collapse(s);
     if (!queue_push(&s->q, lp->host, frame, wire))
         return XS_FULL;
-    if (s->x)
+    if (s->x && !start_linger(s))
         mark_dirty(s);
     return XS_SENT;
 }
@@ -669,14 +669,29 @@ static void drop_abandoned(Longpoll *lp, int64_t now)
         }
 }
 
+/* The system call of an answer leaves nothing of the next ones in the cache: the exchange of the
+ * next and the session behind it come meanwhile. */
+static void fetch_ahead(const Session *next)
+{
+    enum { LINE = 64, EXCHANGE_LINES = 4 };
+    if (!next)
+        return;
+    for (size_t i = 0; i < EXCHANGE_LINES; i++)
+        __builtin_prefetch((const char *)next->x + i * LINE);
+    for (size_t at = 0; next->next_linger && at < sizeof *next; at += LINE)
+        __builtin_prefetch((const char *)next->next_linger + at, 1);
+}
+
 static void lp_tick(void *state)
 {
     Longpoll *lp = (Longpoll *)state;
     int64_t now = lp->host->now_ms();
     uint64_t due =
         lp->draining ? drain_due(lp->drain_total, lp->drain_ms, now - lp->drain_start_ms) : 0;
-    while (lp->lingering && now >= lp->lingering->answer_ms)
+    while (lp->lingering && now >= lp->lingering->answer_ms) {
+        fetch_ahead(lp->lingering->next_linger);
         answer_full(lp->lingering, 0);
+    }
     if (lp->lingering && XS_HAS(lp->host, tick_in))
         lp->host->tick_in(lp->host->timer, (uint32_t)(lp->lingering->answer_ms - now));
     if (now < lp->checked_ms + TICK_MS / 2 && !lp->draining) {
