@@ -115,7 +115,8 @@ static void end(const Admin *a, bool membership)
     if (ok) {
         bool reconnect = const_bool_of(const_get(doc, "reconnect"), false);
         size_t n = hub_end(a->hub, a->space, &who, channel, reconnect);
-        buf_printf(&b, "{\"ok\":true,\"connections\":%zu}", n);
+        buf_printf(&b, "{\"ok\":true,\"connections\":%zu", n);
+        inspect_write_node(a->hub, &b);
     }
     reply(a->x, ok, &b, &err);
 }

@@ -21,6 +21,12 @@ static void next_item(Buf *out, bool *any)
     *any = true;
 }
 
+/* Lists and numbers are those of one node. */
+void inspect_write_node(const Hub *h, Buf *out)
+{
+    buf_printf(out, ",\"node\":%u}", (unsigned)h->plane.number);
+}
+
 /* ---- channels ---- */
 
 static int by_name(const void *a, const void *b)
@@ -62,7 +68,7 @@ bool inspect_channels(Space *s, Text prefix, Text after, size_t limit, Buf *out,
         json_write_text(out, found.ptr[n - 1]->name);
     else
         buf_cstr(out, "null");
-    buf_char(out, '}');
+    inspect_write_node(s->hub, out);
     space_unlock(s);
     VEC_DEINIT(&found);
     out->failed = out->failed || !ok;
@@ -78,7 +84,8 @@ static Channel *open_channel(Space *s, Text name, Buf *out, xs_error *err)
     Channel *ch = space_find(s, name);
     if (!ch) {
         space_unlock(s);
-        xs_fail(err, XS_E_NOTFOUND, XS_NO_POS, "No such channel.");
+        xs_fail(err, XS_E_NOTFOUND, XS_NO_POS, "No such channel%s.",
+                s->hub->plane.ops ? " at this node" : "");
         return NULL;
     }
     buf_cstr(out, "{\"channel\":");
@@ -104,7 +111,8 @@ bool inspect_subscribers(Space *s, Text channel, size_t limit, Buf *out, xs_erro
                    m->authenticated ? "true" : "false", m->shard->ops->info_name);
         n++;
     }
-    buf_printf(out, "],\"truncated\":%s}", n < ch->members.count ? "true" : "false");
+    buf_printf(out, "],\"truncated\":%s", n < ch->members.count ? "true" : "false");
+    inspect_write_node(s->hub, out);
     space_unlock(s);
     return finish(out, err);
 }
@@ -120,7 +128,8 @@ bool inspect_presence(Space *s, Text channel, Buf *out, xs_error *err)
     space_unlock(s);
     buf_cstr(out, ",\"presence\":[");
     buf_text(out, buf_view(&list));
-    buf_printf(out, "],\"truncated\":%s}", truncated ? "true" : "false");
+    buf_printf(out, "],\"truncated\":%s", truncated ? "true" : "false");
+    inspect_write_node(s->hub, out);
     out->failed = out->failed || list.failed;
     buf_deinit(&list);
     return finish(out, err);
@@ -165,7 +174,8 @@ bool inspect_history(Space *s, Text channel, Text since, size_t limit, Buf *out,
         next_item(out, &any);
         write_event(events.ptr[i], out);
     }
-    buf_printf(out, "],\"more\":%s}", events.len > limit ? "true" : "false");
+    buf_printf(out, "],\"more\":%s", events.len > limit ? "true" : "false");
+    inspect_write_node(s->hub, out);
     event_vec_deinit(&events);
     return finish(out, err);
 }

@@ -6,20 +6,25 @@
 #include "core/buf.h"
 #include "host/hub/hub.h"
 
+/** The end of each of these objects: ,"node":n} with the number of this node that session ids begin
+ * with, 0 without a backplane. Each tells what there is at this node. */
+void inspect_write_node(const Hub *h, Buf *out);
 /**
- * {"channels":[{"channel":…,"subscribers":n,"present":n,"stored":n,"off":n}],"next":name|null}
+ * {"channels":[{"channel":…,"subscribers":n,"present":n,"stored":n,"off":n}],"next":name|null,
+ * "node":n}
  * @param after  continue behind this name; len 0 = from the first
  */
 XS_MUST_CHECK bool inspect_channels(Space *s, Text prefix, Text after, size_t limit, Buf *out,
                                     xs_error *err);
-/** {"channel":…,"subscribers":[{"client":…,"authenticated":b,"transport":…}],"truncated":b}.
+/** {"channel":…,"subscribers":[{"client":…,"authenticated":b,"transport":…}],"truncated":b,"node":n}.
  * Errors: XS_E_NOTFOUND (no such live channel), XS_E_NOMEM; the same below. */
 XS_MUST_CHECK bool inspect_subscribers(Space *s, Text channel, size_t limit, Buf *out,
                                        xs_error *err);
-/** {"channel":…,"presence":[client…],"truncated":b} */
+/** {"channel":…,"presence":[client…],"truncated":b,"node":n} */
 XS_MUST_CHECK bool inspect_presence(Space *s, Text channel, Buf *out, xs_error *err);
 /**
- * {"channel":…,"epoch":…,"gap":null|reason,"events":[{"seq":"…","off":"…","ts":ms,"frame":{…}}]}
+ * {"channel":…,"epoch":…,"gap":null|reason,"events":[{"seq":"…","off":"…","ts":ms,"frame":{…}}],
+ * "more":b,"node":n}
  * @param since  "<epoch>.<seq>", "earliest" or empty (the newest `limit`)
  */
 XS_MUST_CHECK bool inspect_history(Space *s, Text channel, Text since, size_t limit, Buf *out,
