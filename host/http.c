@@ -26,7 +26,8 @@ enum {
     AHEAD_BYTES = 64 << 10,   /* of later requests, read while one is answered */
     INLINE_BODY = 16 << 10,   /* answers up to this size go out in one piece with their head */
     FILE_PIECE = 256 << 10,
-    SWEEP_MS = 200,
+    SWEEP_MIN_MS = 100,
+    SWEEP_MAX_MS = 1000,
     LINGER_MS = 2000,        /* for a peer that still sends to read the refusal */
     BODY_BYTES_PER_S = 1024, /* a body slower than this on average runs out of time */
     FIRST_BODY_BYTES = 64 << 10,
@@ -763,29 +764,38 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+/* Late by a quarter of the shortest time at most. */
+static bool start_sweep(Http *h)
+{
+    int64_t ms = h->opt.head_timeout_ms < h->opt.body_timeout_ms ? h->opt.head_timeout_ms
+                                                                 : h->opt.body_timeout_ms;
+    ms = ms / 4 < SWEEP_MIN_MS ? SWEEP_MIN_MS : ms / 4 > SWEEP_MAX_MS ? SWEEP_MAX_MS : ms / 4;
+    struct timeval tick = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    return event_add(h->sweep, &tick) == 0;
+}
+
 /* ---- life ---- */
 
 Http *http_new(struct event_base *base, const HttpOptions *opt, HttpHandler handler, void *ctx,
                xs_error *err)
 {
     Http *h = mem_zalloc(1, sizeof *h);
-    struct timeval tick = {.tv_usec = SWEEP_MS * 1000};
     if (h) {
         h->base = base;
         h->opt = *opt;
         h->handler = handler;
         h->ctx = ctx;
         h->sweep = event_new(base, -1, EV_PERSIST, on_sweep, h);
+        if (!h->opt.head_timeout_ms)
+            h->opt.head_timeout_ms = (int64_t)opt->idle_s * 1000;
+        if (!h->opt.body_timeout_ms)
+            h->opt.body_timeout_ms = (int64_t)opt->idle_s * 1000;
     }
-    if (!h || !h->sweep || event_add(h->sweep, &tick) != 0) {
+    if (!h || !h->sweep || !start_sweep(h)) {
         xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
         http_free(h);
         return NULL;
     }
-    if (!h->opt.head_timeout_ms)
-        h->opt.head_timeout_ms = (int64_t)opt->idle_s * 1000;
-    if (!h->opt.body_timeout_ms)
-        h->opt.body_timeout_ms = (int64_t)opt->idle_s * 1000;
     h->mhd = mhd_new(base, &h->opt, handler, ctx, &h->stats, err);
     if (h->mhd)
         return h;
@@ -843,8 +853,9 @@ void http_drain(Http *h)
     for (Conn *c = h->first, *next; c; c = next) {
         next = c->next;
         if (c->state == C_HEAD && !c->in.len)
-            c->deadline_ms = 1; /* idle: the next sweep ends it */
+            c->deadline_ms = 1; /* idle: a sweep ends it */
     }
+    event_active(h->sweep, EV_TIMEOUT, 0);
 }
 
 size_t http_busy(const Http *h)

@@ -7,9 +7,9 @@
  * Specification: realtime.md §8. */
 #include "transports/common/exchange.h"
 #include "transports/common/queue.h"
+#include "transports/common/wheel.h"
 
 enum {
-    TICK_MS = 100, /* period of the regular tick */
     TIMEOUT_S = 25,
     TIMEOUT_MAX_S = 55,
     LIMIT = 100,
@@ -50,6 +50,8 @@ typedef struct Session {
     int64_t answer_ms;                        /* linger ends; 0 = nothing waits for company */
     struct Session *next_linger, **linger_at; /* in lp->lingering while answer_ms is set */
     int64_t seen_ms;                          /* last poll or answer */
+    Timer check;
+    size_t counted; /* share of lp->queued_bytes */
 } Session;
 
 struct Longpoll {
@@ -57,11 +59,13 @@ struct Longpoll {
     Session *sessions, *newest, *dirty;  /* in the order they began */
     Session *lingering, **lingering_end; /* in the order of answer_ms */
     Session **buckets;                   /* by sid */
+    Wheel checks;
+    uint32_t check_ms; /* between two of a session, or sooner: when its poll is over */
     uint32_t nbuckets, count;
     Out cursor, lines, body; /* of an answer; kept for the next one */
     uint64_t jitter;
     bool draining;
-    int64_t drain_start_ms, checked_ms;
+    int64_t drain_start_ms, counted_ms;
     uint32_t drain_ms;
     uint64_t drain_total, drain_closed;
     Counter connections, opened, closed, frames_out, bytes_out, writes, refused, abandoned,
@@ -97,7 +101,7 @@ static bool start_linger(Session *s)
     Longpoll *lp = s->lp;
     uint32_t ms = lp->host->limits->lp_linger_ms;
     bool timer = XS_HAS(lp->host, tick_in);
-    if (!ms || s->q.count >= s->limit || (!timer && ms < TICK_MS))
+    if (!ms || s->q.count >= s->limit || (!timer && ms < WHEEL_TICK_MS))
         return false;
     if (s->answer_ms)
         return true;
@@ -112,6 +116,12 @@ static bool start_linger(Session *s)
 }
 
 /* --- sessions --- */
+
+static void count_queued(Session *s)
+{
+    counter_add(&s->lp->queued_bytes, (uint64_t)s->q.bytes - (uint64_t)s->counted);
+    s->counted = s->q.bytes;
+}
 
 static uint32_t hash_of(xs_str sid)
 {
@@ -152,6 +162,12 @@ static void grow_buckets(Longpoll *lp)
     }
 }
 
+static void plan_check(Session *s, int64_t now)
+{
+    int64_t next = now + s->lp->check_ms;
+    timer_set(&s->lp->checks, &s->check, s->x && s->until_ms < next ? s->until_ms : next);
+}
+
 static void list_session(Longpoll *lp, Session *s)
 {
     xs_str sid = lp->host->conn_sid(s->conn);
@@ -187,6 +203,7 @@ static Session *new_session(Longpoll *lp, xs_request *req, xs_refusal *why)
         return NULL;
     }
     list_session(lp, s);
+    plan_check(s, s->seen_ms);
     counter_add(&lp->opened, 1);
     counter_add(&lp->connections, 1);
     return s;
@@ -207,6 +224,8 @@ static void free_session(Longpoll *lp, Session *s)
     counter_add(&lp->connections, (uint64_t)-1);
     lp->host->gone(s->conn, s->close_code ? s->close_code : CLOSE_NORMAL);
     queue_deinit(&s->q, lp->host);
+    count_queued(s);
+    timer_unset(&s->check);
     free(s);
 }
 
@@ -224,6 +243,7 @@ static void acknowledge(Session *s, uint64_t epoch, uint64_t seq, uint64_t m)
     s->acked_seq = seq;
     while (s->q.count && s->first <= m)
         pop_first(s);
+    count_queued(s);
 }
 
 /* --- overflow --- */
@@ -281,6 +301,7 @@ static xs_deliver_result lp_deliver(void *state, void *peer, xs_frame *frame)
         collapse(s);
     if (!queue_push(&s->q, lp->host, frame, wire))
         return XS_FULL;
+    count_queued(s);
     if (s->x && !start_linger(s))
         mark_dirty(s);
     return XS_SENT;
@@ -535,6 +556,8 @@ static void begin_poll(Session *s, xs_http *x, const Poll *p, bool at_once)
     /* A tenth of jitter, so that polls do not run in step. */
     uint32_t hold = p->timeout_s * 1000;
     s->until_ms = s->seen_ms + hold - jitter(s->lp, hold / 10 + 1);
+    if (s->until_ms < s->seen_ms + s->lp->check_ms)
+        plan_check(s, s->seen_ms);
     host->http->hold(x, s, &hold_events);
 }
 
@@ -649,6 +672,10 @@ static void drop_abandoned(Longpoll *lp, int64_t now)
 {
     const xs_limits *limits = lp->host->limits;
     uint64_t idle = 0, oldest = 0;
+    if (!limits->lp_idle_sessions || lp->count <= limits->lp_idle_sessions ||
+        now < lp->counted_ms + WHEEL_ROUND_MS)
+        return;
+    lp->counted_ms = now;
     for (const Session *s = lp->sessions; s; s = s->next) {
         if (s->x || s->closing)
             continue;
@@ -656,7 +683,7 @@ static void drop_abandoned(Longpoll *lp, int64_t now)
         uint64_t age = (uint64_t)(now - s->seen_ms);
         oldest = age > oldest ? age : oldest;
     }
-    if (!limits->lp_idle_sessions || idle <= limits->lp_idle_sessions)
+    if (idle <= limits->lp_idle_sessions)
         return;
     /* Ages are spread about evenly, so this share of the oldest is about as many as are too many.
      */
@@ -682,33 +709,34 @@ static void fetch_ahead(const Session *next)
         __builtin_prefetch((const char *)next->next_linger + at, 1);
 }
 
+static void drain_step(Longpoll *lp, int64_t now)
+{
+    uint64_t due = drain_due(lp->drain_total, lp->drain_ms, now - lp->drain_start_ms);
+    for (Session *s = lp->sessions; s && lp->drain_closed < due; s = s->next) {
+        if (s->closing)
+            continue;
+        lp->drain_closed++;
+        lp_close(lp, s, CLOSE_RESTART, "restart");
+    }
+}
+
 static void lp_tick(void *state)
 {
     Longpoll *lp = (Longpoll *)state;
     int64_t now = lp->host->now_ms();
-    uint64_t due =
-        lp->draining ? drain_due(lp->drain_total, lp->drain_ms, now - lp->drain_start_ms) : 0;
     while (lp->lingering && now >= lp->lingering->answer_ms) {
         fetch_ahead(lp->lingering->next_linger);
         answer_full(lp->lingering, 0);
     }
     if (lp->lingering && XS_HAS(lp->host, tick_in))
         lp->host->tick_in(lp->host->timer, (uint32_t)(lp->lingering->answer_ms - now));
-    if (now < lp->checked_ms + TICK_MS / 2 && !lp->draining) {
-        flush_dirty(lp);
-        return; /* only what lingered was due */
-    }
-    lp->checked_ms = now;
-    uint64_t queued = 0;
-    for (Session *s = lp->sessions; s; s = s->next) {
+    for (Timer *t; (t = wheel_due(&lp->checks, now));) {
+        Session *s = (Session *)(void *)((char *)t - offsetof(Session, check));
         check_session(s, now);
-        queued += s->closing ? 0 : s->q.bytes;
-        if (lp->draining && !s->closing && lp->drain_closed < due) {
-            lp->drain_closed++;
-            lp_close(lp, s, CLOSE_RESTART, "restart");
-        }
+        plan_check(s, now);
     }
-    atomic_store_explicit(&lp->queued_bytes, queued, memory_order_relaxed);
+    if (lp->draining)
+        drain_step(lp, now);
     drop_abandoned(lp, now);
     flush_dirty(lp);
 }
@@ -745,6 +773,8 @@ static void *lp_create(const xs_host *host, xs_error *err)
     }
     lp->host = host;
     lp->nbuckets = FIRST_BUCKETS;
+    lp->check_ms = wheel_period(host->limits->lp_session_ms, host->limits->presence_grace_ms);
+    wheel_init(&lp->checks, host->now_ms());
     lp->lingering_end = &lp->lingering;
     host->random(&lp->jitter, sizeof lp->jitter);
     return lp;

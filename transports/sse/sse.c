@@ -9,6 +9,7 @@
 
 #include "transports/common/exchange.h"
 #include "transports/common/queue.h"
+#include "transports/common/wheel.h"
 #include "transports/common/wire.h"
 
 enum {
@@ -34,6 +35,8 @@ typedef struct Stream {
     int64_t wrote_ms, progress_ms;
     Queue q;
     Sse *sse;
+    Timer check;
+    size_t counted; /* share of sse->queued_bytes */
     struct Stream *prev, *next;
     struct Stream *next_dirty;
     xs_conn *conn; /* NULL: never admitted, or gone was told */
@@ -45,6 +48,8 @@ typedef struct Stream {
 struct Sse {
     const xs_host *host;
     Stream *streams, *dirty;
+    Wheel checks;
+    uint32_t check_ms; /* between two of a stream */
     bool draining;
     int64_t drain_start_ms;
     uint32_t drain_ms;
@@ -62,6 +67,12 @@ static void mark_dirty(Sse *sse, Stream *s)
     s->dirty = true;
     s->next_dirty = sse->dirty;
     sse->dirty = s;
+}
+
+static void count_queued(Sse *sse, Stream *s)
+{
+    counter_add(&sse->queued_bytes, (uint64_t)s->q.bytes - (uint64_t)s->counted);
+    s->counted = s->q.bytes;
 }
 
 /* Queue a block of our own; text without chunk framing. */
@@ -119,6 +130,8 @@ static void write_stream(Sse *sse, Stream *s)
     if (s->q.bytes != before)
         s->wrote_ms = s->progress_ms = host->now_ms();
     after_write(sse, s, result);
+    if (s->counted || s->q.bytes)
+        count_queued(sse, s);
     if (s->slow && s->conn && s->x && !queue_is_slow(&s->q, host->limits)) {
         s->slow = false;
         host->writable(s->conn);
@@ -140,6 +153,8 @@ static void reap(Sse *sse, Stream *s)
 {
     tell_gone(sse, s);
     queue_deinit(&s->q, sse->host);
+    count_queued(sse, s);
+    timer_unset(&s->check);
     *(s->prev ? &s->prev->next : &sse->streams) = s->next;
     if (s->next)
         s->next->prev = s->prev;
@@ -250,12 +265,19 @@ static Stream *stream_new(Sse *sse, xs_http *x, uint32_t retry_ms)
     return s;
 }
 
+static void plan_check(Sse *sse, Stream *s, int64_t now)
+{
+    int64_t next = now + sse->check_ms;
+    timer_set(&sse->checks, &s->check, s->end_ms && s->end_ms < next ? s->end_ms : next);
+}
+
 static void link_stream(Sse *sse, Stream *s)
 {
     s->next = sse->streams;
     if (sse->streams)
         sse->streams->prev = s;
     sse->streams = s;
+    plan_check(sse, s, s->wrote_ms);
 }
 
 static void begin(Sse *sse, Stream *s)
@@ -400,6 +422,8 @@ static xs_deliver_result sse_deliver(void *state, void *peer, xs_frame *frame)
         s->progress_ms = sse->host->now_ms();
     if (!queue_push(&s->q, sse->host, frame, wire))
         return XS_FULL;
+    if (stuck)
+        count_queued(sse, s);
     if (!stuck && (s->q.count >= FLUSH_EARLY_FRAMES || s->q.bytes >= FLUSH_EARLY_BYTES))
         write_stream(sse, s);
     else
@@ -426,6 +450,8 @@ static xs_deliver_result sse_burst(void *state, void *peer, const xs_burst *burs
     QueueResult result = queue_burst(&s->q, sse->host, s->fd, burst, &sse->count);
     s->wrote_ms = s->progress_ms = burst->now_ms;
     after_write(sse, s, result);
+    if (result == QUEUE_BLOCKED)
+        count_queued(sse, s);
     return XS_SENT;
 }
 
@@ -480,22 +506,28 @@ static void check_stream(Sse *sse, Stream *s, int64_t now)
     }
 }
 
+static void drain_step(Sse *sse, int64_t now)
+{
+    uint64_t due = drain_due(sse->drain_total, sse->drain_ms, now - sse->drain_start_ms);
+    for (Stream *s = sse->streams; s && sse->drain_closed < due; s = s->next) {
+        if (s->closing)
+            continue;
+        sse->drain_closed++;
+        close_stream(sse, s, CLOSE_RESTART, "restart", s->retry_ms);
+    }
+}
+
 static void sse_tick(void *state)
 {
     Sse *sse = (Sse *)state;
     int64_t now = sse->host->now_ms();
-    uint64_t due =
-        sse->draining ? drain_due(sse->drain_total, sse->drain_ms, now - sse->drain_start_ms) : 0;
-    uint64_t queued = 0;
-    for (Stream *s = sse->streams; s; s = s->next) {
+    for (Timer *t; (t = wheel_due(&sse->checks, now));) {
+        Stream *s = (Stream *)(void *)((char *)t - offsetof(Stream, check));
+        plan_check(sse, s, now);
         check_stream(sse, s, now);
-        queued += s->closing ? 0 : s->q.bytes;
-        if (sse->draining && !s->closing && sse->drain_closed < due) {
-            sse->drain_closed++;
-            close_stream(sse, s, CLOSE_RESTART, "restart", s->retry_ms);
-        }
     }
-    atomic_store_explicit(&sse->queued_bytes, queued, memory_order_relaxed);
+    if (sse->draining)
+        drain_step(sse, now);
     flush_dirty(sse);
 }
 
@@ -527,6 +559,8 @@ static void *sse_create(const xs_host *host, xs_error *err)
         return NULL;
     }
     sse->host = host;
+    sse->check_ms = wheel_period(host->limits->ping_ms, host->limits->stall_ms);
+    wheel_init(&sse->checks, host->now_ms());
     return sse;
 }
 

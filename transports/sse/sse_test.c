@@ -189,8 +189,7 @@ static void heartbeat_carries_the_position(void **state)
     xs_http *x = exchange_begin(fake_request(NULL));
     exchange_writable(x);
     fake.seq = 99;
-    poll(NULL, 0, 30);
-    fake.ops->tick(fake.state);
+    fake_checks();
     assert_non_null(strstr(exchange_read(x), ": hb\nid: 9f02c41be77a3d10.99\n\n"));
     finish();
     exchange_free(x);
@@ -203,8 +202,7 @@ static void age_and_drain_end_streams(void **state)
     fake_http_start();
     xs_http *x = exchange_begin(fake_request(NULL));
     exchange_writable(x);
-    poll(NULL, 0, 40);
-    fake.ops->tick(fake.state);
+    fake_checks();
     assert_non_null(strstr(exchange_read(x), "{\"reason\":\"lifetime\""));
     assert_true(x->ended);
     exchange_free(x);
@@ -225,9 +223,44 @@ static void age_and_drain_end_streams(void **state)
     exchange_free(x);
 }
 
+/* Timers set anew, unset and due in any order: each comes once, never early, and late by less than
+ * two ticks where the ring reaches that far. */
+static void wheel_forgets_nobody(void **state)
+{
+    enum { TIMERS = 50, STEPS = 20000, AHEAD_MS = 2000, STEP_MS = 70 };
+    static Timer timers[TIMERS];
+    int64_t at[TIMERS] = {0}, set[TIMERS] = {0}, now = 123456;
+    uint32_t seed = 1;
+    Wheel w;
+    (void)state;
+    wheel_init(&w, now);
+    for (int step = 0; step < STEPS; step++) {
+        seed = seed * 1664525u + 1013904223u;
+        unsigned i = (seed >> 8) % TIMERS;
+        if (seed >> 30) {
+            at[i] = now + (seed >> 16) % AHEAD_MS;
+            set[i] = now;
+            timer_set(&w, &timers[i], at[i]);
+        } else {
+            timer_unset(&timers[i]);
+            at[i] = 0;
+        }
+        now += (seed >> 4) % STEP_MS;
+        for (Timer *t; (t = wheel_due(&w, now));) {
+            i = (unsigned)(t - timers);
+            assert_true(at[i]);
+            assert_true(now >= at[i] || now - set[i] > WHEEL_ROUND_MS);
+            at[i] = 0;
+        }
+        for (i = 0; i < TIMERS; i++)
+            assert_true(!at[i] || now - at[i] < 2 * WHEEL_TICK_MS);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wheel_forgets_nobody),
         cmocka_unit_test_setup(opens_with_sid_and_position, setup),
         cmocka_unit_test_setup(old_http_gets_no_chunks, setup),
         cmocka_unit_test_setup(refusals, setup),
