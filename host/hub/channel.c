@@ -444,7 +444,7 @@ static int hex_digit(char c)
 
 Position position_parse(Text t)
 {
-    enum { EPOCH_DIGITS = 16, MAX_SEQ_DIGITS = 19 };
+    enum { EPOCH_DIGITS = 16, MAX_SEQ_DIGITS = 19, MAX_TO_LIST = 1000000 };
     if (text_eq(t, TEXT("earliest")))
         return (Position){.given = true, .earliest = true};
     if (t.len < EPOCH_DIGITS + 2 || t.ptr[EPOCH_DIGITS] != '.')
@@ -464,6 +464,11 @@ Position position_parse(Text t)
     }
     if (i == EPOCH_DIGITS + 1 || (i < t.len && t.ptr[i] != '.'))
         return (Position){0};
+    Text rest = text_slice(t, i + 1, t.len);
+    size_t dot = text_find(rest, TEXT("."), 0);
+    for (i = dot == SIZE_MAX ? rest.len : dot + 1;
+         i < rest.len && pos.to_list < MAX_TO_LIST && rest.ptr[i] >= '0' && rest.ptr[i] <= '9'; i++)
+        pos.to_list = pos.to_list * 10 + (uint32_t)(rest.ptr[i] - '0');
     return pos;
 }
 

@@ -144,9 +144,10 @@ XS_MUST_CHECK bool channel_history(Channel *ch, bool authenticated, Text sender,
 typedef struct Position {
     bool given, earliest;
     uint64_t epoch, seq;
+    uint32_t to_list; /* see xs_host */
 } Position;
-/** "<16 hex digits>.<seq>", anything behind a further dot ignored, or "earliest". Else not given.
- */
+/** "<16 hex digits>.<seq>[.<of the transport>[.<to_list>]]", anything behind ignored, or
+ * "earliest". Else not given. */
 Position position_parse(Text t);
 /**
  * What was missed since the position, oldest first; ch NULL = the channel does not exist (yet).

@@ -25,6 +25,8 @@ static const struct {
     [D1_RATE_LIMITED] = {"rate_limited", "Too many messages."},
     [D1_CHANNEL_LIMIT] = {"channel_limit", "Too many channels."},
     [D1_TOKEN_EXPIRED] = {"token_expired", "Token expired."},
+    [D1_SID_GONE] = {"sid_gone",
+                     "The session began anew. Join again what the address does not list."},
     [D1_BAD_TOKEN] = {"bad_token", "The token cannot be used on this connection."},
     [D1_INTERNAL] = {"internal", "Internal error."},
 };

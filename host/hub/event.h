@@ -25,6 +25,7 @@ typedef enum D1Error {
     D1_CHANNEL_LIMIT,
     D1_TOKEN_EXPIRED,
     D1_BAD_TOKEN,
+    D1_SID_GONE, /* a session that begins anew */
     D1_INTERNAL,
     D1_ERROR_COUNT
 } D1Error;

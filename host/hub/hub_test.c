@@ -590,6 +590,55 @@ static void resumes(void **state)
     close_world(&w);
 }
 
+static Peer *begin_poll(World *w, const char *query, const char *headers)
+{
+    xs_request *r = make_request(w, 81, query);
+    xs_error err;
+    if (headers)
+        r->headers = json_parse(&w->arena, text_from(headers), &err);
+    Peer *p = connect_with(w, 0, r);
+    p->shard->host.join_listed(p->conn, r);
+    request_unref(r);
+    return p;
+}
+
+/* A session that is gone begins anew with the channels of its request; a client that had joined
+ * others by frames is told. */
+static void session_begins_anew(void **state)
+{
+    (void)state;
+    World w;
+    char name[17], text[160];
+    uint64_t epoch = 0, seq = 0;
+    open_world(&w, declared, NULL);
+    Peer *a = begin_poll(&w, "{\"channel\":[\"room:1\"]}", NULL);
+    const xs_host *host = &a->shard->host;
+    assert_int_equal(host->to_list(a->conn), 0);
+    say(a, "{\"action\":\"join\",\"options\":{\"channel\":\"room:1\"}}"); /* again */
+    assert_int_equal(host->to_list(a->conn), 0);
+    say(a, "{\"action\":\"join\",\"options\":{\"channel\":\"room:2\"}}");
+    say(a, "{\"action\":\"join\",\"options\":{\"channel\":\"off\"}}"); /* refused */
+    assert_int_equal(host->to_list(a->conn), 2);
+    host->position(a->conn, &epoch, &seq);
+    epoch_write(epoch, name);
+    static const char *const lists[] = {"\"room:1\"", "\"room:1\",\"room:2\""};
+    for (size_t i = 0; i < COUNT_OF(lists); i++) {
+        snprintf(text, sizeof text, "{\"channel\":[%s],\"cursor\":[\"%s.0.3.2\"]}", lists[i], name);
+        Peer *b = begin_poll(&w, text, NULL);
+        assert_int_equal(strstr(b->got[0], "\"code\":\"sid_gone\"") != NULL, i == 0);
+        assert_int_equal(b->count, 2); /* the error and a join, or two joins */
+    }
+    say(a, "{\"action\":\"leave\",\"options\":{\"channel\":\"room:2\"}}");
+    assert_int_equal(host->to_list(a->conn), 0);
+    /* the position as an entity tag */
+    publish(&w, "room:1", NULL, "1");
+    snprintf(text, sizeof text, "{\"If-None-Match\":\"\\\"%s.0.3\\\"\"}", name);
+    Peer *c = begin_poll(&w, "{\"channel\":[\"room:1\"]}", text);
+    assert_int_equal(c->count, 2);
+    assert_int_equal(c->seq[1], 1);
+    close_world(&w);
+}
+
 static void posts_frames(void **state)
 {
     (void)state;
@@ -813,6 +862,7 @@ int main(void)
         cmocka_unit_test(slow_consumers_are_cut),
         cmocka_unit_test(history_is_what_was_said),
         cmocka_unit_test(resumes),
+        cmocka_unit_test(session_begins_anew),
         cmocka_unit_test(posts_frames),
         cmocka_unit_test(idle_channels_are_bounded),
         cmocka_unit_test(runs_posted_calls),

@@ -18,7 +18,7 @@ static void end_listed(L2Sub *sub)
 static void refuse_join(L2Sub *sub, Text message)
 {
     xs_conn *c = sub->sub.conn;
-    c->njoined--;
+    sub_uncount(&sub->sub);
     l2_answer_error(c, sub->sub.name, message, (Text){sub->ref, sub->ref_len});
     end_listed(sub);
 }
@@ -322,7 +322,7 @@ void l2_join(xs_conn *c, L2Frame *f)
     mem_free(sub->ref);
     sub->ref = f->ref.len ? mem_strndup(f->ref.ptr, f->ref.len) : NULL;
     sub->ref_len = sub->ref ? f->ref.len : 0;
-    c->njoined++;
+    sub_count(&sub->sub, !f->listed);
     if (!l2_keep_text(&sub->client_id, f->client_id)) {
         refuse_join(sub, TEXT("Internal error"));
     } else if (channel->proc < 0 && !l2_has_trigger(l2_server(c), channel, L2_JOIN)) {
@@ -383,7 +383,7 @@ void l2_sub_leave(L2Sub *sub, uint32_t grace_ms)
     sub->sub.ch = NULL;
     sub->opening = false;
     l2_sub_drop_waiting(sub);
-    c->njoined--;
+    sub_uncount(&sub->sub);
     atomic_fetch_sub_explicit(&c->shard->hub->subscriptions, 1, memory_order_relaxed);
 }
 

@@ -281,22 +281,27 @@ static void positions(void **state)
         const char *text;
         bool given;
         uint64_t epoch, seq;
+        uint32_t to_list;
     } cases[] = {
-        {"9f02c41be77a3d10.58113", true, 0x9f02c41be77a3d10, 58113},
-        {"9f02c41be77a3d10.58113.4", true, 0x9f02c41be77a3d10, 58113},
-        {"9f02c41be77a3d10.0", true, 0x9f02c41be77a3d10, 0},
-        {"9f02c41be77a3d10.", false, 0, 0},
-        {"9f02c41be77a3d10", false, 0, 0},
-        {"9f02c41be77a3d1g.1", false, 0, 0},
-        {"9f02c41be77a3d10.1x", false, 0, 0},
-        {"9f02c41be77a3d10.99999999999999999999", false, 0, 0},
-        {"latest", false, 0, 0},
-        {"", false, 0, 0},
-        {"earliest", true, 0, 0},
+        {"9f02c41be77a3d10.58113", true, 0x9f02c41be77a3d10, 58113, 0},
+        {"9f02c41be77a3d10.58113.4", true, 0x9f02c41be77a3d10, 58113, 0},
+        {"9f02c41be77a3d10.58113.4.12", true, 0x9f02c41be77a3d10, 58113, 12},
+        {"9f02c41be77a3d10.58113..", true, 0x9f02c41be77a3d10, 58113, 0},
+        {"9f02c41be77a3d10.58113.4.99999999999999", true, 0x9f02c41be77a3d10, 58113, 9999999},
+        {"9f02c41be77a3d10.0", true, 0x9f02c41be77a3d10, 0, 0},
+        {"9f02c41be77a3d10.", false, 0, 0, 0},
+        {"9f02c41be77a3d10", false, 0, 0, 0},
+        {"9f02c41be77a3d1g.1", false, 0, 0, 0},
+        {"9f02c41be77a3d10.1x", false, 0, 0, 0},
+        {"9f02c41be77a3d10.99999999999999999999", false, 0, 0, 0},
+        {"latest", false, 0, 0, 0},
+        {"", false, 0, 0, 0},
+        {"earliest", true, 0, 0, 0},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         Position p = position_parse(text_from(cases[i].text));
-        if (p.given != cases[i].given || p.epoch != cases[i].epoch || p.seq != cases[i].seq)
+        if (p.given != cases[i].given || p.epoch != cases[i].epoch || p.seq != cases[i].seq ||
+            p.to_list != cases[i].to_list)
             fail_msg("%s", cases[i].text);
     }
 }

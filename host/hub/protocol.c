@@ -350,6 +350,19 @@ Sub *sub_find(const xs_conn *c, Text name)
     return NULL;
 }
 
+void sub_count(Sub *sub, bool by_frame)
+{
+    sub->by_frame = by_frame;
+    sub->conn->njoined++;
+    sub->conn->nby_frame += by_frame;
+}
+
+void sub_uncount(Sub *sub)
+{
+    sub->conn->njoined--;
+    sub->conn->nby_frame -= sub->by_frame;
+}
+
 static Sub *make_sub(xs_conn *c, Text name)
 {
     Sub *sub = mem_zalloc(1, sizeof *sub + name.len);
@@ -724,7 +737,7 @@ static void join_ended(Sub *sub)
 static void refuse_join(Sub *sub, D1Error code, Text message)
 {
     xs_conn *c = sub->conn;
-    c->njoined--;
+    sub_uncount(sub);
     answer_error(c, code, sub->name, TEXT("join"), message);
     join_ended(sub);
 }
@@ -936,7 +949,7 @@ static void do_join(xs_conn *c, Frame *f)
     sub->wants_history = f->history;
     sub->wants_presence = f->presence;
     sub->listed = f->listed;
-    c->njoined++;
+    sub_count(sub, !f->listed);
     if (!wants(c, HUB_JOIN, f->channel, (Text){0})) {
         finish_join(sub, false, false);
     } else {
@@ -965,7 +978,7 @@ static void leave_channel(Sub *sub, uint32_t grace_ms)
         local_retire(local);
     sub->joined = false;
     sub->ch = NULL;
-    c->njoined--;
+    sub_uncount(sub);
     atomic_fetch_sub_explicit(&c->shard->hub->subscriptions, 1, memory_order_relaxed);
 }
 
@@ -1581,6 +1594,11 @@ static Position requested_position(const xs_request *req)
         t = query_text(req, "last_event_id");
     if (!t.len)
         t = query_text(req, "cursor");
+    if (!t.len) {
+        t = header_text(req, "If-None-Match");
+        if (t.len >= 2 && t.ptr[0] == '"' && t.ptr[t.len - 1] == '"')
+            t = text_slice(t, 1, t.len - 1);
+    }
     return position_parse(t);
 }
 
@@ -1656,7 +1674,11 @@ static void join_one(xs_conn *c, Text channel, bool history, bool presence, bool
 
 void protocol_begin_listed(xs_conn *c, const xs_request *req)
 {
+    const Const *list;
     c->resume = requested_position(req);
+    c->nlisted = listed_count(req, &list);
+    if (c->resume.to_list > c->nlisted)
+        answer_error(c, D1_SID_GONE, (Text){0}, TEXT("join"), (Text){0});
     c->listed_pending++; /* ours: nothing is complete before the last one was started */
     if (c->resume.given && !c->holding) {
         c->holding = true;

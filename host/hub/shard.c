@@ -958,6 +958,11 @@ static void up_away(xs_conn *c, bool away)
     protocol_away(c);
 }
 
+static uint32_t up_to_list(xs_conn *c)
+{
+    return c->nby_frame ? c->nlisted + c->nby_frame : 0;
+}
+
 static Log log_like = {.level = LEVEL_INFO};
 
 void hub_set_log(const Log *log)
@@ -1030,6 +1035,7 @@ xs_shard *hub_shard_new(Hub *h, const xs_transport_ops *ops, const xs_limits *li
         .resume_state = protocol_resume_state,
         .away = up_away,
         .skipped = up_skipped,
+        .to_list = up_to_list,
     };
     return s;
 }

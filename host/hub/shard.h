@@ -57,7 +57,8 @@ typedef struct Sub {
     bool joined;
     bool busy;        /* a trigger is running; frames wait */
     bool running;     /* its queue is being worked off further up the stack */
-    bool listed;      /* its join came with the request (SSE, long-poll) */
+    bool listed;      /* its join came with the request (SSE, long-poll), and is under way */
+    bool by_frame;    /* … did not come with it; while it counts in njoined */
     bool leave_after; /* the client left while busy: run the leave triggers then */
     bool wants_history, wants_presence;
     Pending *queue, **queue_end;
@@ -87,6 +88,8 @@ struct xs_conn {
     Text client; /* owned: d1_client */
     VEC(Sub *) subs;
     uint32_t njoined;     /* joined or joining */
+    uint32_t nby_frame;   /* … by frames */
+    uint32_t nlisted;     /* in the request */
     xs_conn *prev, *next; /* all of the shard */
     xs_conn *next_closing, *next_dead;
     bool closing, gone;
@@ -172,6 +175,9 @@ void conn_free(xs_conn *c); /* after finish, no job left */
  * Any thread. */
 void conn_job_ended(xs_conn *c);
 
+/** It counts as joined, or no longer does. */
+void sub_count(Sub *sub, bool by_frame);
+void sub_uncount(Sub *sub);
 /** A slot for a subscriber; room was made by local_reserve. */
 XS_MUST_CHECK bool local_reserve(ShardChannel *local);
 ShardChannel *local_new(xs_conn *c); /* with room for one; NULL = out of memory */

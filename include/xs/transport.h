@@ -104,9 +104,9 @@ typedef struct xs_host {
     bool (*same_client)(xs_conn *conn, xs_request *req);
     /**
      * Can the position of this request (header Last-Event-ID, else query last_event_id, else
-     * cursor) be resumed for every channel it lists? Ask before join_listed, which replays: after
-     * the join frames come a XS_FRAME_RESYNC frame for what cannot be, and the missed events in
-     * ascending seq.
+     * cursor, else header If-None-Match) be resumed for every channel it lists? Ask before
+     * join_listed, which replays: after the join frames come a XS_FRAME_RESYNC frame for what
+     * cannot be, and the missed events in ascending seq.
      */
     xs_resume_state (*resume_state)(xs_conn *conn, xs_request *req);
     /** HTTP-carried transports: one tick more, about ms from now. May be missing (XS_HAS). */
@@ -124,6 +124,12 @@ typedef struct xs_host {
     /** As frame, of a client that speaks MessagePack (XS_WIRE_WS_MSGPACK). May be missing (XS_HAS).
      */
     xs_frame_result (*frame_packed)(xs_conn *conn, const char *data, size_t len);
+    /**
+     * How many channels a request has to list (query channel) to get all of the connection's back
+     * when its session is gone; 0 = those of its first one. As the fourth number of a position it
+     * lets join_listed tell a client that lists fewer. May be missing (XS_HAS).
+     */
+    uint32_t (*to_list)(xs_conn *conn);
 } xs_host;
 
 typedef struct xs_transport_stats {

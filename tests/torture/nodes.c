@@ -289,6 +289,27 @@ static bool admin(World *w, const char *action, const char *body, const char *pa
     return ok;
 }
 
+/* The node that the list of channels names; 0: not as many subscribers there. */
+static int64_t node_of_list(const World *w, int node, int64_t subscribers)
+{
+    char *reply = NULL;
+    Arena a;
+    xs_error err;
+    int64_t n = 0;
+    arena_init(&a, 0);
+    if (http_request(w->admin_ports[node], "GET", "/_xs/rt/harbor/channels", secret, NULL,
+                     &reply) == 200) {
+        const Const *doc = json_parse(&a, text_from(reply), &err);
+        const Const *channels = const_get(doc, "channels");
+        if (channels && channels->kind == C_LIST && channels->count == 1 &&
+            const_int_of(const_get(channels->items[0], "subscribers"), 0) == subscribers)
+            n = const_int_of(const_get(doc, "node"), 0);
+    }
+    free(reply);
+    arena_deinit(&a);
+    return n;
+}
+
 static void scene_admin(World *w)
 {
     static const bool all[PEOPLE] = {true, true, true, true};
@@ -309,6 +330,48 @@ static void scene_admin(World *w)
           "an administrator ends a connection of the other node");
     check(w, come(w, 2, 1, RT_SSE, NULL) && wait_for(w, WAIT_MS, same_roster, (Wish){.here = all}),
           "who comes again");
+    int64_t nodes[NODES] = {0};
+    for (int i = 0; i < NODES; i++)
+        nodes[i] = node_of_list(w, i, i == 0 ? 1 : 3);
+    check(w, nodes[0] > 0 && nodes[1] > 0 && nodes[0] != nodes[1],
+          "lists are of the node that says so");
+}
+
+static bool joined_more(void *ctx)
+{
+    const Wish *wish = ctx;
+    const Person *p = &wish->w->people[wish->who];
+    size_t dots = 0;
+    for (const char *at = rt_position(p->rt); *at; at++)
+        dots += *at == '.';
+    return dots == 3; /* the cursor counts what was joined by a frame */
+}
+
+/* A polling client that comes to another node has there what it lists, and is told of the rest. */
+static void scene_moved(World *w)
+{
+    static const bool all[PEOPLE] = {true, true, true, true};
+    static const bool three[PEOPLE] = {true, true, true, false};
+    Person *p = &w->people[3];
+    char position[64];
+    xs_error err;
+    check(w,
+          rt_join(p->rt, "harbor/x", false, false, &err) && rt_leave(p->rt, "harbor/p", &err) &&
+              wait_for(w, WAIT_MS, joined_more, (Wish){.who = 3}) &&
+              wait_for(w, WAIT_MS, same_roster, (Wish){.here = three}),
+          "a polling client joins by a frame");
+    snprintf(position, sizeof position, "%s", rt_position(p->rt));
+    check(w,
+          come(w, 3, 0, RT_LP, position) &&
+              wait_for(w, WAIT_MS, failed_so, (Wish){.who = 3, .error = "sid_gone"}) &&
+              wait_for(w, WAIT_MS, same_roster, (Wish){.here = all}),
+          "and is told at the other node that it has to again");
+    check(w,
+          rt_leave(p->rt, "harbor/p", &err) &&
+              wait_for(w, WAIT_MS, same_roster, (Wish){.here = three}) &&
+              come(w, 3, 1, RT_LP, NULL) &&
+              wait_for(w, WAIT_MS, same_roster, (Wish){.here = all}) && !p->error[0],
+          "one without a session of before is told nothing");
 }
 
 static void scene_killed(World *w)
@@ -400,6 +463,7 @@ int main(int argc, char **argv)
     scene_presence(&w);
     scene_messages(&w);
     scene_admin(&w);
+    scene_moved(&w);
     scene_killed(&w);
     scene_restart(&w);
     for (int i = 0; i < PEOPLE; i++)

@@ -51,7 +51,7 @@ static inline bool parse_digits(xs_str s, size_t *at, unsigned base, uint64_t *o
     return *at > from;
 }
 
-/** "<epoch, hex>.<seq>[.<m>]"; m is 0 when absent or m is NULL. */
+/** "<epoch, hex>.<seq>[.<m>[.<the host's>]]"; m is 0 when absent; NULL: "<epoch, hex>.<seq>". */
 static inline bool parse_position(xs_str s, uint64_t *epoch, uint64_t *seq, uint64_t *m)
 {
     size_t at = 0;
@@ -62,7 +62,10 @@ static inline bool parse_position(xs_str s, uint64_t *epoch, uint64_t *seq, uint
         return false;
     if (m && at < s.len && s.ptr[at] == '.') {
         at++;
+        uint64_t hosts;
         if (!parse_digits(s, &at, 10, m))
+            return false;
+        if (at < s.len && s.ptr[at] == '.' && (at++, !parse_digits(s, &at, 10, &hosts)))
             return false;
     }
     return at == s.len;

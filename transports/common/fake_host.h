@@ -61,6 +61,7 @@ typedef struct Fake {
     bool stop_one;         /* answer XS_FRAME_STOP to the next frame */
     const char *join_json; /* delivered by join_listed, may hold several separated by newlines */
     uint64_t epoch, seq;
+    uint32_t to_list;
     _Atomic int frames_alive;
 } Fake;
 
@@ -298,6 +299,12 @@ static void fake_position(xs_conn *c, uint64_t *epoch, uint64_t *seq)
     *seq = fake.seq;
 }
 
+static uint32_t fake_to_list(xs_conn *c)
+{
+    (void)c;
+    return fake.to_list;
+}
+
 static void fake_join_listed(xs_conn *c, xs_request *req)
 {
     (void)req;
@@ -383,6 +390,7 @@ static FAKE_UNUSED void fake_init(const xs_transport_ops *ops)
         .now_ms = fake_now_ms,
         .random = fake_random,
         .log = fake_log,
+        .to_list = fake_to_list,
     };
 }
 

@@ -2,9 +2,10 @@
  *
  * A session keeps references to the frames since the cursor its client last sent; a lost answer is
  * repeated because only the next cursor drops them. The cursor's third number is the position in
- * that queue. A queue that overflows is replaced by the names of its channels (resync). Nothing is
- * freed inside a callback. Thread: the HTTP loop for everything but create and stats.
- * Specification: realtime.md §8. */
+ * that queue; a fourth one says how many channels a client has to list to get back those it joined
+ * by frames, should its session be gone. A queue that overflows is replaced by the names of its
+ * channels (resync). Nothing is freed inside a callback. Thread: the HTTP loop for everything but
+ * create and stats. Specification: realtime.md §8. */
 #include "transports/common/exchange.h"
 #include "transports/common/queue.h"
 #include "transports/common/wheel.h"
@@ -309,13 +310,17 @@ static xs_deliver_result lp_deliver(void *state, void *peer, xs_frame *frame)
 
 /* --- answers --- */
 
-static void out_cursor(Out *o, uint64_t epoch, uint64_t seq, uint64_t m)
+static void out_cursor(Out *o, uint64_t epoch, uint64_t seq, uint64_t m, uint32_t to_list)
 {
     out_hex(o, epoch);
     out_text(o, ".");
     out_number(o, seq);
     out_text(o, ".");
     out_number(o, m);
+    if (!to_list)
+        return;
+    out_text(o, ".");
+    out_number(o, to_list);
 }
 
 /* How far an answer with the first n slots brings the client. */
@@ -331,7 +336,9 @@ static void answer_cursor(Session *s, uint32_t n, Out *cursor)
                 seq = f->seq;
         }
     }
-    out_cursor(cursor, epoch, seq, s->first + n - 1);
+    const xs_host *host = s->lp->host;
+    uint32_t to_list = XS_HAS(host, to_list) ? host->to_list(s->conn) : 0;
+    out_cursor(cursor, epoch, seq, s->first + n - 1, to_list);
 }
 
 static void out_frames(Session *s, uint32_t n, Out *body)

@@ -92,6 +92,28 @@ static void lost_answer_is_repeated(void **state)
     finish();
 }
 
+/* The cursor tells how many channels have to be listed when its session is gone. */
+static void joined_by_frames(void **state)
+{
+    (void)state;
+    fake_http_start();
+    exchange_free(poll_with(NULL, NULL, NULL, NULL));
+    fake.to_list = 3;
+    xs_http *x = poll_with("0a3sid1", EPOCH ".41.0", "timeout", "0");
+    assert_non_null(strstr(x->body, "\"cursor\":\"" EPOCH ".41.0.3\""));
+    exchange_free(x);
+    x = poll_with("0a3sid1", EPOCH ".41.0.3", NULL, NULL);
+    assert_true(x->held);
+    deliver("{\"n\":1}", 42);
+    fake.ops->flush(fake.state);
+    assert_non_null(strstr(x->body, "\"cursor\":\"" EPOCH ".42.1.3\""));
+    exchange_free(x);
+    x = poll_with("0a3sid1", EPOCH ".42.1.3", NULL, NULL); /* acknowledged */
+    assert_true(x->held);
+    finish();
+    exchange_free(x);
+}
+
 /* Polls by a request that repeats an earlier one. */
 static void repeated_request(void **state)
 {
@@ -381,6 +403,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(first_poll_answers_at_once, setup),
         cmocka_unit_test_setup(lost_answer_is_repeated, setup),
+        cmocka_unit_test_setup(joined_by_frames, setup),
         cmocka_unit_test_setup(limit_leaves_more, setup),
         cmocka_unit_test_setup(repeated_request, setup),
         cmocka_unit_test_setup(many_sessions, setup),
