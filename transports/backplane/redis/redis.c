@@ -377,6 +377,8 @@ static void *redis_create(const xs_plane_host *host, xs_str url, xs_str node, xs
     r->sent.end = &r->sent.first;
     r->left_end = &r->left;
     snprintf(r->node, sizeof r->node, "%.*s", (int)node.len, node.ptr);
+    xs_str name = {r->node, strlen(r->node)};
+    r->epochs = rp_number(&name, 16);
     redisContext *first = rp_parse_url(r, url, err) ? rp_connect_and_wait(r, err) : NULL;
     if (r->number) /* topics know no databases */
         snprintf(r->prefix, sizeof r->prefix, "xs%d:{", r->number);

@@ -124,6 +124,7 @@ typedef struct Redis {
     Table spaces, watches, own;
     Own *left, **left_end; /* by the time they left */
     uint64_t nonce;
+    uint64_t epochs; /* proposed so far; begins with the node's name */
     int64_t retry_ms, retry_at, ping_at, pinged_ms, stay_at;
     int64_t complained_ms;
     bool ending;

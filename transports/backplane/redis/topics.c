@@ -250,6 +250,8 @@ void rp_unwatch_channel(Redis *r, const Op *op)
     if (!w)
         return;
     w->wanted = w->subscribed = false;
+    if (w->leaving)
+        return; /* twice would end what is subscribed after the first answer */
     w->leaving = r->topics && atomic_load(&r->up);
     if (w->leaving)
         listen_to(r, "UNSUBSCRIBE", key);
