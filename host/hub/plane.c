@@ -37,10 +37,8 @@ typedef struct Mirror {
     bool synced;                /* its snapshot is here, the release is not */
     uint64_t version;           /* of the roster */
     int64_t idle_ms;            /* since when nobody is here; 0 = in use */
-    MirrorWait *first, **end;   /* for it to be complete, or for a barrier */
-    int64_t waiting_ms;         /* since when the first one does */
-    MirrorWait *behind, **last; /* for a record, in their order */
-    int64_t behind_ms;          /* since when the first one does */
+    MirrorWait *first, **end;   /* for it to be complete, or for a barrier; in their order */
+    MirrorWait *behind, **last; /* for a record, in theirs */
     uint64_t barriers;          /* asked for */
     Map far;                    /* members of other nodes: id → Far */
 } Mirror;
@@ -118,16 +116,19 @@ static void on_published(void *ctx, void *token, bool ok, const xs_plane_record 
 
 /* ---- delivery ---- */
 
+static void settle_first(Mirror *m)
+{
+    MirrorWait *w = m->behind;
+    if (!(m->behind = w->next))
+        m->last = &m->behind;
+    w->done(w, true);
+}
+
 /* Whoever waits for records up to the newest one here, or for any. */
 static void settle(Mirror *m, bool all)
 {
-    MirrorWait *w;
-    while ((w = m->behind) && (all || w->off <= m->ch->off)) {
-        if (!(m->behind = w->next))
-            m->last = &m->behind;
-        m->behind_ms = mono_ms();
-        w->done(w, true);
-    }
+    while (m->behind && (all || m->behind->off <= m->ch->off))
+        settle_first(m);
 }
 
 static void apply(Channel *ch, Event *ev)
@@ -268,8 +269,7 @@ void mirror_queue(Channel *ch, MirrorWait *w)
         w->done(w, false); /* out of memory */
         return;
     }
-    if (!m->first)
-        m->waiting_ms = mono_ms();
+    w->since_ms = mono_ms();
     *m->end = w;
     m->end = &w->next;
 }
@@ -292,8 +292,7 @@ void mirror_await(Space *s, Text channel, MirrorWait *w, uint64_t off)
     if (!m || off <= ch->off) {
         w->done(w, true);
     } else {
-        if (!m->behind)
-            m->behind_ms = mono_ms();
+        w->since_ms = mono_ms();
         *m->last = w;
         m->last = &w->next;
     }
@@ -309,6 +308,14 @@ static MirrorWait *take_waits(Mirror *m, MirrorWait *before)
     m->first = NULL;
     m->end = &m->first;
     return waits;
+}
+
+static MirrorWait *take_first(Mirror *m)
+{
+    MirrorWait *w = m->first;
+    if (!(m->first = w->next))
+        m->end = &m->first;
+    return w;
 }
 
 static void finish_waits(MirrorWait *waits, bool ok)
@@ -423,8 +430,10 @@ static Space *lock_space(Hub *h, xs_str key)
     return s;
 }
 
-/* The numbers began anew: positions of before are gaps, for those who are connected too. */
-static void take_epoch(Space *s, uint64_t epoch)
+/* The numbers began anew: positions of before are gaps, for those who are connected too. Rosters
+ * are gone as well, and nobody says who left with them: every mirror begins anew. current: the one
+ * whose snapshot says so. */
+static void take_epoch(Space *s, uint64_t epoch, const Mirror *current)
 {
     if (s->epoch == epoch)
         return;
@@ -436,6 +445,10 @@ static void take_epoch(Space *s, uint64_t epoch)
         cut_members(m->ch);
         clear_ring(m->ch, 0, 0);
         settle(m, true);
+        if (m == current)
+            continue;
+        begin_repair(m);
+        (void)ask(m->ch); /* out of memory: joins are refused */
     }
 }
 
@@ -461,7 +474,7 @@ static void take_record(Channel *ch, Event *ev)
     if (!ev->frame.off && !(ev->frame.flags & XS_FRAME_TARGET_ID))
         return;
     if (ev->frame.off && ev->frame.epoch != s->epoch)
-        take_epoch(s, ev->frame.epoch);
+        take_epoch(s, ev->frame.epoch, NULL);
     /* Forgotten after a long time of silence, the channel counts from one again. */
     if (m->complete && ev->frame.off <= ch->off && ev->frame.seq > ch->last_seq)
         clear_ring(ch, 0, ch->last_seq);
@@ -561,9 +574,7 @@ static void on_barrier(void *ctx, xs_str space, xs_str channel, uint64_t n)
     Mirror *m = ch ? ch->mirror : NULL;
     MirrorWait *waits = NULL, **end = &waits;
     while (m && m->complete && m->first && m->first->barrier <= n) {
-        MirrorWait *w = m->first;
-        if (!(m->first = w->next))
-            m->end = &m->first;
+        MirrorWait *w = take_first(m);
         w->next = NULL;
         *end = w;
         end = &w->next;
@@ -690,6 +701,20 @@ static void take_roster(Channel *ch, const xs_plane_snapshot *snap)
     m->version = snap->version;
 }
 
+/* In order, with their numbers? */
+static bool are_numbered(const xs_plane_snapshot *snap)
+{
+    uint64_t seq = 0, off = 0;
+    for (size_t i = 0; i < snap->nrecords; i++) {
+        const xs_plane_record *r = &snap->records[i];
+        if (r->seq <= seq || r->off <= off)
+            return false;
+        seq = r->seq;
+        off = r->off;
+    }
+    return seq <= snap->seq && off <= snap->off;
+}
+
 /* The records of a snapshot: those that are new, or a hole that stays one. */
 static void take_records(Channel *ch, const xs_plane_snapshot *snap, bool fresh)
 {
@@ -718,7 +743,15 @@ static MirrorWait *take_snapshot(Channel *ch, const xs_plane_snapshot *snap)
     Space *s = ch->space;
     Mirror *m = ch->mirror;
     bool fresh = !ch->off && !ch->members.count;
-    take_epoch(s, snap->epoch);
+    xs_plane_snapshot empty;
+    if (!are_numbered(snap)) { /* whoever was here before is told of the hole */
+        hub_log(1, "backplane: what it keeps of a channel cannot be read");
+        empty = *snap;
+        empty.nrecords = 0;
+        empty.evicted = snap->seq;
+        snap = &empty;
+    }
+    take_epoch(s, snap->epoch, m);
     take_roster(ch, snap);
     take_records(ch, snap, fresh);
     if (m->repaired) {
@@ -772,10 +805,13 @@ static MirrorWait *tick_space(Space *s, int64_t now_ms, MirrorWait *waits)
     const Plane *plane = &s->hub->plane;
     for (Mirror *m = s->plane ? s->plane->mirrors : NULL, *next; m; m = next) {
         next = m->next;
-        if (m->first && now_ms - m->waiting_ms >= WAIT_MS)
-            waits = take_waits(m, waits);
-        if (m->behind && now_ms - m->behind_ms >= WAIT_MS)
-            settle(m, true); /* it is kept, and will come */
+        while (m->first && now_ms - m->first->since_ms >= WAIT_MS) {
+            MirrorWait *w = take_first(m);
+            w->next = waits;
+            waits = w;
+        }
+        while (m->behind && now_ms - m->behind->since_ms >= WAIT_MS)
+            settle_first(m); /* it is kept, and will come */
         if (m->ch->members.count)
             m->idle_ms = 0; /* it was idle before its first member was in */
         const Roster *r = &m->ch->roster;

@@ -28,6 +28,7 @@ struct MirrorWait {
     MirrorWait *next;
     uint64_t barrier; /* behind this one; 0 = when the mirror is complete */
     uint64_t off;     /* mirror_await */
+    int64_t since_ms; /* it waits */
     void (*done)(MirrorWait *w, bool ok);
 };
 

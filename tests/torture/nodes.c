@@ -374,6 +374,28 @@ static void scene_moved(World *w)
           "one without a session of before is told nothing");
 }
 
+static bool three_closed(void *ctx)
+{
+    const World *w = ((const Wish *)ctx)->w;
+    return w->people[0].closed && w->people[1].closed && w->people[2].closed;
+}
+
+/* Redis forgets everything while all are connected: those who left meanwhile are nowhere listed. */
+static void scene_flushed(World *w)
+{
+    static const bool all[PEOPLE] = {true, true, true, true};
+    check(w,
+          redis_command(w->redis.port, "FLUSHALL") && say(w, 0, 24) &&
+              wait_for(w, WAIT_MS, three_closed, (Wish){0}),
+          "Redis has lost its data: everybody is sent away");
+    check(w,
+          come(w, 0, 0, RT_WS, NULL) && come(w, 1, 1, RT_WS, NULL) && come(w, 2, 1, RT_SSE, NULL) &&
+              come(w, 3, 1, RT_LP, NULL) &&
+              wait_for(w, GONE_MS, same_roster, (Wish){.here = all}) && say(w, 1, 26) &&
+              wait_for(w, WAIT_MS, heard, (Wish){.here = all, .said = 26}),
+          "and those who come back are there, nobody else");
+}
+
 static void scene_killed(World *w)
 {
     static const bool left[PEOPLE] = {true, false, false, false};
@@ -464,6 +486,7 @@ int main(int argc, char **argv)
     scene_messages(&w);
     scene_admin(&w);
     scene_moved(&w);
+    scene_flushed(&w);
     scene_killed(&w);
     scene_restart(&w);
     for (int i = 0; i < PEOPLE; i++)
