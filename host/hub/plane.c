@@ -74,6 +74,16 @@ static Text text_of(xs_str t)
     return (Text){t.ptr, t.len};
 }
 
+/* A copy at *at, which moves behind it. */
+static Text keep(char **at, Text t)
+{
+    Text copy = {t.ptr ? *at : NULL, t.len};
+    if (t.len)
+        memcpy(*at, t.ptr, t.len);
+    *at += t.len;
+    return copy;
+}
+
 static Plane *plane_of(const Channel *ch)
 {
     return &ch->space->hub->plane;
@@ -518,11 +528,9 @@ static Far *add_far(Channel *ch, Text id, Text key, Text member)
     Far *f = mem_zalloc(1, sizeof *f + id.len + key.len);
     if (!f)
         return NULL;
-    char *texts = (char *)(f + 1);
-    memcpy(texts, id.ptr, id.len);
-    memcpy(texts + id.len, key.ptr, key.len);
-    f->id = (Text){texts, id.len};
-    f->key = (Text){texts + id.len, key.len};
+    char *at = (char *)(f + 1);
+    f->id = keep(&at, id);
+    f->key = keep(&at, key);
     if (map_put(&ch->mirror->far, f->id, f)) {
         if (roster_join_far(ch, key, member, mono_ms()))
             return f;
@@ -591,15 +599,6 @@ typedef struct Spread {
     HubPublish event; /* its texts are behind the struct */
     char bytes[];
 } Spread;
-
-static Text keep(char **at, Text t)
-{
-    Text copy = {t.ptr ? *at : NULL, t.len};
-    if (t.len)
-        memcpy(*at, t.ptr, t.len);
-    *at += t.len;
-    return copy;
-}
 
 bool plane_publish_all(Hub *h, Space *s, Text prefix, const HubPublish *p)
 {

@@ -5,6 +5,7 @@
  * The gate: a reader that takes a few bytes at a time and pings all the while gets every byte in
  * order. Shared: many stopped readers hold the same frames. With --nodes the events come from
  * another server, by Redis. usage: slow XS APP [--nodes] */
+#include "bench/measure.h"
 #include "bench/rtclient.h"
 #include "core/buf.h"
 #include "tests/common/complain.h"
@@ -235,20 +236,6 @@ static void try_policy(RtLoop *loop, const Policy *p, RtTransport transport)
 
 /* ---- many stopped readers ---- */
 
-static long anonymous_bytes(pid_t pid)
-{
-    char path[64], line[128];
-    long kib = -1;
-    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    FILE *f = fopen(path, "r");
-    while (f && fgets(line, sizeof line, f))
-        if (strncmp(line, "RssAnon:", 8) == 0)
-            kib = strtol(line + 8, NULL, 10);
-    if (f)
-        fclose(f);
-    return kib * 1024;
-}
-
 /* Each of them is far above the soft level. */
 static bool all_full(void *ctx)
 {
@@ -270,10 +257,10 @@ static long stop_readers(RtLoop *loop, pid_t pid, RtTransport transport, int n, 
         rt_pause(stuck[open++].rt, true);
     if (open < n)
         complain("no connection");
-    long before = anonymous_bytes(pid);
+    long before = (long)proc_anon_bytes(pid);
     publish("drop_oldest:many", SHARED_EVENTS, PAD);
     rt_loop_run(loop, WAIT_MS, all_full, &n);
-    long grown = anonymous_bytes(pid) - before;
+    long grown = (long)proc_anon_bytes(pid) - before;
     *queued = metric("xs_transport_queued_bytes");
     while (open > 0)
         rt_free(stuck[--open].rt);
