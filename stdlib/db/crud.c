@@ -164,15 +164,20 @@ static bool write_watched_columns(Write *w, Sql *sql)
     return true;
 }
 
-/* RETURNING the columns the program gets (1 for none), then those that are told. */
-static bool write_returning(Write *w, Sql *sql, DbAction action)
+/* The columns the program gets (1 for none), then those that are told. */
+static bool write_columns(Write *w, Sql *sql, DbAction action)
 {
-    sql_raw(sql, " RETURNING ");
     sql_columns(&sql->text, NULL, w->j->outs, w->j->nouts);
     if (!table_watches(w->t, action))
         return true;
     sql_raw(sql, ",");
     return write_watched_columns(w, sql);
+}
+
+static bool write_returning(Write *w, Sql *sql, DbAction action)
+{
+    sql_raw(sql, " RETURNING ");
+    return write_columns(w, sql, action);
 }
 
 /* The same for statements whose rows nobody gets. */
@@ -375,16 +380,30 @@ NativeResult op_db_has(Call *c)
 
 /* ---- db.add, db.edit, db.patch, db.add_or_edit, db.del ---- */
 
+/* The new row is read where it is: RETURNING makes a table of its own for it, which costs more than
+ * the rest of the insert. */
 static bool insert_step(Write *w, Record *r, uint32_t flags)
 {
-    Sql sql;
-    sql_init(&sql, &w->j->arena);
-    if (!record_check(r, true) || !record_write_insert(r, &sql) ||
-        !write_returning(w, &sql, DB_INSERT)) {
-        sql_deinit(&sql);
+    Sql insert, row;
+    Text text;
+    sql_init(&insert, &w->j->arena);
+    sql_init(&row, &w->j->arena);
+    sql_raw(&row, "SELECT ");
+    bool ok = record_check(r, true) && record_write_insert(r, &insert) &&
+              write_columns(w, &row, DB_INSERT);
+    sql_raw(&row, " FROM ");
+    sql_ident(&row.text, w->t->name);
+    sql_raw(&row, " WHERE rowid = last_insert_rowid()");
+    ok = ok && sql_copy(&row, &w->j->arena, &text, w->c->err);
+    sql_deinit(&row);
+    if (!ok) {
+        sql_deinit(&insert);
         return false;
     }
-    return write_add_step(w, &sql, flags | STEP_ROWS, DB_INSERT);
+    if (!write_add_step(w, &insert, flags | STEP_ROWS, DB_INSERT))
+        return false;
+    w->j->steps[w->j->nsteps - 1].read_back = text;
+    return true;
 }
 
 static bool old_one(Write *w, Sql *sql, void *arg)

@@ -112,6 +112,8 @@ void sql_ident(Buf *out, Text name); /* "name", quotes doubled */
 void sql_param(Sql *s, xs_db_value v);
 uint32_t sql_bind(Sql *s, xs_db_value v); /* number of the parameter, nothing is written */
 XS_MUST_CHECK bool sql_ok(const Sql *s, xs_error *err);
+/** The text, in the arena. */
+XS_MUST_CHECK bool sql_copy(const Sql *s, Arena *a, Text *out, xs_error *err);
 
 static inline xs_db_value dbv_null(void)
 {
@@ -165,6 +167,7 @@ enum {
 
 typedef struct JobStep {
     Text sql;
+    Text read_back; /* its rows are those of this one, which has no values; len 0 = its own */
     const xs_db_value *vals;
     uint32_t nvals;
     uint32_t flags;

@@ -51,6 +51,14 @@ bool sql_ok(const Sql *s, xs_error *err)
     return (!s->failed && !s->text.failed) || fail_code(err, XS_E_NOMEM);
 }
 
+bool sql_copy(const Sql *s, Arena *a, Text *out, xs_error *err)
+{
+    if (!sql_ok(s, err))
+        return false;
+    *out = arena_text(a, buf_view(&s->text));
+    return out->ptr || fail_code(err, XS_E_NOMEM);
+}
+
 void sql_columns(Buf *out, const char *alias, const OutCol *outs, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {

@@ -39,7 +39,8 @@ void dbjob_free(Job *j)
 
 bool dbjob_add_step(Job *j, Sql *sql, uint32_t flags, xs_error *err)
 {
-    bool ok = sql_ok(sql, err);
+    Text text;
+    bool ok = sql_copy(sql, &j->arena, &text, err);
     if (ok && j->nsteps == j->steps_cap) {
         uint32_t cap = j->steps_cap ? j->steps_cap * 2 : 2;
         JobStep *steps = ARENA_ARRAY(&j->arena, JobStep, cap);
@@ -51,8 +52,6 @@ bool dbjob_add_step(Job *j, Sql *sql, uint32_t flags, xs_error *err)
             j->steps_cap = cap;
         }
     }
-    Text text = ok ? arena_text(&j->arena, buf_view(&sql->text)) : (Text){0};
-    ok = ok && (text.ptr || fail_code(err, XS_E_NOMEM));
     if (ok)
         j->steps[j->nsteps++] =
             (JobStep){.sql = text, .vals = sql->vals, .nvals = sql->nvals, .flags = flags};
@@ -112,6 +111,22 @@ bool raw_outputs(const DbPool *p, Arena *a, xs_db_stmt *st, OutCol **outs, uint3
     return true;
 }
 
+static bool take_rows(DbPool *p, Job *j, const JobStep *s, xs_db_stmt *st, uint32_t *hits)
+{
+    const xs_dbdriver_ops *drv = p->drv;
+    unsigned n = s->watched && s->from ? s->from : drv->columns(st);
+    for (;;) {
+        xs_db_step r = drv->step(st, &j->err);
+        if (r != XS_DB_ROW)
+            return r == XS_DB_DONE;
+        ++*hits;
+        if (s->watched && !changes_add(j, s, drv, st))
+            return fail_code(&j->err, XS_E_MEMORY);
+        if ((s->flags & STEP_ROWS) && !copy_row(j, drv, st, n, &j->err))
+            return false;
+    }
+}
+
 static bool run_statement(DbPool *p, Job *j, const JobStep *s, xs_db_stmt *st, uint32_t *hits)
 {
     const xs_dbdriver_ops *drv = p->drv;
@@ -124,22 +139,23 @@ static bool run_statement(DbPool *p, Job *j, const JobStep *s, xs_db_stmt *st, u
             return false;
     if ((s->flags & STEP_RAW) && !raw_outputs(p, &j->out, st, &j->outs, &j->nouts, &j->err))
         return false;
-    unsigned n = s->watched && s->from ? s->from : drv->columns(st);
     if (s->flags & STEP_OLD)
         changes_forget_old(j);
-    for (;;) {
-        xs_db_step r = drv->step(st, &j->err);
-        if (r == XS_DB_FAIL)
-            return false;
-        if (r == XS_DB_DONE)
-            return !s->watched || s->action != DB_TRUNCATE || changes_add_table(j, s) ||
-                   fail_code(&j->err, XS_E_MEMORY);
-        ++*hits;
-        if (s->watched && !changes_add(j, s, drv, st))
-            return fail_code(&j->err, XS_E_MEMORY);
-        if ((s->flags & STEP_ROWS) && !copy_row(j, drv, st, n, &j->err))
-            return false;
-    }
+    return take_rows(p, j, s, st, hits) &&
+           (!s->watched || s->action != DB_TRUNCATE || changes_add_table(j, s) ||
+            fail_code(&j->err, XS_E_MEMORY));
+}
+
+/* What was written must not stay when its row cannot be told: all of the transaction goes. */
+static bool read_back(DbPool *p, xs_db_conn *conn, Job *j, const JobStep *s, uint32_t *hits)
+{
+    xs_db_stmt *st = p->drv->prepare(conn, s->read_back.ptr, s->read_back.len, 0, &j->err);
+    bool ok = st && take_rows(p, j, s, st, hits);
+    if (st)
+        p->drv->finish(st);
+    if (!ok)
+        conn_rollback(p, conn);
+    return ok;
 }
 
 static bool run_step(DbPool *p, xs_db_conn *conn, Job *j, const JobStep *s, uint32_t *hits)
@@ -156,6 +172,7 @@ static bool run_step(DbPool *p, xs_db_conn *conn, Job *j, const JobStep *s, uint
     p->drv->finish(st);
     if (changes)
         j->changed += p->drv->changes(conn);
+    ok = ok && (!s->read_back.len || read_back(p, conn, j, s, hits));
     if (ok && (s->flags & STEP_MUST_HIT) && *hits == 0)
         return fail_code(&j->err, XS_E_NOTFOUND);
     return ok;
