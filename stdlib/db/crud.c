@@ -380,30 +380,45 @@ NativeResult op_db_has(Call *c)
 
 /* ---- db.add, db.edit, db.patch, db.add_or_edit, db.del ---- */
 
-/* The new row is read where it is: RETURNING makes a table of its own for it, which costs more than
- * the rest of the insert. */
+/* SELECT what the program gets FROM the table WHERE, for the row that a write leaves. */
+static bool write_select_new(Write *w, Sql *sql, DbAction action)
+{
+    sql_init(sql, &w->j->arena);
+    sql_raw(sql, "SELECT ");
+    bool ok = write_columns(w, sql, action);
+    sql_raw(sql, " FROM ");
+    sql_ident(&sql->text, w->t->name);
+    sql_raw(sql, " WHERE ");
+    return ok;
+}
+
+/* The rows of the newest step are those of this query: RETURNING makes a table of its own for them,
+ * which costs more than the rest of a write. */
+static bool write_read_back(Write *w, Sql *sql)
+{
+    JobStep *query = ARENA_NEW(&w->j->arena, JobStep);
+    if (!query)
+        return fail_memory(w->c);
+    *query = (JobStep){.vals = sql->vals, .nvals = sql->nvals};
+    w->j->steps[w->j->nsteps - 1].read_back = query;
+    return sql_copy(sql, &w->j->arena, &query->sql, w->c->err);
+}
+
 static bool insert_step(Write *w, Record *r, uint32_t flags)
 {
-    Sql insert, row;
-    Text text;
-    sql_init(&insert, &w->j->arena);
-    sql_init(&row, &w->j->arena);
-    sql_raw(&row, "SELECT ");
-    bool ok = record_check(r, true) && record_write_insert(r, &insert) &&
-              write_columns(w, &row, DB_INSERT);
-    sql_raw(&row, " FROM ");
-    sql_ident(&row.text, w->t->name);
-    sql_raw(&row, " WHERE rowid = last_insert_rowid()");
-    ok = ok && sql_copy(&row, &w->j->arena, &text, w->c->err);
-    sql_deinit(&row);
-    if (!ok) {
-        sql_deinit(&insert);
+    Sql sql, row;
+    sql_init(&sql, &w->j->arena);
+    if (!record_check(r, true) || !record_write_insert(r, &sql)) {
+        sql_deinit(&sql);
         return false;
     }
-    if (!write_add_step(w, &insert, flags | STEP_ROWS, DB_INSERT))
+    if (!write_add_step(w, &sql, flags | STEP_ROWS, DB_INSERT))
         return false;
-    w->j->steps[w->j->nsteps - 1].read_back = text;
-    return true;
+    bool ok = write_select_new(w, &row, DB_INSERT);
+    sql_raw(&row, "rowid = last_insert_rowid()");
+    ok = ok && write_read_back(w, &row);
+    sql_deinit(&row);
+    return ok;
 }
 
 static bool old_one(Write *w, Sql *sql, void *arg)
@@ -415,12 +430,15 @@ static bool old_one(Write *w, Sql *sql, void *arg)
 static bool update_step(Write *w, Record *r, uint32_t flags)
 {
     Call *c = w->c;
-    if (!record_check(r, false))
+    const Column *by = NULL;
+    Value v;
+    if (!record_check(r, false) || !lookup_clauses(c, w->t, &by, &v))
         return false;
     bool changes = record_has_changes(r);
+    bool keeps = by == table_id(w->t); /* the condition, when the row was written: keys stay */
     if (changes && !write_old_step(w, old_one, NULL))
         return false;
-    Sql sql;
+    Sql sql, row;
     sql_init(&sql, &w->j->arena);
     bool ok;
     if (!changes) { /* nothing to write: the row as it is */
@@ -430,13 +448,20 @@ static bool update_step(Write *w, Record *r, uint32_t flags)
         sql_ident(&sql.text, w->t->name);
         sql_raw(&sql, " SET ");
         ok = record_write_set(r, &sql) && write_where_one(c, w->t, &sql) &&
-             write_returning(w, &sql, DB_UPDATE);
+             (keeps || write_returning(w, &sql, DB_UPDATE));
     }
     if (!ok) {
         sql_deinit(&sql);
         return false;
     }
-    return write_add_step(w, &sql, flags | STEP_ROWS, changes ? DB_UPDATE : 0);
+    if (!write_add_step(w, &sql, flags | STEP_ROWS, changes ? DB_UPDATE : 0))
+        return false;
+    if (!changes || !keeps)
+        return true;
+    ok = write_select_new(w, &row, DB_UPDATE) && write_match(c, w->t, &row) &&
+         write_read_back(w, &row);
+    sql_deinit(&row);
+    return ok;
 }
 
 NativeResult op_db_add(Call *c)

@@ -167,7 +167,7 @@ enum {
 
 typedef struct JobStep {
     Text sql;
-    Text read_back; /* its rows are those of this one, which has no values; len 0 = its own */
+    const struct JobStep *read_back; /* a query whose rows are those of this step; NULL = its own */
     const xs_db_value *vals;
     uint32_t nvals;
     uint32_t flags;

@@ -127,16 +127,24 @@ static bool take_rows(DbPool *p, Job *j, const JobStep *s, xs_db_stmt *st, uint3
     }
 }
 
+/* Values of removed predicates stay unused. */
+static bool bind_values(DbPool *p, Job *j, const JobStep *s, xs_db_stmt *st)
+{
+    uint32_t n = p->drv->params(st);
+    for (uint32_t i = 0; i < s->nvals && i < n; i++)
+        if (!p->drv->bind(st, i + 1, &s->vals[i], &j->err))
+            return false;
+    return true;
+}
+
 static bool run_statement(DbPool *p, Job *j, const JobStep *s, xs_db_stmt *st, uint32_t *hits)
 {
     const xs_dbdriver_ops *drv = p->drv;
     if ((s->flags & STEP_RAW) && drv->params(st) != s->nvals)
         return xs_fail(&j->err, XS_E_DATABASE, XS_NO_POS,
                        "the statement has %u parameters, %u were given", drv->params(st), s->nvals);
-    uint32_t n_bound = drv->params(st); /* values of removed predicates stay unused */
-    for (uint32_t i = 0; i < s->nvals && i < n_bound; i++)
-        if (!drv->bind(st, i + 1, &s->vals[i], &j->err))
-            return false;
+    if (!bind_values(p, j, s, st))
+        return false;
     if ((s->flags & STEP_RAW) && !raw_outputs(p, &j->out, st, &j->outs, &j->nouts, &j->err))
         return false;
     if (s->flags & STEP_OLD)
@@ -149,8 +157,9 @@ static bool run_statement(DbPool *p, Job *j, const JobStep *s, xs_db_stmt *st, u
 /* What was written must not stay when its row cannot be told: all of the transaction goes. */
 static bool read_back(DbPool *p, xs_db_conn *conn, Job *j, const JobStep *s, uint32_t *hits)
 {
-    xs_db_stmt *st = p->drv->prepare(conn, s->read_back.ptr, s->read_back.len, 0, &j->err);
-    bool ok = st && take_rows(p, j, s, st, hits);
+    Text sql = s->read_back->sql;
+    xs_db_stmt *st = p->drv->prepare(conn, sql.ptr, sql.len, 0, &j->err);
+    bool ok = st && bind_values(p, j, s->read_back, st) && take_rows(p, j, s, st, hits);
     if (st)
         p->drv->finish(st);
     if (!ok)
@@ -172,7 +181,7 @@ static bool run_step(DbPool *p, xs_db_conn *conn, Job *j, const JobStep *s, uint
     p->drv->finish(st);
     if (changes)
         j->changed += p->drv->changes(conn);
-    ok = ok && (!s->read_back.len || read_back(p, conn, j, s, hits));
+    ok = ok && (!s->read_back || read_back(p, conn, j, s, hits));
     if (ok && (s->flags & STEP_MUST_HIT) && *hits == 0)
         return fail_code(&j->err, XS_E_NOTFOUND);
     return ok;
