@@ -276,6 +276,14 @@ static void scene_messages(World *w)
           "and somebody there");
 }
 
+static long metric_of(const char *metrics, const char *name)
+{
+    char line[64];
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *at = metrics ? strstr(metrics, line) : NULL;
+    return at ? strtol(at + strlen(line), NULL, 10) : 0;
+}
+
 /* Answered at node 0; true: 200 and the answer holds `part`. */
 static bool admin(World *w, const char *action, const char *body, const char *part)
 {
@@ -372,6 +380,39 @@ static void scene_moved(World *w)
               come(w, 3, 1, RT_LP, NULL) &&
               wait_for(w, WAIT_MS, same_roster, (Wish){.here = all}) && !p->error[0],
           "one without a session of before is told nothing");
+}
+
+/* What a server keeps for a Redis that has stopped answering is bounded in bytes, too. */
+static void scene_stuck(World *w)
+{
+    enum { PAD = 200000, MANY = 2000, PATIENCE_MS = 9000 };
+    static const bool all[PEOPLE] = {true, true, true, true};
+    static const char begin[] = "{\"channel\":\"harbor/none\",\"event\":\"e\",\"data\":\"";
+    char *body = malloc(sizeof begin + PAD + 2), *metrics = NULL;
+    long dropped = 0;
+    if (!body)
+        return;
+    snprintf(body, sizeof begin, "%s", begin);
+    memset(body + sizeof begin - 1, 'x', PAD);
+    snprintf(body + sizeof begin - 1 + PAD, 3, "\"}");
+    kill(w->redis.pid, SIGSTOP);
+    int64_t end = clock_ms() + PATIENCE_MS; /* the connection is not given up before */
+    int n = 0;
+    for (; n < MANY && dropped == 0 && clock_ms() < end; n++) {
+        char *reply = NULL;
+        http_request(w->servers[0].port, "POST", "/api:harbor/tell", NULL, body, &reply);
+        free(reply);
+        if (http_request(w->admin_ports[0], "GET", "/metrics", NULL, NULL, &metrics) == 200)
+            dropped = metric_of(metrics, "xs_backplane_dropped_total");
+        free(metrics);
+        metrics = NULL;
+    }
+    kill(w->redis.pid, SIGCONT);
+    free(body);
+    printf("%d events of %d bytes\n", n, PAD);
+    check(w, dropped > 0 && n < 400, "records for a Redis that does not answer are bounded");
+    check(w, say(w, 0, 23) && wait_for(w, WAIT_MS, heard, (Wish){.here = all, .said = 23}),
+          "and it goes on when it does");
 }
 
 static bool three_closed(void *ctx)
@@ -486,6 +527,7 @@ int main(int argc, char **argv)
     scene_messages(&w);
     scene_admin(&w);
     scene_moved(&w);
+    scene_stuck(&w);
     scene_flushed(&w);
     scene_killed(&w);
     scene_restart(&w);

@@ -100,6 +100,11 @@ void rp_begin(const Redis *r, Command *c, int which, int nkeys)
 
 void rp_send(Redis *r, redisAsyncContext *to, redisCallbackFn *done, const Command *c)
 {
-    if (to)
-        redisAsyncCommandArgv(to, done, r, c->n, (const char **)(uintptr_t)c->argv, c->lens);
+    if (to && rp_send_with(to, done, r, c) != REDIS_OK)
+        rp_lose(r, "out of memory"); /* else the next answer would be taken for that of this one */
+}
+
+int rp_send_with(redisAsyncContext *to, redisCallbackFn *done, void *ctx, const Command *c)
+{
+    return redisAsyncCommandArgv(to, done, ctx, c->n, (const char **)(uintptr_t)c->argv, c->lens);
 }

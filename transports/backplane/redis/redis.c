@@ -178,10 +178,11 @@ static bool enqueue(Redis *r, const Op *like)
 /* For what may wait for a connection. */
 static bool enqueue_bounded(Redis *r, const Op *like)
 {
-    uint32_t max = atomic_load(&r->up) ? QUEUE_UP : QUEUE_DOWN;
-    if (atomic_fetch_add(&r->unsent, 1) < max && enqueue(r, like))
+    if (!rp_reserve(r, like))
+        return false;
+    if (enqueue(r, like))
         return true;
-    atomic_fetch_sub(&r->unsent, 1);
+    rp_release(r, like);
     return false;
 }
 

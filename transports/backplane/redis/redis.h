@@ -23,9 +23,11 @@ enum {
 #ifdef XS_SMALL_LIMITS
     STAY_MS = 500,
     MEMBER_MS = 2000,
+    QUEUE_BYTES = 4 << 20,
 #else
-    STAY_MS = 20000,   /* members of this node are confirmed so often */
-    MEMBER_MS = 60000, /* and end without it */
+    STAY_MS = 20000,        /* members of this node are confirmed so often */
+    MEMBER_MS = 60000,      /* and end without it */
+    QUEUE_BYTES = 64 << 20, /* of records, waiting or on their way */
 #endif
     QUEUE_DOWN = 1000,  /* records that wait for a connection */
     QUEUE_UP = 100000,  /* records on their way */
@@ -38,6 +40,8 @@ enum {
     NUMBER_TRIES = 64,
     ARGS_MAX = 16
 };
+
+typedef struct Redis Redis;
 
 typedef enum OpKind {
     OP_PUBLISH,
@@ -61,7 +65,8 @@ typedef struct Op {
     uint32_t events;
     int64_t ttl_ms, age_ms, queued_ms;
     void *token;
-    uint64_t n; /* OP_PUBLISH: among the numbered records of this node; 0 = not sent yet */
+    uint64_t n;   /* OP_PUBLISH: among the numbered records of this node; 0 = not sent yet */
+    Redis *owner; /* OP_PUBLISH not numbered: of the callback */
     xs_str space, channel, socket_id, data; /* behind the struct */
 } Op;
 
@@ -95,7 +100,7 @@ typedef struct Own {
 
 enum { PUBLISH, SNAPSHOT, MEMBER, REAP, ASK, COUNT, SCRIPT_COUNT }; /* scripts of keys.h */
 
-typedef struct Redis {
+struct Redis {
     xs_plane_host host;
     char *address, *user, *password;
     int port, number;     /* number: of the database */
@@ -111,7 +116,8 @@ typedef struct Redis {
     pthread_mutex_t lock;
     OpList queue;
     bool stopping;
-    _Atomic uint32_t unsent; /* records and questions without an answer */
+    _Atomic uint32_t unsent;       /* records and questions without an answer */
+    _Atomic uint64_t unsent_bytes; /* of them */
     _Atomic bool up;
     _Atomic uint64_t published, received, dropped, lost;
     /* the thread's */
@@ -128,7 +134,7 @@ typedef struct Redis {
     int64_t retry_ms, retry_at, ping_at, pinged_ms, stay_at;
     int64_t complained_ms;
     bool ending;
-} Redis;
+};
 
 static inline void list_push(OpList *l, Op *op)
 {
@@ -172,7 +178,10 @@ bool rp_key(const Redis *r, char out[KEY_BYTES], xs_str space, const char *name,
 void rp_arg_key(const Redis *r, Command *c, xs_str space, const char *name, xs_str rest);
 /** EVALSHA of a script with so many keys. */
 void rp_begin(const Redis *r, Command *c, int which, int nkeys);
+/** done gets r; the connection is given up when there is no memory. */
 void rp_send(Redis *r, redisAsyncContext *to, redisCallbackFn *done, const Command *c);
+/** done gets ctx, unless this fails. */
+int rp_send_with(redisAsyncContext *to, redisCallbackFn *done, void *ctx, const Command *c);
 
 /* ---- link.c: the two connections ---- */
 
@@ -191,6 +200,10 @@ bool rp_claim_number(Redis *r, redisContext *c, xs_error *err);
 bool rp_epoch(Redis *r, xs_str space, uint64_t proposed, uint64_t *epoch, xs_error *err);
 
 /* ---- send.c: what this node says ---- */
+
+/** Room in the bounds of the queue for a record or a question; any thread. */
+bool rp_reserve(Redis *r, const Op *op);
+void rp_release(Redis *r, const Op *op);
 
 /** The end of a numbered record, or of a question without an answer; numbers NULL: it failed. Frees
  * op. */

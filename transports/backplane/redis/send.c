@@ -3,9 +3,30 @@
 
 /* ---- records ---- */
 
-void rp_finish_record(Redis *r, Op *op, const xs_plane_record *numbers)
+static uint64_t bytes_of(const Op *op)
+{
+    return sizeof *op + op->space.len + op->channel.len + op->socket_id.len + op->data.len;
+}
+
+void rp_release(Redis *r, const Op *op)
 {
     atomic_fetch_sub(&r->unsent, 1);
+    atomic_fetch_sub(&r->unsent_bytes, bytes_of(op));
+}
+
+bool rp_reserve(Redis *r, const Op *op)
+{
+    uint32_t max = atomic_load(&r->up) ? QUEUE_UP : QUEUE_DOWN;
+    bool few = atomic_fetch_add(&r->unsent, 1) < max;
+    if (atomic_fetch_add(&r->unsent_bytes, bytes_of(op)) < QUEUE_BYTES && few)
+        return true;
+    rp_release(r, op);
+    return false;
+}
+
+void rp_finish_record(Redis *r, Op *op, const xs_plane_record *numbers)
+{
+    rp_release(r, op);
     if (op->kind == OP_ASK) {
         r->host.answer(r->host.ctx, op->token, NULL);
     } else {
@@ -32,17 +53,19 @@ static bool read_numbers(const redisReply *answer, xs_plane_record *out)
     return true;
 }
 
-static void count_passing(Redis *r, bool ok)
+static void end_passing(Op *op, bool ok)
 {
-    atomic_fetch_sub(&r->unsent, 1);
+    Redis *r = op->owner;
     atomic_fetch_add(ok ? &r->published : &r->dropped, 1);
+    rp_release(r, op);
+    free(op);
 }
 
 static void on_published(redisAsyncContext *link, void *reply, void *ctx)
 {
     const redisReply *answer = reply;
     (void)link;
-    count_passing(ctx, answer && answer->type != REDIS_REPLY_ERROR);
+    end_passing(ctx, answer && answer->type != REDIS_REPLY_ERROR);
 }
 
 /* Else it was lost on the way, here or there: take_back has what was sent. */
@@ -75,12 +98,13 @@ static void propose_epoch(Redis *r, Command *c)
     rp_arg_text(c, d);
 }
 
-static void send_passing(Redis *r, const Op *op)
+static void send_passing(Redis *r, Op *op)
 {
     Command c = {.n = 0};
     char *whole = malloc(op->data.len + 2);
+    op->owner = r;
     if (!whole) {
-        count_passing(r, false);
+        end_passing(op, false);
         return;
     }
     memcpy(whole, "U ", 2);
@@ -88,7 +112,8 @@ static void send_passing(Redis *r, const Op *op)
     rp_arg_text(&c, "PUBLISH");
     rp_arg_key(r, &c, op->space, "c", op->channel);
     rp_arg(&c, (xs_str){whole, op->data.len + 2});
-    rp_send(r, r->commands, on_published, &c);
+    if (rp_send_with(r->commands, on_published, op, &c) != REDIS_OK)
+        end_passing(op, false);
     free(whole);
 }
 
@@ -159,7 +184,7 @@ static void on_answer(redisAsyncContext *link, void *reply, void *ctx)
     Redis *r = ctx;
     if (is_answer(r, link, answer)) {
         Op *op = list_pop(&r->sent);
-        atomic_fetch_sub(&r->unsent, 1);
+        rp_release(r, op);
         hand_up_answer(r, op, answer);
         free(op);
     }
@@ -194,7 +219,6 @@ void rp_send_record(Redis *r, Op *op)
 {
     if (op->kind == OP_PUBLISH && !op->numbered) {
         send_passing(r, op);
-        free(op);
         return;
     }
     list_push(&r->sent, op);
@@ -235,8 +259,10 @@ void rp_send_count(Redis *r, const Op *op)
     rp_begin(r, &c, COUNT, 1);
     rp_arg_key(r, &c, op->space, "r", op->channel);
     rp_arg_int(&c, op->ttl_ms);
-    redisAsyncCommandArgv(r->commands, on_counted, counting, c.n, (const char **)(uintptr_t)c.argv,
-                          c.lens);
+    if (rp_send_with(r->commands, on_counted, counting, &c) == REDIS_OK)
+        return;
+    r->host.counted(r->host.ctx, op->token, 0, 0); /* out of memory */
+    free(counting);
 }
 
 /* ---- the node's number ---- */
@@ -500,5 +526,8 @@ void rp_send_list(Redis *r, const Op *op)
     char *at = l->bytes;
     *l = (Listing){.r = r, .token = op->token, .skip = len - op->channel.len};
     l->space = rp_put(&at, op->space);
-    redisAsyncCommand(r->commands, on_list, l, "PUBSUB CHANNELS %s", pattern);
+    if (redisAsyncCommand(r->commands, on_list, l, "PUBSUB CHANNELS %s", pattern) == REDIS_OK)
+        return;
+    r->host.listed(r->host.ctx, l->space, op->token, false, NULL, 0); /* out of memory */
+    free(l);
 }
