@@ -754,6 +754,10 @@ static void check_call(Check *ck, const Stmt *s)
 
 static void check_place(Check *ck, const Stmt *s)
 {
+    if (s->info->todo && !s->disabled)
+        report(ck->c, D_UNSUPPORTED_STATEMENT, s->pos, NO_HINT,
+               "'" TEXT_FMT "' is not supported by this engine: running it raises ERROR_FATAL",
+               TEXT_ARG(s->keyword));
     bool test_place = ck->in_test || ck->k->kind == CK_WORKFLOW_TEST;
     bool expectation = text_starts(s->keyword, TEXT("expect."));
     if (!(s->info->flags & SF_TEST) || test_place || (!expectation && ck->k->kind == CK_TOOL))
