@@ -25,6 +25,7 @@ typedef struct Visitor {
     Door *door;
     struct event *readable;
     int fd;
+    int64_t until_ms; /* monotonic: the end of its patience, however it drips */
     socklen_t addr_len;
     struct sockaddr_storage addr;
 } Visitor;
@@ -97,6 +98,17 @@ static void set_low_water(int fd, size_t bytes)
     setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &n, sizeof n);
 }
 
+/* Armed anew for what is left of its time: the loop would begin it again with every byte. */
+static bool wait_more(Visitor *v)
+{
+    int64_t ms = v->until_ms - clock_mono_us() / 1000;
+    if (ms < 1)
+        ms = 1;
+    struct timeval left = {.tv_sec = (time_t)(ms / 1000),
+                           .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+    return event_add(v->readable, &left) == 0;
+}
+
 static void hand_over(Visitor *v, size_t seen)
 {
     Door *d = v->door;
@@ -136,6 +148,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         return;
     }
     set_low_water(fd, seen + 1);
+    if (!wait_more(v))
+        close(take_fd(v));
 }
 
 static void pause_door(Door *d, int64_t ms)
@@ -184,8 +198,6 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     Visitor *v = mem_zalloc(1, sizeof *v);
-    struct timeval limit = {.tv_sec = (time_t)(d->opt.head_timeout_ms / 1000),
-                            .tv_usec = (suseconds_t)(d->opt.head_timeout_ms % 1000) * 1000};
     if (!v || len < 0 || (size_t)len > sizeof v->addr) {
         mem_free(v);
         close(fd);
@@ -193,6 +205,7 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
     }
     v->door = d;
     v->fd = fd;
+    v->until_ms = clock_mono_us() / 1000 + d->opt.head_timeout_ms;
     v->addr_len = (socklen_t)len;
     memcpy(&v->addr, addr, (size_t)len);
     v->readable = event_new(d->base, fd, EV_READ | EV_PERSIST, on_readable, v);
@@ -207,7 +220,10 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
     d->first = v;
     d->pending++;
     d->accepted++;
-    event_add(v->readable, &limit);
+    if (!wait_more(v)) {
+        close(take_fd(v));
+        return;
+    }
     if (d->pending >= d->opt.max_pending)
         pause_door(d, PAUSE_MS);
     else if (++d->turn >= ACCEPT_TURN)

@@ -1,4 +1,5 @@
-/* door_test.c - more realtime clients than may come in: the others wait, nobody is refused. */
+/* door_test.c - more realtime clients than may come in: the others wait, nobody is refused. Heads
+ * that take too long. */
 #include "host/door.h"
 
 #include <fcntl.h>
@@ -36,16 +37,20 @@ static void on_visitor(void *ctx, int fd, Text head, const struct sockaddr *addr
         door_handshake(c->door);
 }
 
-static int dial(int port)
+static int dial_with(int port, const char *head)
 {
-    static const char head[] = "GET / HTTP/1.1\r\n\r\n";
     struct sockaddr_in to = {.sin_family = AF_INET,
                              .sin_port = htons((uint16_t)port),
                              .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0);
-    assert_int_equal(send(fd, head, sizeof head - 1, MSG_NOSIGNAL), sizeof head - 1);
+    assert_int_equal(send(fd, head, strlen(head), MSG_NOSIGNAL), strlen(head));
     return fd;
+}
+
+static int dial(int port)
+{
+    return dial_with(port, "GET / HTTP/1.1\r\n\r\n");
 }
 
 /* How long the last of the crowd waited behind the first. */
@@ -95,11 +100,43 @@ static void test_others_do_not(void **state)
     assert_int_equal(pauses, 0);
 }
 
+/* A byte now and then does not make a head's time longer. */
+static void test_dripping(void **state)
+{
+    (void)state;
+    enum { HEAD_MS = 200, DRIP_MS = 50, DRIPS = 40 };
+    xs_error err = {0};
+    struct event_base *base = event_base_new();
+    Counter c = {0};
+    DoorOptions opt = {.listen = TEXT("127.0.0.1:0"),
+                       .head_max = 4096,
+                       .head_timeout_ms = HEAD_MS,
+                       .max_pending = 10};
+    assert_non_null(base);
+    c.door = door_new(base, &opt, on_visitor, &c, &err);
+    assert_non_null(c.door);
+    int fd = dial_with(door_port(c.door), "GET / HTTP/1.1\r\nX: ");
+    struct timeval drip = {.tv_usec = DRIP_MS * 1000};
+    int drips = 0;
+    for (; drips < DRIPS && !door_timeouts(c.door); drips++) {
+        event_base_loopexit(base, &drip);
+        event_base_dispatch(base);
+        (void)!send(fd, "a", 1, MSG_NOSIGNAL);
+    }
+    assert_int_equal(door_timeouts(c.door), 1);
+    assert_true(drips >= HEAD_MS / DRIP_MS - 1);
+    assert_int_equal(c.seen, 0);
+    close(fd);
+    door_free(c.door);
+    event_base_free(base);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_handshakes_wait),
         cmocka_unit_test(test_others_do_not),
+        cmocka_unit_test(test_dripping),
     };
     return cmocka_run_group_tests_name("door", tests, NULL, NULL);
 }

@@ -389,14 +389,23 @@ const char *http_refusal_code(HttpProblem p)
     return p.status == 500 ? "ERROR_FATAL" : "ERROR_CODE_BAD_REQUEST";
 }
 
+size_t http_date_line(char *out, size_t size, time_t at)
+{
+    struct tm tm;
+    gmtime_r(&at, &tm);
+    return strftime(out, size, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
+}
+
 void http_write_refusal(Buf *out, HttpProblem p)
 {
     Buf body = BUF_INIT;
+    char date[64] = "";
+    http_date_line(date, sizeof date, time(NULL));
     http_write_error(&body, http_refusal_code(p), p.message);
     buf_printf(out,
-               "HTTP/1.1 %d %s\r\nContent-Type: application/json; charset=utf-8\r\n"
+               "HTTP/1.1 %d %s\r\n%sContent-Type: application/json; charset=utf-8\r\n"
                "Content-Length: %zu\r\nConnection: close\r\n\r\n",
-               p.status, http_reason(p.status), body.len);
+               p.status, http_reason(p.status), date, body.len);
     buf_text(out, buf_view(&body));
     out->failed = out->failed || body.failed;
     buf_deinit(&body);

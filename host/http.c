@@ -332,13 +332,11 @@ static void put_status(Http *h, Buf *b, int status)
     struct timespec ts;
     clock_gettime(CLOCK_REALTIME_COARSE, &ts);
     if (ts.tv_sec != h->date_s) {
-        struct tm tm;
         h->date_s = ts.tv_sec;
-        gmtime_r(&h->date_s, &tm);
         memcpy(h->date, OK_LINE, sizeof OK_LINE - 1);
         h->date_len = sizeof OK_LINE - 1 +
-                      strftime(h->date + sizeof OK_LINE - 1, sizeof h->date - sizeof OK_LINE + 1,
-                               "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
+                      http_date_line(h->date + sizeof OK_LINE - 1,
+                                     sizeof h->date - sizeof OK_LINE + 1, h->date_s);
     }
     size_t skip = 0;
     if (status != 200) {
@@ -728,6 +726,9 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         c->eof = true;
         set_reading(c, false);
     }
+    if (n > 0 &&
+        event_stream_state(c)) /* dropped: what comes behind it could be the rest of a request */
+        c->keep_alive = false;
     bool takes = c->state != C_LINGER && !event_stream_state(c);
     if ((takes && !take_bytes(c, (Text){h->scratch, n > 0 ? (size_t)n : 0})) || c->broken)
         end_conn(c);

@@ -85,6 +85,8 @@ void exchange_name_peer(const struct sockaddr *addr, socklen_t len, char ip[INET
 
 const char *http_reason(int status);
 const char *http_refusal_code(HttpProblem p);
+/** "Date: …" with its CR LF. @return bytes */
+size_t http_date_line(char *out, size_t size, time_t at);
 /** A complete answer behind which the connection is closed. */
 void http_write_refusal(Buf *out, HttpProblem p);
 

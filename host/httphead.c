@@ -81,7 +81,11 @@ static bool same_word(Text t, const char *lower)
 
 size_t http_head_end(Text in, size_t *scanned, HttpProblem *problem)
 {
-    size_t at = *scanned;
+    size_t at = *scanned, first = 0;
+    /* Blank lines: a client may send one before its request. */
+    while (first + 1 < in.len && in.ptr[first] == '\r' && in.ptr[first + 1] == '\n')
+        first += 2;
+    at = at < first ? first : at;
     for (;;) {
         const char *lf = at < in.len ? memchr(in.ptr + at, '\n', in.len - at) : NULL;
         if (!lf) {
@@ -95,11 +99,7 @@ size_t http_head_end(Text in, size_t *scanned, HttpProblem *problem)
         }
         bool empty = end == 1 || in.ptr[end - 2] == '\n';
         at = end + 1;
-        /* Only blank lines so far: a client may send one before its request. */
-        size_t first = 0;
-        while (empty && first + 1 < at && in.ptr[first] == '\r' && in.ptr[first + 1] == '\n')
-            first += 2;
-        if (empty && first < at)
+        if (empty)
             return at;
     }
 }
@@ -141,9 +141,12 @@ static bool take_target(HttpHead *out, HttpProblem *problem)
     if (t.ptr[0] == '/' || (t.len == 1 && t.ptr[0] == '*' && !strcmp(out->method, "OPTIONS")))
         return true;
     if (t.len > 7 && same_word(text_slice(t, 0, 7), "http://")) {
-        size_t slash = text_find(t, TEXT("/"), 7);
-        out->target = slash == SIZE_MAX ? TEXT("/") : text_slice(t, slash, t.len);
-        return true;
+        size_t end = 7;
+        while (end < t.len && t.ptr[end] != '/' && t.ptr[end] != '?')
+            end++;
+        out->target = end == t.len ? TEXT("/") : text_slice(t, end, t.len);
+        if (end > 7 && out->target.ptr[0] == '/')
+            return true;
     }
     return refuse(problem, 400, "Malformed request target.");
 }

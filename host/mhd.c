@@ -53,7 +53,7 @@ struct MhdConn {
     int64_t deadline_ms;           /* monotonic; 0 = none */
     int64_t body_began_ms, idle_until_ms, asked_ms;
     uint64_t taken; /* bytes of the requests so far */
-    bool uncounted; /* one of them was chunked: taken says less */
+    bool chunked;   /* the library has read the framing of the body: no request follows it */
     bool late;      /* part of a head was there at the last look */
     struct event closed, writable;
     char ip[INET6_ADDRSTRLEN];
@@ -291,7 +291,7 @@ static enum MHD_Result queue_answer(MhdConn *c)
 {
     struct MHD_Response *r = c->response;
     c->response = NULL;
-    if (c->mhd->draining)
+    if (c->mhd->draining || c->chunked)
         MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
     enum MHD_Result result = MHD_queue_response(c->conn, c->status, r);
     MHD_destroy_response(r);
@@ -474,7 +474,7 @@ static void run_handler(MhdConn *c)
 {
     Mhd *h = c->mhd;
     c->taken += c->x->head.length;
-    c->uncounted = c->uncounted || c->x->head.chunked;
+    c->chunked = c->x->head.chunked;
     set_state(c, M_WAIT);
     c->asked_ms = now_ms();
     c->in_handler = true;
@@ -549,7 +549,7 @@ static bool half_a_line(const MhdConn *c)
 {
     struct tcp_info info;
     socklen_t len = sizeof info;
-    return !c->uncounted && getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+    return getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
            len >=
                offsetof(struct tcp_info, tcpi_bytes_received) + sizeof info.tcpi_bytes_received &&
            info.tcpi_bytes_received > c->taken;
@@ -714,6 +714,8 @@ void mhd_free(Mhd *h)
                 next = h->first;
         }
         MHD_run(h->daemon);
+        if (h->readable)
+            event_del(h->readable); /* its descriptor goes with the daemon */
         MHD_stop_daemon(h->daemon);
     }
     if (h->readable)

@@ -492,6 +492,7 @@ static const char *negotiate(const Realtime *r, xs_http *x)
         return NULL;
     }
     if (upgrade) {
+        http_add_header(x, "Sec-WebSocket-Version", TEXT("13")); /* RFC 6455 §4.2.2 */
         http_reply_error(x, 400, "ERROR_CODE_BAD_REQUEST", "Malformed WebSocket upgrade.");
         return NULL;
     }
