@@ -100,6 +100,28 @@ int cli_usage(const char *command, const char *fmt, ...)
     return EXIT_USAGE;
 }
 
+int cli_unknown(const char *what, Text name, const Text *names, size_t count)
+{
+    Text near = text_nearest(name, names, count);
+    if (!near.ptr && count == 1)
+        near = names[0];
+    fprintf(stderr, "xs: there is no %s '" TEXT_FMT "'", what, TEXT_ARG(name));
+    if (near.ptr)
+        fprintf(stderr, "; did you mean '" TEXT_FMT "'?", TEXT_ARG(near));
+    fputc('\n', stderr);
+    return EXIT_USAGE;
+}
+
+int cli_unknown_proc(const Program *p, ProcKind kind, const char *what, Text name)
+{
+    Text names[512];
+    size_t count = 0;
+    for (uint32_t i = 0; i < program_proc_count(p) && count < COUNT_OF(names); i++)
+        if (program_proc(p, i)->kind == kind)
+            names[count++] = program_proc(p, i)->name;
+    return cli_unknown(what, name, names, count);
+}
+
 int cli_error(const xs_error *err)
 {
     if (err->pos.file && err->pos.line)

@@ -37,6 +37,11 @@ int cli_options(int *argc, char **argv, const char *usage, const char *about,
 
 /** Print "xs NAME: message" and a pointer to --help on stderr; returns EXIT_USAGE. */
 int cli_usage(const char *command, const char *fmt, ...) XS_PRINTF(2, 3);
+/** Print that there is no such thing, and which of the names is meant perhaps; returns EXIT_USAGE.
+ */
+int cli_unknown(const char *what, Text name, const Text *names, size_t count);
+/** The same for what a program declares. */
+int cli_unknown_proc(const Program *p, ProcKind kind, const char *what, Text name);
 /** Print an error with its place on stderr; returns EXIT_PROBLEM. */
 int cli_error(const xs_error *err);
 

@@ -327,11 +327,7 @@ static const Table *pick_table(Args *a)
     size_t n = 0;
     for (uint32_t i = 0; i < a->pool->schema.ntables && n < COUNT_OF(names); i++)
         names[n++] = a->pool->schema.tables[i].name;
-    Text near = text_nearest(text_from(a->table), names, n);
-    fprintf(stderr, "xs db: there is no table '%s'", a->table);
-    if (near.ptr)
-        fprintf(stderr, "; did you mean '" TEXT_FMT "'?", TEXT_ARG(near));
-    fputc('\n', stderr);
+    (void)cli_unknown("table", text_from(a->table), names, n);
     return NULL;
 }
 

@@ -115,14 +115,15 @@ static int run(Program *p, Arena *arena, const Config *config, const RunArgs *ar
                           .env = args->env.ptr,
                           .trace = args->trace ? on_step : NULL,
                           .trace_ctx = &trace};
-    if (args->auth && !(options.auth = json_parse(arena, text_from(args->auth), &err))) {
-        fprintf(stderr, "xs: --auth: %s\n", err.message);
-        return EXIT_PROBLEM;
-    }
+    if (args->auth && !(options.auth = json_parse(arena, text_from(args->auth), &err)))
+        return cli_usage("run", "--auth: %s", err.message);
     Text input = text_from(args->input ? args->input : "");
     if (args->input && args->input[0] == '@' &&
         !cli_read_file(arena, args->input + 1, &input, &err))
         return cli_error(&err);
+    const Const *map = input.len ? json_parse(arena, input, &err) : NULL;
+    if (input.len && (!map || map->kind != C_MAP))
+        return cli_usage("run", "--input: %s", map ? "it must be a JSON object" : err.message);
     if (call(p, args, &options, function, job, input, &err))
         return EXIT_OK;
     return job && err.code == XS_E_CONFIG ? EXIT_USAGE : EXIT_PROBLEM;
@@ -145,28 +146,6 @@ static Text only_function(const Program *p)
     return only;
 }
 
-static void unknown(const char *what, Text name, const Text *names, size_t count)
-{
-    Text near = text_nearest(name, names, count);
-    if (!near.ptr && count == 1)
-        near = names[0];
-    fprintf(stderr, "xs: there is no %s '" TEXT_FMT "'", what, TEXT_ARG(name));
-    if (near.ptr)
-        fprintf(stderr, "; did you mean '" TEXT_FMT "'?", TEXT_ARG(near));
-    fputc('\n', stderr);
-}
-
-static int unknown_function(const Program *p, Text name)
-{
-    Text names[512];
-    size_t count = 0;
-    for (uint32_t i = 0; i < program_proc_count(p) && count < COUNT_OF(names); i++)
-        if (program_proc(p, i)->kind == PROC_FUNCTION)
-            names[count++] = program_proc(p, i)->name;
-    unknown("function", name, names, count);
-    return EXIT_PROBLEM;
-}
-
 /* The job of that name or of that file, or the only one; NULL when there is none. */
 static const Const *find_job(const Const *jobs, const char *name, const char *file)
 {
@@ -187,10 +166,8 @@ static int choose_job(const Const *jobs, const char *name)
     size_t count = 0;
     for (uint32_t i = 0; i < jobs->count && count < COUNT_OF(names); i++)
         names[count++] = const_get_text(jobs->items[i], "name");
-    if (name) {
-        unknown("job", text_from(name), names, count);
-        return EXIT_PROBLEM;
-    }
+    if (name)
+        return cli_unknown("job", text_from(name), names, count);
     return cli_usage("run", "there are %zu jobs; choose one with --job '" TEXT_FMT "' or another",
                      count, TEXT_ARG(names[0]));
 }
@@ -206,15 +183,13 @@ static int run_program(Program *p, Arena *arena, const Config *config, const Run
         return run(p, arena, config, args, sources, (Text){0}, job);
     if (!args->function && jobs && jobs->count)
         return choose_job(jobs, args->job);
-    if (args->job) {
-        fputs("xs: the program has no jobs\n", stderr);
-        return EXIT_PROBLEM;
-    }
+    if (args->job)
+        return cli_usage("run", "the program has no jobs");
     Text name = args->function ? text_from(args->function) : only_function(p);
     if (!name.ptr)
         return cli_usage("run", "name the function with --function NAME");
     return program_find(p, PROC_FUNCTION, name) == UINT32_MAX
-               ? unknown_function(p, name)
+               ? cli_unknown_proc(p, PROC_FUNCTION, "function", name)
                : run(p, arena, config, args, sources, name, NULL);
 }
 

@@ -60,6 +60,8 @@ static int list_tasks(const Program *p)
 
 static int run_one(Program *p, const Config *config, Text name)
 {
+    if (program_find(p, PROC_TASK, name) == UINT32_MAX)
+        return cli_unknown_proc(p, PROC_TASK, "task", name);
     RunOptions options = {.config = config, .compile_expr = cli_compile_expr, .env = environ};
     Buf problem = BUF_INIT;
     xs_error err;
