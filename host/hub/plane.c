@@ -35,6 +35,7 @@ typedef struct Mirror {
     bool complete;              /* … and current; else a snapshot is under way */
     bool repaired;              /* it counts in the space's repairs */
     bool synced;                /* its snapshot is here, the release is not */
+    bool unasked;               /* … nobody could be asked for it yet */
     uint64_t version;           /* of the roster */
     int64_t idle_ms;            /* since when nobody is here; 0 = in use */
     MirrorWait *first, **end;   /* for it to be complete, or for a barrier; in their order */
@@ -217,11 +218,12 @@ static void let_go(PlaneSpace *p, const Channel *only, bool deliver)
 
 /* ---- mirrors ---- */
 
-static bool ask(Channel *ch)
+/* For a snapshot; without memory the next tick asks. */
+static void ask(Channel *ch)
 {
     const Plane *plane = plane_of(ch);
-    return plane->ops->watch(plane->state, str_of(ch->space->key), str_of(ch->name),
-                             ch->limits.max_events);
+    ch->mirror->unasked = !plane->ops->watch(plane->state, str_of(ch->space->key), str_of(ch->name),
+                                             ch->limits.max_events);
 }
 
 /* It was complete, or will be only when the others are. */
@@ -267,7 +269,7 @@ bool mirror_use(Channel *ch, uint64_t known)
         begin_repair(m); /* the client was somewhere where more had arrived */
     else if (!fresh)
         return false;
-    (void)ask(ch); /* out of memory: the join is refused in a while */
+    ask(ch);
     return false;
 }
 
@@ -458,7 +460,7 @@ static void take_epoch(Space *s, uint64_t epoch, const Mirror *current)
         if (m == current)
             continue;
         begin_repair(m);
-        (void)ask(m->ch); /* out of memory: joins are refused */
+        ask(m->ch);
     }
 }
 
@@ -490,8 +492,7 @@ static void take_record(Channel *ch, Event *ev)
         clear_ring(ch, 0, ch->last_seq);
     if (m->complete && ev->frame.off > ch->off + 1) { /* some are missing */
         begin_repair(m);
-        if (!ask(ch))
-            cut_members(ch);
+        ask(ch);
     }
     if (s->plane->repairs || !m->complete)
         hold_back(ch, ev);
@@ -677,15 +678,6 @@ static void on_note(void *ctx, xs_str space, xs_str data)
     msgpack_unpacked_destroy(&result);
 }
 
-static Far *next_stale(const Mirror *m)
-{
-    size_t at = 0;
-    for (MapSlot *slot; (slot = map_next(&m->far, &at));)
-        if (((Far *)slot->value)->stale)
-            return slot->value;
-    return NULL;
-}
-
 static void take_roster(Channel *ch, const xs_plane_snapshot *snap)
 {
     Mirror *m = ch->mirror;
@@ -695,8 +687,12 @@ static void take_roster(Channel *ch, const xs_plane_snapshot *snap)
     for (size_t i = 0; i < snap->nmembers; i++)
         if (!snap->members[i].own)
             take_member(ch, &snap->members[i], true);
-    for (Far *f; (f = next_stale(m));)
-        forget_far(ch, f);
+    at = 0;
+    for (MapSlot *slot; (slot = map_next(&m->far, &at));)
+        if (((Far *)slot->value)->stale) {
+            forget_far(ch, slot->value);
+            at--; /* another one may have moved there */
+        }
     m->version = snap->version;
 }
 
@@ -804,6 +800,8 @@ static MirrorWait *tick_space(Space *s, int64_t now_ms, MirrorWait *waits)
     const Plane *plane = &s->hub->plane;
     for (Mirror *m = s->plane ? s->plane->mirrors : NULL, *next; m; m = next) {
         next = m->next;
+        if (m->unasked)
+            ask(m->ch);
         while (m->first && now_ms - m->first->since_ms >= WAIT_MS) {
             MirrorWait *w = take_first(m);
             w->next = waits;

@@ -9,6 +9,7 @@ static struct {
     xs_plane_host host;
     uint64_t epoch, barrier;
     unsigned watches;
+    bool full;        /* watch fails */
     char record[512]; /* what was published last */
     size_t len;
 } fake;
@@ -31,7 +32,7 @@ static bool f_watch(void *state, xs_str space, xs_str channel, uint32_t events)
 {
     (void)state, (void)space, (void)channel, (void)events;
     fake.watches++;
-    return true;
+    return !fake.full;
 }
 
 static void f_unwatch(void *state, xs_str space, xs_str channel)
@@ -186,6 +187,37 @@ static void everybody_waits_their_time(void **state)
     close_plane(&w);
 }
 
+/* A question that found no memory is asked again: the whole space waits for its answer. */
+static void asks_again(void **state)
+{
+    (void)state;
+    World w;
+    open_plane(&w);
+    Peer *a = connect_user(&w, 0, 81), *b = connect_user(&w, 0, 82);
+    const xs_plane_snapshot none = {.epoch = 0xA};
+    join_empty(&w, a, "room:1", &none);
+    join_empty(&w, b, "room:2", &none);
+    publish(&w, "room:1", NULL, "1");
+    fake.full = true;
+    record(&w, "room:1", 0xA, 2, 2); /* number 1 is missing */
+    record(&w, "room:2", 0xA, 3, 1);
+    fake.full = false;
+    unsigned watches = fake.watches;
+    plane_tick(w.hub, mono_ms());
+    plane_tick(w.hub, mono_ms());
+    assert_int_equal(fake.watches, watches + 1);
+    const xs_plane_record rows[] = {
+        {.epoch = 0xA, .seq = 1, .off = 1, .ts = 1, .data = {fake.record, fake.len}},
+        {.epoch = 0xA, .seq = 2, .off = 2, .ts = 1, .data = {fake.record, fake.len}}};
+    snapshot(
+        &w, "room:1",
+        &(xs_plane_snapshot){.epoch = 0xA, .seq = 3, .off = 2, .records = rows, .nrecords = 2});
+    assert_int_equal(a->closed, 0);
+    assert_int_equal(a->count, a->seen + 2);
+    assert_int_equal(b->count, b->seen + 1);
+    close_plane(&w);
+}
+
 static size_t present(World *w, const char *channel)
 {
     space_lock(w->space);
@@ -211,8 +243,13 @@ static void rosters_begin_anew_with_the_numbers(void **state)
     const xs_plane_snapshot none = {.epoch = 0xA};
     join_empty(&w, a, "room:1", &none);
     join_empty(&w, b, "room:2", &none);
-    member(&w, 5, "far-away-socket-000001");
-    assert_int_equal(present(&w, "room:2"), 2);
+    enum { FAR = 500 };
+    for (unsigned i = 0; i < FAR; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "far-away-socket-%06u", i);
+        member(&w, 5 + i, id);
+    }
+    assert_int_equal(present(&w, "room:2"), FAR + 1);
     publish(&w, "room:1", NULL, "1");
     unsigned watches = fake.watches;
     record(&w, "room:1", 0xB, 1, 1);
@@ -223,7 +260,7 @@ static void rosters_begin_anew_with_the_numbers(void **state)
     snapshot(&w, "room:1", &anew);
     snapshot(&w, "room:2", &anew);
     assert_int_equal(present(&w, "room:2"), 0);
-    member(&w, 1, "far-away-socket-000002");
+    member(&w, 1, "far-away-socket-000001");
     assert_int_equal(present(&w, "room:2"), 1);
     close_plane(&w);
 }
@@ -258,6 +295,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everybody_waits_their_time),
+        cmocka_unit_test(asks_again),
         cmocka_unit_test(rosters_begin_anew_with_the_numbers),
         cmocka_unit_test(a_strange_snapshot_is_empty),
     };
