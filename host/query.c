@@ -333,6 +333,21 @@ static Text set_content_type(const QueryJob *q)
     return list && list->count ? list->items[list->count - 1]->text : (Text){0};
 }
 
+/* Clients get the address of a stored file that everybody may read. */
+static void file_url(void *ctx, const MapObj *m, Buf *out)
+{
+    QueryJob *q = (QueryJob *)ctx;
+    const Value *path = map_find(m, TEXT("path")), *access;
+    if (!path || path->kind != V_TEXT || !text_starts(val_text_view(*path), TEXT("/vault/")) ||
+        !(access = map_find(m, TEXT("access"))) || access->kind != V_TEXT ||
+        !text_eq(val_text_view(*access), TEXT("public")) || map_find(m, TEXT("url")))
+        return;
+    Text url = arena_printf(&q->job.arena, TEXT_FMT TEXT_FMT, TEXT_ARG(q->job.run.base_url),
+                            TEXT_ARG(val_text_view(*path)));
+    buf_cstr(out, ",\"url\":");
+    json_write_text(out, url);
+}
+
 static void write_result(QueryJob *q, Value v)
 {
     Text type = set_content_type(q);
@@ -353,7 +368,7 @@ static void write_result(QueryJob *q, Value v)
         buf_text(&q->reply, val_text_view(v));
     } else {
         xs_error err = {0};
-        if (!val_write_json_why(v, &q->reply, &err))
+        if (!val_write_json_why(v, &(JsonMore){file_url, q}, &q->reply, &err))
             fail_with(q, &err);
     }
 }

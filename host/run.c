@@ -107,7 +107,7 @@ static bool take_error(Fiber *f, Buf *err_json, Buf *out_json, xs_error *err)
 static bool write_result(Value v, Buf *out_json, Buf *err_json, xs_error *err)
 {
     xs_error why;
-    if (val_write_json_why(v, out_json, &why))
+    if (val_write_json_why(v, NULL, out_json, &why))
         return true;
     out_json->len = 0;
     http_write_error(err_json, xs_code_get(why.code)->wire, why.message);

@@ -30,8 +30,13 @@ int val_compare(Value a, Value b);    /* the total order: <0, 0, >0 */
 
 /* JSON. Handles write as null. */
 bool val_write_json(Value v, Buf *out); /* false: out->failed or too deep */
-/** Errors: those of a stream in v, XS_E_NOMEM, XS_E_LIMIT (too deep). */
-XS_MUST_CHECK bool val_write_json_why(Value v, Buf *out, xs_error *err);
+/* Called behind the last member of every map that is written, to append more of them. */
+typedef struct JsonMore {
+    void (*members)(void *ctx, const MapObj *m, Buf *out);
+    void *ctx;
+} JsonMore;
+/** more: NULL = none. Errors: those of a stream in v, XS_E_NOMEM, XS_E_LIMIT (too deep). */
+XS_MUST_CHECK bool val_write_json_why(Value v, const JsonMore *more, Buf *out, xs_error *err);
 bool val_write_json_pretty(Value v, Buf *out, unsigned indent);
 Value val_parse_json(Heap *h, Text json, xs_error *err); /* V_UNSET: XS_E_BAD_JSON, XS_E_MEMORY */
 Value val_from_const(Heap *h, const Const *c);           /* V_UNSET: memory */

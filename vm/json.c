@@ -138,6 +138,7 @@ Value val_parse_json(Heap *h, Text json, xs_error *err)
 typedef struct Writer {
     Buf *out;
     xs_error *err; /* of a stream; NULL = nobody asks */
+    const JsonMore *more;
     bool pretty;
     unsigned indent;
 } Writer;
@@ -184,6 +185,8 @@ static bool write_map(const Writer *w, const MapObj *m, unsigned depth)
     }
     if (m->count)
         new_line(w, depth);
+    if (w->more)
+        w->more->members(w->more->ctx, m, w->out);
     return buf_char(w->out, '}');
 }
 
@@ -232,10 +235,10 @@ bool val_write_json(Value v, Buf *out)
     return write_value(&(Writer){.out = out}, v, 0) && !out->failed;
 }
 
-bool val_write_json_why(Value v, Buf *out, xs_error *err)
+bool val_write_json_why(Value v, const JsonMore *more, Buf *out, xs_error *err)
 {
     xs_error why = {0};
-    if (write_value(&(Writer){.out = out, .err = &why}, v, 0) && !out->failed)
+    if (write_value(&(Writer){.out = out, .err = &why, .more = more}, v, 0) && !out->failed)
         return true;
     if (why.code == XS_OK && out->failed)
         (void)xs_fail(&why, XS_E_NOMEM, XS_NO_POS, "%s", xs_code_get(XS_E_NOMEM)->text);

@@ -12,7 +12,7 @@ enum { QUERY_DEPTH_MAX = 16 };
 
 bool value_json(Value v, Buf *out, xs_error *err)
 {
-    return val_write_json_why(v, out, err);
+    return val_write_json_why(v, NULL, out, err);
 }
 
 bool flt_json_encode(Call *c)

@@ -328,7 +328,7 @@ static void streams(void **state)
         Buf out = BUF_INIT;
         Value v =
             run_statement(&w, "stream.from_request", clauses(&w, cases[i].path, cases[i].json));
-        if (v.kind == V_UNSET || !val_write_json_why(v, &out, &w.err)) {
+        if (v.kind == V_UNSET || !val_write_json_why(v, NULL, &out, &w.err)) {
             out.len = 0;
             buf_cstr(&out, w.err.message);
         }

@@ -139,7 +139,12 @@ static bool pictures(int port)
                     strstr(a.body, "\"width\":3") && strstr(a.body, "\"mime\":\"image/png\""),
                 "upload", &a) &&
          ok;
-    char *path = member(a.body, "path");
+    char *path = member(a.body, "path"), *url = member(a.body, "url");
+    ok = expect(path && url && strncmp(url, "http://h/vault/", 15) == 0 &&
+                    strcmp(url + strlen("http://h"), path) == 0,
+                "address of the picture", &a) &&
+         ok;
+    free(url);
     answer_free(&a);
     a = get(port, path ? path : "/");
     ok = expect(a.status == 200 && a.body_len == sizeof picture &&
