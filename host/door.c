@@ -152,6 +152,11 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         close(take_fd(v));
 }
 
+static bool is_full(const Door *d)
+{
+    return d->pending >= d->opt.max_pending || (d->opt.room && d->pending >= d->opt.room(d->ctx));
+}
+
 static void pause_door(Door *d, int64_t ms)
 {
     struct timeval pause = {.tv_sec = (time_t)(ms / 1000),
@@ -224,7 +229,7 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
         close(take_fd(v));
         return;
     }
-    if (d->pending >= d->opt.max_pending)
+    if (is_full(d))
         pause_door(d, PAUSE_MS);
     else if (++d->turn >= ACCEPT_TURN)
         pause_door(d, 0);
@@ -237,7 +242,7 @@ static void on_unpause(evutil_socket_t fd, short what, void *arg)
     Door *d = (Door *)arg;
     int64_t wait = handshake_wait_ms(d);
     d->turn = 0;
-    if (!wait && d->pending >= d->opt.max_pending)
+    if (!wait && is_full(d))
         wait = PAUSE_MS;
     d->paused = d->paused && wait;
     if (wait)
@@ -372,6 +377,8 @@ void door_close(Door *d)
     if (d->listener)
         evconnlistener_free(d->listener);
     d->listener = NULL;
+    if (d->unpause)
+        event_del(d->unpause);
     while (d->first)
         close(take_fd(d->first));
 }

@@ -15,6 +15,8 @@ typedef struct DoorOptions {
     size_t head_max;
     int64_t head_timeout_ms;
     size_t max_pending; /* connections whose head is not complete; more wait in the backlog */
+    /* How many of them there are descriptors for now, asked of the visitor's ctx; NULL = enough. */
+    size_t (*room)(void *ctx);
     uint32_t handshakes_per_s; /* of door_handshake; 0 = no limit */
 } DoorOptions;
 

@@ -131,12 +131,56 @@ static void test_dripping(void **state)
     event_base_free(base);
 }
 
+static size_t little_room(void *ctx)
+{
+    (void)ctx;
+    return 2;
+}
+
+/* There are descriptors for two: the third waits until one of them has gone. */
+static void test_room(void **state)
+{
+    (void)state;
+    enum { VISITORS = 3, TURNS = 20 };
+    xs_error err = {0};
+    struct event_base *base = event_base_new();
+    Counter c = {0};
+    int fds[VISITORS];
+    DoorOptions opt = {.listen = TEXT("127.0.0.1:0"),
+                       .head_max = 4096,
+                       .head_timeout_ms = LOOP_MAX_MS,
+                       .max_pending = 1000,
+                       .room = little_room};
+    struct timeval tick = {.tv_usec = 10000};
+    assert_non_null(base);
+    c.door = door_new(base, &opt, on_visitor, &c, &err);
+    assert_non_null(c.door);
+    for (size_t i = 0; i < VISITORS; i++)
+        fds[i] = dial_with(door_port(c.door), "GET / HT");
+    for (size_t i = 0; i < TURNS; i++) {
+        event_base_loopexit(base, &tick);
+        event_base_dispatch(base);
+    }
+    assert_int_equal(door_accepted(c.door), 2);
+    close(fds[0]);
+    for (size_t i = 0; i < TURNS; i++) {
+        event_base_loopexit(base, &tick);
+        event_base_dispatch(base);
+    }
+    assert_int_equal(door_accepted(c.door), VISITORS);
+    for (size_t i = 1; i < VISITORS; i++)
+        close(fds[i]);
+    door_free(c.door);
+    event_base_free(base);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_handshakes_wait),
         cmocka_unit_test(test_others_do_not),
         cmocka_unit_test(test_dripping),
+        cmocka_unit_test(test_room),
     };
     return cmocka_run_group_tests_name("door", tests, NULL, NULL);
 }

@@ -73,6 +73,7 @@ typedef struct Server {
     Door *door, *admin_door;
     QueryService queries;
     uint64_t conn_max;
+    uint64_t open_max; /* sockets of clients, heads that are not complete included */
     bool draining;
     int64_t drain_until_ms;
     Text handover; /* file of it; len 0 = none */
@@ -196,10 +197,23 @@ static void refuse_visitor(const Server *s, int fd, Text head)
     buf_deinit(&answer);
 }
 
+static uint64_t connections(const Server *s)
+{
+    return carriers_own_connections(s->carriers) + http_connections(s->http);
+}
+
+/* Who only holds his place at the door must not take the descriptors of the others' work. */
+static size_t room_at_the_door(void *ctx)
+{
+    const Server *s = (const Server *)ctx;
+    uint64_t n = connections(s);
+    return n < s->open_max ? (size_t)(s->open_max - n) : 0;
+}
+
 static void on_visitor(void *ctx, int fd, Text head, const struct sockaddr *addr, socklen_t len)
 {
     Server *s = (Server *)ctx;
-    uint64_t n = carriers_own_connections(s->carriers) + http_connections(s->http);
+    uint64_t n = connections(s);
     bool full = n >= s->conn_max;
     if (full)
         metric_add(&s->metrics.connections_refused);
@@ -271,6 +285,7 @@ static void raise_descriptor_limit(Server *s)
     s->conn_max = s->config->conn_total         ? (uint64_t)s->config->conn_total
                   : all > 2 * SPARE_DESCRIPTORS ? all - SPARE_DESCRIPTORS
                                                 : all / 2;
+    s->open_max = all > 2 * SPARE_DESCRIPTORS ? all - SPARE_DESCRIPTORS / 2 : all - all / 4;
 }
 
 /* The backplane's plugin is named by the scheme of its URL. */
@@ -623,7 +638,8 @@ static bool start_front(Server *s, xs_error *err)
     DoorOptions door = {.listen = c->listen,
                         .head_max = (size_t)c->head_max,
                         .head_timeout_ms = c->head_timeout_ms,
-                        .max_pending = PENDING_HEADS_MAX};
+                        .max_pending = PENDING_HEADS_MAX,
+                        .room = room_at_the_door};
     s->http = http_new(s->base, &http, on_request, s, err);
     if (!s->http || (c->public_dir.len && !(s->files = files_new(c->public_dir.ptr, err))))
         return false;
