@@ -520,7 +520,7 @@ NativeResult op_db_del(Call *c)
     sql_init(&sql, &w.j->arena);
     sql_raw(&sql, "DELETE FROM ");
     sql_ident(&sql.text, w.t->name);
-    bool ok = write_where_one(c, w.t, &sql) && write_returning(&w, &sql, DB_DELETE);
+    bool ok = write_where_one(c, w.t, &sql) && write_told(&w, &sql, DB_DELETE);
     if (!ok)
         sql_deinit(&sql);
     ok = ok && write_add_step(&w, &sql, STEP_MUST_HIT, DB_DELETE);

@@ -158,8 +158,8 @@ Value row_build(Heap *h, Value keys, const OutCol *outs, uint32_t n, const xs_db
 typedef enum JobKind { JOB_WRITE, JOB_LEASE, JOB_COMMIT } JobKind;
 
 enum {
-    STEP_MUST_HIT = 1, /* no row: XS_E_NOTFOUND */
-    STEP_IF_NONE = 2,  /* only when the step before returned no row */
+    STEP_MUST_HIT = 1, /* no row returned or changed: XS_E_NOTFOUND */
+    STEP_IF_NONE = 2,  /* only when the step before returned or changed no row */
     STEP_RAW = 4,      /* text of the program (XS_DB_UNTRUSTED); names of the columns are kept */
     STEP_ROWS = 8,     /* its rows belong to the result */
     STEP_OLD = 16      /* its rows are what the next step changes */

@@ -179,8 +179,11 @@ static bool run_step(DbPool *p, xs_db_conn *conn, Job *j, const JobStep *s, uint
     if (!ok && j->err.code == XS_E_DUPLICATE)
         j->conflict = arena_text(&j->out, text_from(p->drv->conflict(conn)));
     p->drv->finish(st);
-    if (changes)
-        j->changed += p->drv->changes(conn);
+    if (changes) {
+        int64_t n = p->drv->changes(conn);
+        j->changed += n;
+        *hits += n && !*hits;
+    }
     ok = ok && (!s->read_back || read_back(p, conn, j, s, hits));
     if (ok && (s->flags & STEP_MUST_HIT) && *hits == 0)
         return fail_code(&j->err, XS_E_NOTFOUND);
