@@ -125,6 +125,16 @@ Text bin_name(BinOp op)
     return text_from(names[op]);
 }
 
+bool expr_is_text_list(const Expr *e)
+{
+    if (!e || e->kind != EX_LIST)
+        return false;
+    for (size_t i = 0; i < e->items.len; i++)
+        if (e->items.ptr[i]->kind != EX_TEXT)
+            return false;
+    return true;
+}
+
 void expr_walk(Expr *e, bool (*fn)(Expr *e, void *ctx), void *ctx)
 {
     if (!e || !fn(e, ctx))

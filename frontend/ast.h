@@ -292,6 +292,8 @@ Text enum_text(Comp *c, Text set);   /* "a, b" */
 void ast_dump_expr(const Expr *e, Buf *out);
 void ast_dump_block(const Block *b, Buf *out);
 
+bool expr_is_text_list(const Expr *e); /* ["a", "b"]; NULL is none */
+
 /** Call fn for e and everything inside, parents first; false from fn skips the children. */
 void expr_walk(Expr *e, bool (*fn)(Expr *e, void *ctx), void *ctx);
 

@@ -555,6 +555,9 @@ static void check_return(Check *ck, Expr *e)
         if (!word_in("type distinct paging group eval select chunk_size", p->text))
             report(ck->c, D_UNKNOWN_ATTRIBUTE, p->pos, NO_HINT,
                    "the argument '" TEXT_FMT "' is not valid in return", TEXT_ARG(p->text));
+        if (text_eq(p->text, TEXT("select")) && !expr_is_text_list(p->value))
+            report(ck->c, D_CONSTANT_EXPECTED, p->pos, NO_HINT,
+                   "select takes a list of column names; for one made at run time use output");
         if (text_eq(p->text, TEXT("distinct")))
             enum_value(ck, p->value, "distinct", "yes no auto", "yes, no, auto");
         if (text_eq(p->text, TEXT("paging")) && p->value && p->value->kind == EX_MAP)

@@ -309,6 +309,7 @@ static const Const *return_shape(Query *q, const Expr *e)
     Const *m = k_map(c);
     const Expr *paging = value_of(e, "paging"), *group = value_of(e, "group"),
                *eval = value_of(e, "eval");
+    Expr *select = value_of(e, "select");
     Text type = text_of(value_of(e, "type"), TEXT("list"));
     if (q->g->k->kind == CK_ADDON && text_eq(type, TEXT("stream")))
         type = TEXT("list"); /* it becomes part of a row */
@@ -325,6 +326,8 @@ static const Const *return_shape(Query *q, const Expr *e)
         k_set(c, m, TEXT("group"), aliases(q, group));
     if (is_map(eval))
         k_set(c, m, TEXT("eval"), aggregates(q, eval));
+    if (expr_is_text_list(select) && !stmt_attr(q->s, "output"))
+        k_set(c, q->desc, TEXT("output"), fold_const(c, select));
     return m;
 }
 
@@ -342,16 +345,6 @@ static void sort_into(Query *q, const Expr *e, Const *l)
         push_text(q, item, text_of(e->pairs.ptr[i].value, TEXT("asc")));
         k_push(c, l, item);
     }
-}
-
-static bool text_list(const Expr *e)
-{
-    if (!e || e->kind != EX_LIST)
-        return false;
-    for (size_t i = 0; i < e->items.len; i++)
-        if (e->items.ptr[i]->kind != EX_TEXT)
-            return false;
-    return true;
 }
 
 /* A value of an addon's input: $output.column of the row, else a value of the program. */
@@ -394,7 +387,7 @@ static const Const *addon(Query *q, const Expr *e, Text as)
     as = text_of(value_of(e, "as"), as);
     if (as.ptr)
         k_set_text(c, m, "as", as);
-    if (text_list(output))
+    if (expr_is_text_list(output))
         k_set(c, m, TEXT("output"), fold_const(c, output));
     if (inner)
         k_set(c, m, TEXT("addon"), addons(q, inner));
@@ -451,7 +444,7 @@ static const Const *clause(Query *q, Text kind, Text name, Expr *e)
         return return_shape(q, e);
     if (text_eq(kind, TEXT("addon")) && (is_map(e) || e->kind == EX_LIST))
         return addons(q, e);
-    if (text_eq(kind, TEXT("[t]")) && text_list(e))
+    if (text_eq(kind, TEXT("[t]")) && expr_is_text_list(e))
         return fold_const(q->g->c, e);
     if (text_eq(kind, TEXT("sort")) && (is_map(e) || e->kind == EX_LIST)) {
         Const *l = k_list(q->g->c);

@@ -44,9 +44,8 @@ function "query_shapes" {
       output = ["id"]
     } as $inner
     db.query parcel {
-      return = {type: "list", distinct: "yes"}
+      return = {type: "list", distinct: "yes", select: ["owner_id"]}
       sort = {owner_id: "asc"}
-      output = ["owner_id"]
     } as $distinct
     db.query parcel {
       sort = {qty: "asc"}
