@@ -43,8 +43,9 @@ typedef struct Session {
     uint32_t limit;
     EmptyForm empty;
     bool dirty, closing, joining;
-    bool over; /* to be freed */
-    bool away; /* the hub was told that it may be lost */
+    bool over;  /* to be freed */
+    bool holed; /* a frame was not taken: what the hub counts as delivered is not all here */
+    bool away;  /* the hub was told that it may be lost */
     bool expired;
     int close_code;
     int64_t until_ms;                         /* of the waiting poll */
@@ -267,24 +268,40 @@ static bool listed(const xs_str *list, unsigned n, xs_str channel)
     return false;
 }
 
-/* After a hole the rest of a channel is worth nothing: keep the names of the channels only. */
-static void collapse(Session *s)
+/* After a hole the rest of a channel is worth nothing: keep the names of the channels only. False:
+ * they are too many, or no memory. A channel that is not named would be a silent hole. */
+static bool collapse(Session *s)
 {
     xs_str channels[RESYNC_CHANNELS];
     xs_wire *wires[RESYNC_CHANNELS];
     unsigned n = 0;
-    for (uint32_t i = 0; i < s->q.count && n < RESYNC_CHANNELS; i++) {
+    bool ok = true;
+    for (uint32_t i = 0; i < s->q.count; i++) {
         xs_str channel = slot_channels(queue_at(&s->q, i));
-        if (channel.len && !listed(channels, n, channel)) {
-            wires[n] = wire_join(channel, (xs_str){0}, (xs_str){0});
-            if (wires[n])
-                channels[n++] = channel;
-        }
+        if (!channel.len || listed(channels, n, channel))
+            continue;
+        xs_wire *w = n < RESYNC_CHANNELS ? wire_join(channel, (xs_str){0}, (xs_str){0}) : NULL;
+        ok = w != NULL;
+        if (!ok)
+            break;
+        wires[n] = w;
+        channels[n++] = channel;
     }
-    while (s->q.count)
+    while (ok && s->q.count)
         pop_first(s);
     for (unsigned i = 0; i < n; i++)
-        queue_push_take(&s->q, wires[i]);
+        if (ok)
+            ok = queue_push_take(&s->q, wires[i]);
+        else
+            free(wires[i]);
+    return ok;
+}
+
+/* The hub closes it; the client comes back with its cursor. */
+static xs_deliver_result not_taken(Session *s)
+{
+    s->holed = true;
+    return XS_FULL;
 }
 
 static xs_deliver_result lp_deliver(void *state, void *peer, xs_frame *frame)
@@ -296,12 +313,14 @@ static xs_deliver_result lp_deliver(void *state, void *peer, xs_frame *frame)
         return XS_SENT;
     const xs_wire *wire = lp->host->wire(frame, XS_WIRE_LP_ITEM);
     if (!wire)
-        return XS_FULL;
-    if (!s->joining && (s->q.count >= limits->queue_hard_frames ||
-                        s->q.bytes + wire->len > limits->queue_hard_bytes))
-        collapse(s);
+        return not_taken(s);
+    if (!s->joining &&
+        (s->q.count >= limits->queue_hard_frames ||
+         s->q.bytes + wire->len > limits->queue_hard_bytes) &&
+        !collapse(s))
+        return not_taken(s);
     if (!queue_push(&s->q, lp->host, frame, wire))
-        return XS_FULL;
+        return not_taken(s);
     count_queued(s);
     if (s->x && !start_linger(s))
         mark_dirty(s);
@@ -328,7 +347,7 @@ static void answer_cursor(Session *s, uint32_t n, Out *cursor)
 {
     uint64_t epoch = 0, seq = 0;
     s->lp->host->position(s->conn, &epoch, &seq);
-    if (n < s->q.count) { /* more follows: not beyond what is included */
+    if (n < s->q.count || s->holed) { /* more follows: not beyond what is included */
         seq = s->acked_epoch == epoch ? s->acked_seq : 0;
         for (uint32_t i = 0; i < n; i++) {
             const xs_frame *f = queue_at(&s->q, i)->frame;

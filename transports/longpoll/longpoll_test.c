@@ -267,6 +267,32 @@ static void overflow_becomes_resync(void **state)
     finish();
 }
 
+/* More channels than an answer names: the session ends, and its last answer brings the client no
+ * further than what is in it. */
+static void overflow_of_many_channels(void **state)
+{
+    (void)state;
+    enum { CHANNELS = 129 };
+    char json[64];
+    fake.limits.queue_hard_frames = CHANNELS;
+    fake_http_start();
+    exchange_free(poll_with(NULL, NULL, NULL, NULL));
+    xs_http *x = poll_with("0a3sid1", EPOCH ".41.0", "limit", "500");
+    assert_true(x->held);
+    for (uint64_t i = 0; i <= CHANNELS; i++) {
+        snprintf(json, sizeof json, "{\"options\":{\"channel\":\"c%u\"}}", (unsigned)i);
+        deliver(json, 42 + i);
+    }
+    fake.ops->flush(fake.state);
+    assert_non_null(strstr(x->body, "\"cursor\":\"" EPOCH ".170.129\",\"more\":false"));
+    assert_non_null(strstr(x->body, "\"resync\":[],\"frames\":[{"));
+    assert_non_null(strstr(x->body, "\"c128\""));
+    assert_null(strstr(x->body, "\"c129\""));
+    assert_int_equal(fake.gone_count, 1);
+    exchange_free(x);
+    finish();
+}
+
 static uint32_t asked_ms;
 
 static void tick_in(void *timer, uint32_t ms)
@@ -410,6 +436,7 @@ int main(void)
         cmocka_unit_test_setup(empty_answers, setup),
         cmocka_unit_test_setup(bad_parameters, setup),
         cmocka_unit_test_setup(overflow_becomes_resync, setup),
+        cmocka_unit_test_setup(overflow_of_many_channels, setup),
         cmocka_unit_test_setup(first_event_waits_for_company, setup),
         cmocka_unit_test_setup(silent_session_expires, setup),
         cmocka_unit_test_setup(silent_sessions_are_away, setup),
