@@ -322,6 +322,8 @@ static const Const *return_shape(Query *q, const Expr *e)
             k_set(c, p, paging->pairs.ptr[i].text, program_value(q, paging->pairs.ptr[i].value));
         k_set(c, m, TEXT("paging"), p);
     }
+    if (value_of(e, "chunk_size"))
+        k_set(c, m, TEXT("chunk_size"), program_value(q, value_of(e, "chunk_size")));
     if (is_map(group))
         k_set(c, m, TEXT("group"), aliases(q, group));
     if (is_map(eval))

@@ -758,7 +758,8 @@ NativeResult op_db_query(Call *c)
         ok = read_exists(&s, conn, &out);
     } else if (ok && s.stream && !s.page.on && c->fiber && conn == db->reader) {
         write_list(&s);
-        ok = rowstream_open(&s.q, s.outs, s.nouts, &s.shape, s.addons, &out);
+        ok = rowstream_open(&s.q, s.outs, s.nouts, &s.shape, s.addons,
+                            option_int(c, ret, "chunk_size", 0), &out);
     } else if (ok) { /* a stream of a transaction's own rows is read at once */
         ok = read_list(&s, conn, ret, &out);
     }

@@ -28,10 +28,11 @@ typedef struct Query {
 struct RowShape;
 /**
  * A stream of the rows the query's SQL gives, shaped and with addons; what q holds is taken over.
- * outs, shape and addons live in its arena.
+ * outs, shape and addons live in its arena. batch: rows read at a time, < 1 = the usual number.
  */
 XS_MUST_CHECK bool rowstream_open(Query *q, const OutCol *outs, uint32_t nouts,
-                                  const struct RowShape *shape, const Const *addons, Value *out);
+                                  const struct RowShape *shape, const Const *addons, int64_t batch,
+                                  Value *out);
 
 /* One side of a comparison. */
 typedef struct Ex {

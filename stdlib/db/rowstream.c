@@ -7,7 +7,7 @@
 #include "stdlib/db/query.h"
 #include "vm/stream.h"
 
-enum { BATCH_ROWS = 256 };
+enum { BATCH_ROWS = 256, BATCH_ROWS_MAX = 4096 };
 
 typedef struct RowStream {
     DbPool *pool;
@@ -20,6 +20,7 @@ typedef struct RowStream {
     RowShape shape;
     const Const *addons;
     Value keys, rows; /* rows: read and not yet given out */
+    uint32_t batch;
     bool done;
 } RowStream;
 
@@ -51,9 +52,9 @@ static bool read_batch(RowStream *r, Heap *h, xs_error *err)
 {
     const xs_dbdriver_ops *drv = r->pool->drv;
     limit_time(r);
-    Value rows = list_new(h, BATCH_ROWS), payload = val_unset();
+    Value rows = list_new(h, r->batch), payload = val_unset();
     bool ok = rows.kind != V_UNSET || heap_fail(h, err);
-    while (ok && rows.list->len < BATCH_ROWS) {
+    while (ok && rows.list->len < r->batch) {
         Value row = val_unset();
         xs_db_step step = drv->step(r->stmt, err);
         r->done = step == XS_DB_DONE;
@@ -97,7 +98,7 @@ static int rowstream_next(void *source, Heap *h, Value *out, xs_error *err)
 static const StreamOps rowstream_ops = {rowstream_next, rowstream_free, NULL};
 
 bool rowstream_open(Query *q, const OutCol *outs, uint32_t nouts, const RowShape *shape,
-                    const Const *addons, Value *out)
+                    const Const *addons, int64_t batch, Value *out)
 {
     Call *c = q->c;
     RowStream *r = mem_zalloc(1, sizeof *r);
@@ -111,7 +112,10 @@ bool rowstream_open(Query *q, const OutCol *outs, uint32_t nouts, const RowShape
                      .shape = *shape,
                      .addons = addons,
                      .keys = row_keys(c->heap, outs, nouts),
-                     .rows = val_unset()};
+                     .rows = val_unset(),
+                     .batch = batch < 1                ? BATCH_ROWS
+                              : batch > BATCH_ROWS_MAX ? BATCH_ROWS_MAX
+                                                       : (uint32_t)batch};
     bool ok = (r->keys.kind != V_UNSET || heap_fail(c->heap, c->err)) &&
               (r->conn = pool_reader(r->pool, c->err)) &&
               (r->stmt = begin_read(c, q->db, r->conn, &r->q.sql));

@@ -25,7 +25,7 @@ query "many" verb=GET {
     } as $ignored
 
     db.query "tally" {
-      return = {type: "stream"}
+      return = {type: "stream", chunk_size: 7}
     } as $rows
 
     api.stream {
