@@ -58,6 +58,10 @@ static const Case cases[] = {
     {"options", "OPTIONS /api:raw/hello HTTP/1.1\r\n" H "\r\n", "204", false, NULL,
      "Content-Length"},
     {"options of everything", "OPTIONS * HTTP/1.1\r\n" H "\r\n", "404", false, NULL, NULL},
+    {"old WebSocket version",
+     "GET /rt/raw HTTP/1.1\r\n" H "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 8\r\n\r\n",
+     "400", false, "\r\nSec-WebSocket-Version: 13\r\n", NULL},
     {"empty header value", "GET /api:raw/hello HTTP/1.1\r\n" H "X-A:\r\n\r\n", "200", false, NULL,
      NULL},
 
