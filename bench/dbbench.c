@@ -14,6 +14,7 @@
 #include "bench/measure.h"
 #include "cli/cli.h"
 #include "core/clock.h"
+#include "core/folder.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
@@ -118,7 +119,7 @@ static bool next(Job *job)
         return false;
     xs_error err;
     const Const *in = make_input(j);
-    job->limits.deadline_ms = service_now_ms() + TIMEOUT_MS;
+    job->limits.deadline_ms = clock_wall_ms() + TIMEOUT_MS;
     if (!in || !job_begin(job, j->b->proc, in, &err))
         j->errors++;
     return true;
@@ -227,19 +228,6 @@ static bool write_sources(const Bench *b)
             return false;
     }
     return true;
-}
-
-static void remove_files(const Bench *b)
-{
-    static const char *const files[] = {"bench.db", "bench.db-wal", "bench.db-shm",
-                                        "peer.db",  "peer.db-wal",  "peer.db-shm"};
-    char path[PATH_MAX_BYTES + 32];
-    for (size_t i = 0; i < COUNT_OF(sources) + COUNT_OF(files); i++) {
-        snprintf(path, sizeof path, "%s/%s", b->dir,
-                 i < COUNT_OF(sources) ? sources[i].file : files[i - COUNT_OF(sources)]);
-        (void)unlink(path);
-    }
-    (void)rmdir(b->dir);
 }
 
 static bool wants(void *ctx, HubAction action, Text channel, Text event)
@@ -427,6 +415,6 @@ int bench_db(int argc, char **argv)
     else
         code = run_all(&b, json, peer ? real_script : NULL, peer);
     tear_down(&b);
-    remove_files(&b);
+    folder_remove(b.dir);
     return code;
 }

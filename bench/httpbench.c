@@ -21,6 +21,7 @@
 #include "bench/measure.h"
 #include "cli/cli.h"
 #include "core/clock.h"
+#include "core/folder.h"
 #include "core/mem.h"
 #include "core/text.h"
 
@@ -160,20 +161,7 @@ static void server_end(HttpServer *s)
         return;
     if (s->pid > 0)
         proc_stop(s->pid, STOP_MS);
-    static const char *const left[] = {"bench.db",     "bench.db-wal",     "bench.db-shm",
-                                       "bench.db.key", "bench.db.history", "log"};
-    char path[128];
-    for (size_t i = 0; i < COUNT_OF(files); i++) {
-        snprintf(path, sizeof path, "%s/app/%s", s->dir, files[i].name);
-        unlink(path);
-    }
-    snprintf(path, sizeof path, "%s/app", s->dir);
-    rmdir(path);
-    for (size_t i = 0; i < COUNT_OF(left); i++) {
-        snprintf(path, sizeof path, "%s/%s", s->dir, left[i]);
-        unlink(path);
-    }
-    rmdir(s->dir);
+    folder_remove(s->dir);
 }
 
 /* ---- the clients ---- */

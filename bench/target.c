@@ -19,6 +19,7 @@
 #include "bench/floor.h"
 #include "core/buf.h"
 #include "core/clock.h"
+#include "core/folder.h"
 #include "core/mem.h"
 
 /* TEXT for static tables. */
@@ -896,9 +897,7 @@ void target_stop(Target *t)
 {
     if (t->own) {
         proc_stop(t->pid, STOP_MS);
-        char command[128]; /* a folder of our own making under /tmp */
-        snprintf(command, sizeof command, "rm -rf '%s'", t->dir);
-        if (t->dir[0] && system(command) != 0)
+        if (t->dir[0] && !folder_remove(t->dir))
             fprintf(stderr, "xs bench: cannot remove %s\n", t->dir);
     }
     arena_deinit(&t->arena);

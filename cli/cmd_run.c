@@ -87,7 +87,7 @@ static void print_times(const Const *job, const RunTimes *t, Text response)
 }
 
 static bool call(Program *p, const RunArgs *args, const RunOptions *options, Text function,
-                 const Const *job, Text input, xs_error *err)
+                 const Const *job, const Const *input, xs_error *err)
 {
     Buf out = BUF_INIT, problem = BUF_INIT;
     RunTimes times;
@@ -117,13 +117,12 @@ static int run(Program *p, Arena *arena, const Config *config, const RunArgs *ar
                           .trace_ctx = &trace};
     if (args->auth && !(options.auth = json_parse(arena, text_from(args->auth), &err)))
         return cli_usage("run", "--auth: %s", err.message);
-    Text input = text_from(args->input ? args->input : "");
-    if (args->input && args->input[0] == '@' &&
-        !cli_read_file(arena, args->input + 1, &input, &err))
+    Text json = text_from(args->input ? args->input : "");
+    if (args->input && args->input[0] == '@' && !cli_read_file(arena, args->input + 1, &json, &err))
         return cli_error(&err);
-    const Const *map = input.len ? json_parse(arena, input, &err) : NULL;
-    if (input.len && (!map || map->kind != C_MAP))
-        return cli_usage("run", "--input: %s", map ? "it must be a JSON object" : err.message);
+    const Const *input = json.len ? json_parse(arena, json, &err) : NULL;
+    if (json.len && (!input || input->kind != C_MAP))
+        return cli_usage("run", "--input: %s", input ? "it must be a JSON object" : err.message);
     if (call(p, args, &options, function, job, input, &err))
         return EXIT_OK;
     return job && err.code == XS_E_CONFIG ? EXIT_USAGE : EXIT_PROBLEM;

@@ -1,5 +1,6 @@
 /* cmd_task.c - xs task: what is scheduled, and one task run now. */
 #include "cli/cli.h"
+#include "core/clock.h"
 
 #include <time.h>
 
@@ -54,7 +55,7 @@ static int list_tasks(const Program *p)
 {
     const Const *tasks = const_get(program_meta(p), "tasks");
     for (uint32_t i = 0; tasks && tasks->kind == C_LIST && i < tasks->count; i++)
-        print_task(tasks->items[i], service_now_ms());
+        print_task(tasks->items[i], clock_wall_ms());
     return EXIT_OK;
 }
 

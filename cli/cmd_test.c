@@ -7,7 +7,6 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/test_report.h"
@@ -231,18 +230,11 @@ static bool number(const char *text, uint64_t max, uint64_t *out)
     return true;
 }
 
-static int64_t clock_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000;
-}
-
 /* NULL, or what is wrong. */
 static const char *read_numbers(TestArgs *args)
 {
     uint64_t n = 0;
-    args->now_ms = clock_ms();
+    args->now_ms = clock_wall_ms() / 1000 * 1000 /* whole seconds */;
     args->n_seed = randombytes_uniform(1000000);
     args->n_slowest = 10;
     if (args->jobs && (!number(args->jobs, 256, &n) || !n))

@@ -1,5 +1,6 @@
 /* cmd_token.c - xs token: make and read login tokens with a server's own key. */
 #include "cli/cli.h"
+#include "core/clock.h"
 
 #include "core/json.h"
 #include "core/num.h"
@@ -34,7 +35,7 @@ static int mint(const Auth *auth, const TokenArgs *args)
         json_write_int(&id, number);
     else
         json_write_text(&id, text_from(args->id));
-    ok = auth_make_token(auth, text_from(args->table), buf_view(&id), extras, service_now_ms(), ttl,
+    ok = auth_make_token(auth, text_from(args->table), buf_view(&id), extras, clock_wall_ms(), ttl,
                          &token, &err);
     if (ok)
         printf("%.*s\n", (int)token.len, token.ptr);
@@ -51,7 +52,7 @@ static int inspect(const Auth *auth, const char *token)
     arena_init(&a, 0);
     bool ok = auth_verify(auth, &a, text_from(token), 0, &claims);
     if (ok) {
-        int64_t left = claims.expires_ms - service_now_ms();
+        int64_t left = claims.expires_ms - clock_wall_ms();
         buf_cstr(&out, "{\"table\":");
         json_write_text(&out, claims.table);
         buf_printf(&out, ",\"dbo_id\":%lld,\"id\":", (long long)auth_table_id(auth, claims.table));

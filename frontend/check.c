@@ -755,12 +755,16 @@ static void check_call(Check *ck, const Stmt *s)
     }
 }
 
-static void check_place(Check *ck, const Stmt *s)
+static void check_supported(Check *ck, const Stmt *s)
 {
     if (s->info->todo && !s->disabled)
         report(ck->c, D_UNSUPPORTED_STATEMENT, s->pos, NO_HINT,
                "'" TEXT_FMT "' is not supported by this engine: running it raises ERROR_FATAL",
                TEXT_ARG(s->keyword));
+}
+
+static void check_place(Check *ck, const Stmt *s)
+{
     bool test_place = ck->in_test || ck->k->kind == CK_WORKFLOW_TEST;
     bool expectation = text_starts(s->keyword, TEXT("expect."));
     if (!(s->info->flags & SF_TEST) || test_place || (!expectation && ck->k->kind == CK_TOOL))
@@ -919,6 +923,7 @@ static void outside_loop(Check *ck, const Stmt *s)
 
 static void statement(Check *ck, Stmt *s)
 {
+    check_supported(ck, s);
     check_place(ck, s);
     bool writes = s->info->operand == OPR_VAR && (s->info->flags & SF_COMPILED);
     bool plain_set = text_eq(s->keyword, TEXT("var")) || text_eq(s->keyword, TEXT("var.update"));

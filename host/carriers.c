@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/mem.h"
 #include "core/text.h"
 #include "host/http.h"
@@ -135,7 +136,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Carriers *set = (Carriers *)arg;
-    hub_tick(set->hub, hub_now_ms());
+    hub_tick(set->hub, clock_mono_ms());
     for (size_t i = 0; i < set->count; i++) {
         Carrier *c = &set->items[i];
         if (!c->threaded && c->state && XS_HAS(c->ops, tick))

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sodium.h>
 
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/map.h"
 #include "core/mem.h"
@@ -264,7 +265,7 @@ static void detached_ended(Job *job)
 static void detached_done(Job *job)
 {
     DetachedJob *j = (DetachedJob *)job;
-    detached_end(j->table, text_from(j->id), &j->json, service_now_ms());
+    detached_end(j->table, text_from(j->id), &j->json, clock_wall_ms());
     job_deinit(job);
     mem_free(j);
 }
@@ -327,7 +328,7 @@ static bool run_here(ServiceCtx *c, Fiber *parent, const SpawnReq *req, const ch
     arena_deinit(&a);
     if (!json.len)
         return no_memory(err);
-    detached_end(c->env->detached, text_from(id), &json, service_now_ms());
+    detached_end(c->env->detached, text_from(id), &json, clock_wall_ms());
     return true;
 }
 
@@ -341,7 +342,7 @@ bool detached_spawn(ServiceCtx *c, Fiber *parent, const SpawnReq *req, char id[I
                      : run_here(c, parent, req, id, err))
         return true;
     Buf none = BUF_INIT;
-    detached_end(c->env->detached, text_from(id), &none, service_now_ms());
+    detached_end(c->env->detached, text_from(id), &none, clock_wall_ms());
     detached_take(c->env->detached, text_from(id), &none);
     buf_deinit(&none);
     return false;

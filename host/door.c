@@ -101,7 +101,7 @@ static void set_low_water(int fd, size_t bytes)
 /* Armed anew for what is left of its time: the loop would begin it again with every byte. */
 static bool wait_more(Visitor *v)
 {
-    int64_t ms = v->until_ms - clock_mono_us() / 1000;
+    int64_t ms = v->until_ms - clock_mono_ms();
     if (ms < 1)
         ms = 1;
     struct timeval left = {.tv_sec = (time_t)(ms / 1000),
@@ -170,7 +170,7 @@ static void pause_door(Door *d, int64_t ms)
 /* How long nobody is to be accepted because of handshakes; 0 = not at all. */
 static int64_t handshake_wait_ms(Door *d)
 {
-    int64_t per_s = d->opt.handshakes_per_s, now = (int64_t)(clock_mono_us() / 1000);
+    int64_t per_s = d->opt.handshakes_per_s, now = clock_mono_ms();
     int64_t elapsed = now - d->refilled_ms;
     if (!per_s)
         return 0;
@@ -210,7 +210,7 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
     }
     v->door = d;
     v->fd = fd;
-    v->until_ms = clock_mono_us() / 1000 + d->opt.head_timeout_ms;
+    v->until_ms = clock_mono_ms() + d->opt.head_timeout_ms;
     v->addr_len = (socklen_t)len;
     memcpy(&v->addr, addr, (size_t)len);
     v->readable = event_new(d->base, fd, EV_READ | EV_PERSIST, on_readable, v);
@@ -337,7 +337,7 @@ Door *door_new(struct event_base *base, const DoorOptions *opt, DoorVisitor visi
         d->visitor = visitor;
         d->ctx = ctx;
         d->tokens = (int64_t)opt->handshakes_per_s * 1000;
-        d->refilled_ms = (int64_t)(clock_mono_us() / 1000);
+        d->refilled_ms = clock_mono_ms();
         d->head = mem_alloc(opt->head_max);
         d->unpause = evtimer_new(base, on_unpause, d);
     }

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/folder.h"
 #include "core/json.h"
 #include "core/text.h"
 #include "host/history.h"
@@ -71,13 +72,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    static const char *const ends[] = {"", "-wal", "-shm"};
-    for (size_t i = 0; i < COUNT_OF(ends); i++) {
-        char name[112];
-        snprintf(name, sizeof name, "%s%s", file, ends[i]);
-        unlink(name);
-    }
-    return rmdir(dir);
+    return folder_remove(dir) ? 0 : -1;
 }
 
 static void test_records(void **state)

@@ -5,6 +5,7 @@
  * stream is handed to its transport once its head is on the wire. One timer walks the connections
  * and ends those that take too long: heads, bodies and unread answers all have their time.
  * Specification: include/xs/http.h, runtime.md §5, realtime.md §7.3, §12.3. */
+#include "core/clock.h"
 #include "host/http_i.h"
 
 #include <arpa/inet.h>
@@ -223,7 +224,7 @@ static void linger(Conn *c)
     shutdown(c->fd, SHUT_WR);
     buf_deinit(&c->in);
     c->now = (Text){"", 0};
-    c->deadline_ms = now_ms() + LINGER_MS;
+    c->deadline_ms = clock_coarse_ms() + LINGER_MS;
     set_writing(c, false);
     set_reading(c, true);
 }
@@ -232,7 +233,7 @@ static void begin_idle(Conn *c)
 {
     set_state(c, C_HEAD);
     c->scanned = 0;
-    c->deadline_ms = now_ms() + (int64_t)c->http->opt.idle_s * 1000;
+    c->deadline_ms = clock_coarse_ms() + (int64_t)c->http->opt.idle_s * 1000;
 }
 
 /* Everything of an answer is on the wire. */
@@ -305,7 +306,7 @@ static void flush(Conn *c)
         set_writing(c, false);
         answer_sent(c);
     } else if (done == 0) {
-        c->deadline_ms = now_ms() + (int64_t)c->http->opt.idle_s * 1000;
+        c->deadline_ms = clock_coarse_ms() + (int64_t)c->http->opt.idle_s * 1000;
         set_writing(c, true);
     } else {
         end_conn(c);
@@ -537,7 +538,7 @@ static bool begin_body(Conn *c)
     set_state(c, C_BODY);
     c->chunks = (ChunkReader){0};
     c->body_left = head->length;
-    c->body_began_ms = now_ms();
+    c->body_began_ms = clock_coarse_ms();
     c->body_bytes = 0;
     buf_reserve(&x->body,
                 head->length < FIRST_BODY_BYTES ? (size_t)head->length + 1 : FIRST_BODY_BYTES);
@@ -593,7 +594,7 @@ static bool read_head(Conn *c)
     }
     if (!end) {
         if (c->now.len && !c->head_begun)
-            c->deadline_ms = now_ms() + h->opt.head_timeout_ms;
+            c->deadline_ms = clock_coarse_ms() + h->opt.head_timeout_ms;
         c->head_begun = c->now.len > 0;
         return false;
     }
@@ -753,7 +754,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Http *h = (Http *)arg;
-    int64_t now = now_ms();
+    int64_t now = clock_coarse_ms();
     for (Conn *c = h->first, *next; c; c = next) {
         next = c->next;
         if (!c->deadline_ms || now < c->deadline_ms || c->broken)
@@ -956,7 +957,7 @@ static void own_stream(xs_http *x, int status, const xs_header *headers, size_t 
     if (!c->http10)
         buf_cstr(&c->out, "Transfer-Encoding: chunked\r\n");
     buf_append(&c->out, "\r\n", 2);
-    c->deadline_ms = now_ms() + (int64_t)c->http->opt.idle_s * 1000;
+    c->deadline_ms = clock_coarse_ms() + (int64_t)c->http->opt.idle_s * 1000;
     /* Sent from the loop: the caller may still be setting up its side. */
     set_writing(c, true);
 }
@@ -996,7 +997,8 @@ static void own_stream_end(xs_http *x, bool whole)
 static void own_patience(xs_http *x, bool waiting)
 {
     if (!x->over && x->conn->state == C_OPEN)
-        x->conn->deadline_ms = waiting ? now_ms() + (int64_t)x->conn->http->opt.idle_s * 1000 : 0;
+        x->conn->deadline_ms =
+            waiting ? clock_coarse_ms() + (int64_t)x->conn->http->opt.idle_s * 1000 : 0;
 }
 
 static bool own_remember(xs_http *x, void *memo, void (*free_memo)(void *))

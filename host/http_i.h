@@ -90,12 +90,4 @@ size_t http_date_line(char *out, size_t size, time_t at);
 /** A complete answer behind which the connection is closed. */
 void http_write_refusal(Buf *out, HttpProblem p);
 
-/** Monotonic, a few milliseconds coarse. */
-static inline int64_t now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 #endif

@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/mem.h"
 #include "core/text.h"
 
@@ -145,13 +146,13 @@ static void set_state(MhdConn *c, MhdState state)
 
 static void set_deadline(MhdConn *c, int64_t ms)
 {
-    c->deadline_ms = now_ms() + ms;
+    c->deadline_ms = clock_coarse_ms() + ms;
 }
 
 static void begin_idle(MhdConn *c)
 {
     const HttpOptions *opt = &c->mhd->opt;
-    int64_t now = now_ms();
+    int64_t now = clock_coarse_ms();
     set_state(c, M_IDLE);
     c->late = false;
     c->idle_until_ms = now + (c->mhd->draining ? 0 : (int64_t)opt->idle_s * 1000);
@@ -455,7 +456,7 @@ static enum MHD_Result begin_request(MhdConn *c, const char *method, const char 
         return refuse(c, (HttpProblem){413, "The request body is too large."});
     set_state(c, M_BODY);
     set_deadline(c, opt->body_timeout_ms);
-    c->body_began_ms = now_ms();
+    c->body_began_ms = clock_coarse_ms();
     return MHD_YES;
 }
 
@@ -476,7 +477,7 @@ static void run_handler(MhdConn *c)
     c->taken += c->x->head.length;
     c->chunked = c->x->head.chunked;
     set_state(c, M_WAIT);
-    c->asked_ms = now_ms();
+    c->asked_ms = clock_coarse_ms();
     c->in_handler = true;
     h->handler(h->ctx, c->x);
     c->in_handler = false;
@@ -512,7 +513,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
         return queue_answer(c);
     if (c->state != M_WAIT)
         return MHD_NO; /* left, or out of memory */
-    if (!c->suspended && now_ms() - c->asked_ms >= WAIT_MS)
+    if (!c->suspended && clock_coarse_ms() - c->asked_ms >= WAIT_MS)
         suspend(c);
     return MHD_YES;
 }
@@ -601,7 +602,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Mhd *h = (Mhd *)arg;
-    int64_t now = now_ms();
+    int64_t now = clock_coarse_ms();
     for (MhdConn *c = h->first, *next; c; c = next) {
         next = c->next;
         if (!c->deadline_ms || now < c->deadline_ms)

@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/num.h"
@@ -131,7 +132,7 @@ static bool check_signature(Publisher *p, xs_http *x)
     Text date = text_from(http_api.header(x, "X-XS-Date"));
     Text nonce = text_from(http_api.header(x, "X-XS-Nonce"));
     Text signature = text_from(http_api.header(x, "X-XS-Signature"));
-    int64_t when, now = service_now_ms();
+    int64_t when, now = clock_wall_ms();
     if (!signature.len || !nonce.len || nonce.len > NONCE_LEN_MAX || !num_parse_int(date, &when) ||
         when < now / 1000 - DATE_SLACK_S || when > now / 1000 + DATE_SLACK_S)
         return false;
@@ -316,7 +317,7 @@ static bool write_row(const Batch *b, const Done *row, Buf *out)
     }
     if (!row->key.ptr)
         return ok;
-    int64_t now = service_now_ms();
+    int64_t now = clock_wall_ms();
     char *copy = ok && !out->failed ? mem_strndup(out->ptr + start, out->len - start) : NULL;
     mem_free(expiring_take(b->p->repeats, row->key, now));
     if (copy && !expiring_put(b->p->repeats, row->key, copy, now))
@@ -460,7 +461,7 @@ static void publish_target(Batch *b, Space *space, HubPublish event, Text channe
 /* A key counts from here on: "" in the repeats means that its events are on their way. */
 static bool claim_key(Batch *b, Done *row, xs_error *err)
 {
-    int64_t now = service_now_ms();
+    int64_t now = clock_wall_ms();
     const char *earlier = expiring_get(b->p->repeats, row->key, now);
     if (earlier && !*earlier)
         return xs_fail(err, XS_E_OVERLOAD, XS_NO_POS, "Events with this id are being published.");

@@ -72,7 +72,7 @@ static void fail_with(QueryJob *q, const xs_error *err)
 static int64_t now_ms(const QueryJob *q)
 {
     const Services *s = &q->job.services;
-    return s->test ? s->now_ms(s->ctx) : service_now_ms();
+    return s->test ? s->now_ms(s->ctx) : clock_wall_ms();
 }
 
 static bool authenticate(QueryJob *q, xs_error *err)
@@ -120,7 +120,7 @@ static bool prepare(QueryJob *q, xs_error *err)
 {
     Job *job = &q->job;
     const Const *body = q->given;
-    if (!q->given && service_now_ms() >= job->limits.deadline_ms)
+    if (!q->given && clock_wall_ms() >= job->limits.deadline_ms)
         return xs_fail(err, XS_E_DEADLINE, XS_NO_POS, "Execution time exceeded.");
     if (!authenticate(q, err) ||
         (!q->given && !request_decode_body(&job->arena, q->content_type, q->body, &body, err)))
@@ -509,7 +509,7 @@ static void send_reply(Job *job)
     q->replied = true;
     if (q->posts) {
         job->limits.deadline_ms =
-            service_now_ms() + pool_options(job->pool)->config->request_timeout_ms;
+            clock_wall_ms() + pool_options(job->pool)->config->request_timeout_ms;
         if (pool_submit(job->pool, job))
             return;
         log_post(q, "dropped, the server is busy");
@@ -571,7 +571,7 @@ static void write_inputs(const QueryJob *q, Buf *out)
 static void record(QueryJob *q)
 {
     const PoolOptions *opt = pool_options(q->job.pool);
-    int64_t now = service_now_ms();
+    int64_t now = clock_wall_ms();
     if (!q->history)
         return;
     if (!history_wants(q->history, now)) {
@@ -745,7 +745,7 @@ static void name_request(QueryService *s, xs_http *x)
 /* True: too many from that address, answered. */
 static bool over_limit(const QueryService *s, xs_http *x)
 {
-    int64_t wait = s->guard ? guard_take(s->guard, http_remote_ip(x), service_now_ms()) : 0;
+    int64_t wait = s->guard ? guard_take(s->guard, http_remote_ip(x), clock_wall_ms()) : 0;
     if (!wait)
         return false;
     Text seconds = arena_printf(http_arena(x), "%lld", (long long)wait);

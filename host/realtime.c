@@ -6,6 +6,7 @@
 #include <sodium.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
@@ -132,7 +133,7 @@ static Identity *check_token(const Auth *auth, Arena *a, const Space *space, Tex
     Claims claims;
     /* Tokens are made for the configured tenant; they open no other one's space. */
     if ((space && !text_eq(space_tenant(space), auth_tenant(auth))) ||
-        !auth_verify(auth, a, token, service_now_ms(), &claims))
+        !auth_verify(auth, a, token, clock_wall_ms(), &claims))
         return NULL;
     *expires_ms = claims.expires_ms;
     return auth_identity(auth, &claims);
@@ -154,7 +155,7 @@ static Identity *token_identity(Realtime *r, xs_request *q, Text token)
 
 static Identity *ticket_identity(Realtime *r, xs_request *q, Text ticket)
 {
-    Ticket *t = expiring_take(r->tickets, ticket, service_now_ms());
+    Ticket *t = expiring_take(r->tickets, ticket, clock_wall_ms());
     Identity *who = t && t->space == q->space ? identity_ref(t->identity) : NULL;
     if (who)
         q->expires_ms = t->expires_ms;
@@ -383,7 +384,7 @@ static void make_ticket(Realtime *r, xs_http *x, xs_request *q)
     Ticket *t = mem_zalloc(1, sizeof *t);
     if (t)
         *t = (Ticket){q->space, identity_ref(q->identity), q->expires_ms};
-    if (!t || !expiring_put(r->tickets, text_from(text), t, service_now_ms())) {
+    if (!t || !expiring_put(r->tickets, text_from(text), t, clock_wall_ms())) {
         http_reply_error(x, 500, "ERROR_FATAL", "Out of memory.");
         return;
     }
@@ -586,7 +587,7 @@ static void serve(Realtime *r, xs_http *x, const RealtimePath *path)
 bool realtime_again(Realtime *r, xs_http *x)
 {
     xs_request *q = (xs_request *)http_memo(x);
-    if ((!q->expires_ms || service_now_ms() < q->expires_ms) && !has_query_credentials(x) &&
+    if ((!q->expires_ms || clock_wall_ms() < q->expires_ms) && !has_query_credentials(x) &&
         carriers_http_again(r->opt.carriers, REPEATED, x, q))
         return true;
     http_forget(x);

@@ -122,7 +122,7 @@ static Fiber *run_fiber(Run *r, bool timed)
     Limits limits = {.steps = (uint64_t)c->steps,
                      .heap_bytes = (size_t)c->heap_bytes,
                      .depth = (uint32_t)c->call_depth,
-                     .deadline_ms = timed ? service_now_ms() + c->request_timeout_ms : 0};
+                     .deadline_ms = timed ? clock_wall_ms() + c->request_timeout_ms : 0};
     Fiber *f = fiber_new(r->program, &r->services, &r->context, &limits);
     if (f && r->opt->trace)
         fiber_set_trace(f, r->opt->trace, r->opt->trace_ctx);
@@ -195,18 +195,8 @@ static void init_run(Run *r, Program *program, const RunOptions *opt)
     r->log.json = text_eq(opt->config->log_format, TEXT("json"));
 }
 
-static bool read_input(Run *r, Text json, xs_error *err)
-{
-    if (!json.len)
-        return true;
-    r->context.raw_input = json_parse(&r->arena, json, err);
-    return r->context.raw_input &&
-           (r->context.raw_input->kind == C_MAP ||
-            xs_fail(err, XS_E_BAD_JSON, XS_NO_POS, "the input must be a JSON object"));
-}
-
 static bool run_proc(Program *program, const RunOptions *opt, ProcKind kind, Text name,
-                     Text input_json, Buf *out_json, Buf *err_json, xs_error *err)
+                     const Const *input, Buf *out_json, Buf *err_json, xs_error *err)
 {
     uint32_t proc = program_find(program, kind, name);
     if (proc == UINT32_MAX)
@@ -214,8 +204,9 @@ static bool run_proc(Program *program, const RunOptions *opt, ProcKind kind, Tex
                        kind == PROC_TASK ? "task" : "function", TEXT_ARG(name));
     Run r;
     init_run(&r, program, opt);
-    bool ok = open_run(&r, err) && read_input(&r, input_json, err) &&
-              call(&r, proc, r.context.raw_input, out_json, err_json, err);
+    bool ok = open_run(&r, err);
+    r.context.raw_input = input;
+    ok = ok && call(&r, proc, input, out_json, err_json, err);
     run_triggers(&r);
     close_run(&r);
     return ok;
@@ -228,15 +219,15 @@ bool run_task(Program *program, const RunOptions *opt, Text name, Buf *err_json,
     Buf nothing = BUF_INIT;
     own.config = &config;
     config.request_timeout_ms = config.task_timeout_ms;
-    bool ok = run_proc(program, &own, PROC_TASK, name, TEXT(""), &nothing, err_json, err);
+    bool ok = run_proc(program, &own, PROC_TASK, name, NULL, &nothing, err_json, err);
     buf_deinit(&nothing);
     return ok;
 }
 
-bool run_function(Program *program, const RunOptions *opt, Text name, Text input_json,
+bool run_function(Program *program, const RunOptions *opt, Text name, const Const *input,
                   Buf *out_json, Buf *err_json, xs_error *err)
 {
-    return run_proc(program, opt, PROC_FUNCTION, name, input_json, out_json, err_json, err);
+    return run_proc(program, opt, PROC_FUNCTION, name, input, out_json, err_json, err);
 }
 
 /* ---- jobs ---- */
@@ -312,15 +303,15 @@ static bool job_call(Run *r, const Const *job, RunTimes *t, Buf *out_json, Buf *
     return ok;
 }
 
-bool run_job(Program *program, const RunOptions *opt, const Const *job, Text input_json,
+bool run_job(Program *program, const RunOptions *opt, const Const *job, const Const *input,
              RunTimes *times, Buf *out_json, Buf *err_json, xs_error *err)
 {
     double start = seconds();
     Run r;
     *times = (RunTimes){0};
     init_run(&r, program, opt);
-    bool ok =
-        open_run(&r, err) && boot_check_env(r.env, job, err) && read_input(&r, input_json, err);
+    bool ok = open_run(&r, err) && boot_check_env(r.env, job, err);
+    r.context.raw_input = input;
     times->boot_s = seconds() - start;
     ok = ok && job_call(&r, job, times, out_json, err_json, err);
     times->total_s = seconds() - start;

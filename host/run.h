@@ -17,14 +17,14 @@ typedef struct RunOptions {
 
 /**
  * Run a function to its end, waiting for the database in place. Events become log lines on stderr.
- * @param input_json  object; empty = none
- * @param out_json    gets the response
- * @param err_json    gets {"code","message","payload"} when the program raised
- * @return false: err set: XS_E_NOTFOUND (no such function), XS_E_BAD_JSON, what opening the
- * database says, or the program's error (err_json is filled then)
+ * @param input     a map; NULL = none
+ * @param out_json  gets the response
+ * @param err_json  gets {"code","message","payload"} when the program raised
+ * @return false: err set: XS_E_NOTFOUND (no such function), what opening the database
+ * says, or the program's error (err_json is filled then)
  */
-XS_MUST_CHECK bool run_function(Program *program, const RunOptions *opt, Text name, Text input_json,
-                                Buf *out_json, Buf *err_json, xs_error *err);
+XS_MUST_CHECK bool run_function(Program *program, const RunOptions *opt, Text name,
+                                const Const *input, Buf *out_json, Buf *err_json, xs_error *err);
 
 /** Run a task now, without its middleware; within option task_timeout_ms. As run_function. */
 XS_MUST_CHECK bool run_task(Program *program, const RunOptions *opt, Text name, Buf *err_json,
@@ -37,13 +37,13 @@ typedef struct RunTimes {
 /**
  * Run a job: its pre, stack, main and post, one after the other on one database, without a
  * deadline.
- * @param job         row of "jobs" of the bundle's metadata
- * @param input_json  instead of the input of main; empty = that
- * @param out_json    gets what main gives, or {name: value} when a part has `as`
+ * @param job       row of "jobs" of the bundle's metadata
+ * @param input     a map instead of the input of main; NULL = that
+ * @param out_json  gets what main gives, or {name: value} when a part has `as`
  * @return as run_function; also XS_E_CONFIG: an environment value of the job's list is not set
  */
 XS_MUST_CHECK bool run_job(Program *program, const RunOptions *opt, const Const *job,
-                           Text input_json, RunTimes *times, Buf *out_json, Buf *err_json,
+                           const Const *input, RunTimes *times, Buf *out_json, Buf *err_json,
                            xs_error *err);
 
 #endif

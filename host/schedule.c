@@ -189,7 +189,7 @@ static void task_ended(Job *job)
 static void record(TaskJob *t)
 {
     const Task *task = t->task;
-    int64_t now = service_now_ms();
+    int64_t now = clock_wall_ms();
     if (!task->history || !t->step) /* not recorded, or dropped before it began */
         return;
     if (!history_wants(task->schedule->history, now)) {
@@ -331,7 +331,7 @@ static void start(const Entry *e)
 
 static void arm(Entry *e)
 {
-    int64_t now = service_now_ms();
+    int64_t now = clock_wall_ms();
     if (e->due_ms < 0)
         return;
     int64_t ms = e->due_ms > now ? e->due_ms - now : 0;
@@ -346,7 +346,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Entry *e = (Entry *)arg;
-    int64_t now = service_now_ms();
+    int64_t now = clock_wall_ms();
     if (e->task->schedule->stopped)
         return;
     if (now >= e->due_ms) {
@@ -373,7 +373,7 @@ static bool add_entries(Schedule *s, Task *t, const Const *list, xs_error *err)
                                 (long long)e->times.starts_ms, (long long)e->times.freq_ms);
         if (!e->lease.ptr)
             return no_memory(err);
-        e->due_ms = task_times_next(&e->times, service_now_ms());
+        e->due_ms = task_times_next(&e->times, clock_wall_ms());
         e->timer = evtimer_new(s->base, on_timer, e);
         if (!e->timer)
             return no_memory(err);

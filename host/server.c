@@ -684,7 +684,7 @@ static void on_drain_check(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Server *s = (Server *)arg;
-    if (drained(s) || service_now_ms() >= s->drain_until_ms)
+    if (drained(s) || clock_wall_ms() >= s->drain_until_ms)
         event_base_loopbreak(s->base);
 }
 
@@ -700,7 +700,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
              number == SIGINT ? "SIGINT" : "SIGTERM", (long long)s->config->drain_ms);
     s->draining = true;
     schedule_stop(s->now->schedule);
-    s->drain_until_ms = service_now_ms() + s->config->drain_ms;
+    s->drain_until_ms = clock_wall_ms() + s->config->drain_ms;
     door_close(s->door);
     http_drain(s->http);
     carriers_drain(s->carriers, (uint32_t)(s->config->drain_ms / 2));

@@ -185,18 +185,13 @@ bool reply_set_header(ReplyHeaders *r, Text line, bool append, xs_error *err)
 
 /* ---- services ---- */
 
-int64_t service_now_ms(void)
-{
-    return clock_wall_ms();
-}
-
 static int64_t now_ms(void *ctx)
 {
     const ServiceCtx *c = (const ServiceCtx *)ctx;
     /* When the drain is over every deadline counts as passed: the end of the year 9999. */
     if (UNLIKELY(atomic_load_explicit(&c->env->expired, memory_order_relaxed)))
         return 253402300799000;
-    return service_now_ms();
+    return clock_wall_ms();
 }
 
 static bool random_bytes(void *ctx, void *out, size_t n)
@@ -286,7 +281,7 @@ static bool make_token(void *ctx, Text table, Value id, Value extras, int64_t tt
     Buf i = BUF_INIT, x = BUF_INIT;
     bool ok = val_write_json(id, &i) && val_write_json(extras, &x)
                   ? auth_make_token(c->env->auth, table, buf_view(&i), buf_view(&x),
-                                    service_now_ms(), ttl_s, out, err)
+                                    clock_wall_ms(), ttl_s, out, err)
                   : xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
     buf_deinit(&i);
     buf_deinit(&x);

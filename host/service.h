@@ -71,7 +71,6 @@ XS_MUST_CHECK bool sources_open(const Config *c, DbPool *db, const Const *tables
 void service_fill(Services *s, ServiceCtx *c, Db *db);
 /** Copy what run refers to, for an invocation that outlives it. False: memory. */
 XS_MUST_CHECK bool run_context_copy(Arena *a, const RunContext *run, RunContext *out);
-int64_t service_now_ms(void); /* epoch */
 /** Errors: XS_E_BAD_ARG. Headers that frame the message are ignored. */
 XS_MUST_CHECK bool reply_set_header(ReplyHeaders *r, Text line, bool append, xs_error *err);
 

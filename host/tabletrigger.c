@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "core/clock.h"
 #include "core/mem.h"
 #include "core/text.h"
 
@@ -266,7 +267,7 @@ static bool lane_next(Job *job)
     metric_add(&opt->metrics->table_triggers);
     job->run.datasource = l->cursor.row.source;
     job->run.chain = dbchanges_chain(l->cursor.changes) + 1;
-    job->limits.deadline_ms = service_now_ms() + opt->config->request_timeout_ms;
+    job->limits.deadline_ms = clock_wall_ms() + opt->config->request_timeout_ms;
     if (!input || !job_begin(job, j->rule->proc, input, &err)) {
         metric_add(&opt->metrics->table_triggers_failed);
         tabletriggers_failed(l->all, j->rule->name, &err, text_from(err.message));

@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/const.h"
 #include "core/text.h"
 #include "host/service.h"
@@ -43,7 +44,7 @@ bool vault_handle(Vault *s, xs_http *x)
     if (fd < 0) {
         http_reply_error(x, 404, "ERROR_CODE_NOT_FOUND", "There is no such file.");
     } else if (is_private && !vault_check(s, path, query_text(x, "exp"), query_text(x, "sig"),
-                                          service_now_ms() / 1000)) {
+                                          clock_wall_ms() / 1000)) {
         close(fd);
         http_reply_error(x, 403, "ERROR_CODE_ACCESS_DENIED", "Access denied.");
     } else {

@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/mem.h"
 #include "stdlib/db/db.h"
 #include "vm/convert.h"
@@ -89,7 +90,7 @@ void job_init(Job *job, Pool *p, const JobOps *ops, Space *space, ReplyHeaders *
     job->limits = (Limits){.steps = (uint64_t)c->steps,
                            .heap_bytes = (size_t)c->heap_bytes,
                            .depth = (uint32_t)c->call_depth,
-                           .deadline_ms = service_now_ms() + timeout_ms};
+                           .deadline_ms = clock_wall_ms() + timeout_ms};
     job->run = (RunContext){.tenant = c->tenant, .branch = c->branch, .base_url = c->base_url};
 }
 

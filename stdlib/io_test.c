@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/lang/opcodes.h"
 #include "core/tables.h"
 #include "stdlib/outside.h"
@@ -52,9 +53,7 @@ static Fiber *next_woken(void)
 static int64_t clock_ms(void *ctx)
 {
     (void)ctx;
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return clock_mono_ms();
 }
 
 static const xs_error no_error;

@@ -125,7 +125,7 @@ void clock_release(xs_conn *c)
 void clock_set_expiry(xs_conn *c, int64_t epoch_ms)
 {
     const HubOptions *opt = &c->shard->hub->opt;
-    int64_t now = mono_ms();
+    int64_t now = clock_mono_ms();
     c->warned = false;
     c->token_ends = epoch_ms > 0;
     c->expires_ms = 0;
@@ -153,7 +153,7 @@ static int64_t idle_end(const xs_conn *c)
 static bool arm(xs_conn *c)
 {
     Hub *h = c->shard->hub;
-    int64_t now = mono_ms(), warning = h->opt.expiry_warning_ms, idle = idle_end(c);
+    int64_t now = clock_mono_ms(), warning = h->opt.expiry_warning_ms, idle = idle_end(c);
     disarm(h, c);
     if (!c->expires_ms && !idle)
         return true;
@@ -245,7 +245,7 @@ static void ring_alarm(xs_shard *s, void *arg)
     mem_free(alarm);
     if (!c || c->closing || c->gone || is_armed(c))
         return;
-    int64_t now = mono_ms(), idle = idle_end(c), warning = s->hub->opt.expiry_warning_ms;
+    int64_t now = clock_mono_ms(), idle = idle_end(c), warning = s->hub->opt.expiry_warning_ms;
     if (c->expires_ms && c->expires_ms <= now) {
         expire(c);
     } else if (idle && idle <= now) {
@@ -288,9 +288,4 @@ void hub_tick(Hub *h, int64_t now_ms)
         space_tick(slot->value, now_ms);
     pthread_mutex_unlock(&h->lock);
     plane_tick(h, now_ms);
-}
-
-int64_t hub_now_ms(void)
-{
-    return mono_ms();
 }

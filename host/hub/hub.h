@@ -229,7 +229,6 @@ XS_MUST_CHECK bool hub_publish(Hub *h, Space *s, const HubPublish *p, HubPublish
 /** Everything that happens by time: call it every 100 ms or so, with monotonic ms. Any one thread.
  */
 void hub_tick(Hub *h, int64_t now_ms);
-int64_t hub_now_ms(void); /* monotonic */
 
 /** What waits for all clients together, in bytes: past the limit the longest queues are closed and
  * nobody is let in until it is less. Call it every 100 ms or so. Any one thread. */

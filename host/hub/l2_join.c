@@ -1,4 +1,5 @@
 /* l2_join.c - channels are joined and left; what a joiner missed, and acknowledgements. */
+#include "core/clock.h"
 #include "host/hub/l2_i.h"
 
 #include "core/mem.h"
@@ -53,11 +54,11 @@ static bool enter_channel(L2Sub *sub)
     sub->listed = !c->away;
     /* First the roster: whoever it tells was here before. */
     bool ok = ch && local_reserve(local) &&
-              (!sub->listed || roster_join(ch, own, buf_view(&member), mono_ms()));
+              (!sub->listed || roster_join(ch, own, buf_view(&member), clock_mono_ms()));
     sub->listed = sub->listed && ok;
     if (ok && !channel_add_member(ch, &sub->sub.member, &c->shard->box, local)) {
         if (sub->listed)
-            roster_leave(ch, own, 0, mono_ms());
+            roster_leave(ch, own, 0, clock_mono_ms());
         ok = sub->listed = false;
     }
     if (ok) {
@@ -373,7 +374,7 @@ void l2_sub_leave(L2Sub *sub, uint32_t grace_ms)
     space_lock(c->space);
     bool last = channel_drop_member(ch, &sub->sub.member);
     if (sub->listed)
-        roster_leave(ch, own, grace_ms, mono_ms());
+        roster_leave(ch, own, grace_ms, clock_mono_ms());
     sub->listed = false;
     channel_settle(ch);
     space_unlock(c->space);
@@ -399,8 +400,9 @@ void l2_away(xs_conn *c)
         if (!sub->sub.joined || sub->listed == !c->away)
             continue;
         if (c->away)
-            roster_leave(sub->sub.ch, own, 0, mono_ms());
-        else if (member.failed || !roster_join(sub->sub.ch, own, buf_view(&member), mono_ms()))
+            roster_leave(sub->sub.ch, own, 0, clock_mono_ms());
+        else if (member.failed ||
+                 !roster_join(sub->sub.ch, own, buf_view(&member), clock_mono_ms()))
             continue; /* the next join shows it again */
         sub->listed = !c->away;
     }

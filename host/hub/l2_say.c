@@ -281,7 +281,7 @@ static uint32_t over_rate(const xs_conn *c, const L2Sub *sub)
     int n =
         snprintf(key, sizeof key, TEXT_FMT " " TEXT_FMT, TEXT_ARG(sub->sub.name), TEXT_ARG(who));
     Text k = {key, (size_t)n};
-    int64_t now = mono_ms();
+    int64_t now = clock_mono_ms();
     Space *s = c->space;
     if (!limit || n < 0 || (size_t)n >= sizeof key)
         return 0;

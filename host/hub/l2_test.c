@@ -2,6 +2,7 @@
 #include "host/hub/test_world.h"
 
 #include "core/clock.h"
+#include "core/folder.h"
 #include "core/json.h"
 
 #include <time.h>
@@ -449,11 +450,11 @@ static void test_presence_grace(void **state)
         assert_int_equal(count_frames(a, "presence_join"), 1);
         memcpy(sid, b->conn->sid, sizeof sid);
         hang_up(b);
-        hub_tick(w->hub, mono_ms() + 1000);
+        hub_tick(w->hub, clock_mono_ms() + 1000);
         pump(w);
         Peer *back = connect_again(w, sid, user);
         enter_pier(w, back);
-        hub_tick(w->hub, mono_ms() + 6000);
+        hub_tick(w->hub, clock_mono_ms() + 6000);
         pump(w);
         assert_int_equal(count_frames(a, "presence_"), 1);
         /* Silent for too long, then heard of again. */
@@ -465,7 +466,7 @@ static void test_presence_grace(void **state)
         assert_int_equal(count_frames(a, "presence_join"), 2);
         back->shard->host.away(back->conn, true);
         hang_up(back); /* away: told already */
-        hub_tick(w->hub, mono_ms() + 6000);
+        hub_tick(w->hub, clock_mono_ms() + 6000);
         pump(w);
         assert_int_equal(count_frames(a, "presence_leave"), 2);
         assert_int_equal(count_frames(a, "presence_join"), 2);
@@ -478,8 +479,8 @@ static void test_presence_grace(void **state)
     Peer *late = connect_user(w, 1, 4);
     enter_pier(w, late);
     assert_int_equal(count_frames(late, "\"id\":\"3\""), 1); /* in the roster meanwhile */
-    hub_tick(w->hub, mono_ms() + 6000);
-    hub_tick(w->hub, mono_ms() + 12000);
+    hub_tick(w->hub, clock_mono_ms() + 6000);
+    hub_tick(w->hub, clock_mono_ms() + 12000);
     pump(w);
     assert_int_equal(count_frames(a, "presence_leave"), 1);
     assert_int_equal(count_frames(late, "presence_leave"), 1);
@@ -509,7 +510,7 @@ static void test_presence_burst(void **state)
         hang_up(crowd[i]);
     pump(w);
     assert_int_equal(count_frames(a, "presence_leave"), 0);
-    hub_tick(w->hub, mono_ms() + 200);
+    hub_tick(w->hub, clock_mono_ms() + 200);
     pump(w);
     assert_int_equal(count_frames(a, "presence_join"), CROWD - 20);
     assert_int_equal(count_frames(a, "presence_leave"), 0);
@@ -544,7 +545,7 @@ static void test_time(void **state)
     Peer *a = connect_with(w, 0, r), *b = connect_with(w, 1, r), *still = connect_user(w, 0, 8);
     request_unref(r);
     usleep(50000);
-    hub_tick(w->hub, mono_ms());
+    hub_tick(w->hub, clock_mono_ms());
     pump(w);
     WANT(a, "{\"action\":\"auth\",\"payload\":{\"state\":\"expiring\",\"expires_in\":1}}");
     WANT(b, "{\"action\":\"auth\",\"payload\":{\"state\":\"expiring\",\"expires_in\":1}}");
@@ -556,7 +557,7 @@ static void test_time(void **state)
     WANT(b, "{\"action\":\"auth\",\"payload\":{\"state\":\"renewed\",\"expires_in\":60},\"ref\":"
             "\"x\"}");
     usleep(70000);
-    hub_tick(w->hub, mono_ms());
+    hub_tick(w->hub, clock_mono_ms());
     pump(w);
     WANT(a, "{\"action\":\"error\",\"payload\":{\"message\":\"Token expired.\"}}");
     assert_int_equal(a->closed, 4401);
@@ -564,12 +565,12 @@ static void test_time(void **state)
     say(b, "{\"action\":\"ping\"}");
     WANT(b, "{\"action\":\"pong\"}");
     usleep(100000);
-    hub_tick(w->hub, mono_ms());
+    hub_tick(w->hub, clock_mono_ms());
     pump(w);
     assert_int_equal(still->closed, 4000); /* said nothing from the start */
     assert_int_equal(b->closed, 0);
     usleep(350000);
-    hub_tick(w->hub, mono_ms());
+    hub_tick(w->hub, clock_mono_ms());
     pump(w);
     assert_int_equal(b->closed, 4000);
     HubStats st;
@@ -1000,13 +1001,7 @@ static void test_at_least_once(void **state)
     WANT(d, first);
     WANT(d, KEPT("replay", "1", ""));
     close_l2(&l);
-    unlink(path);
-    char side[80];
-    snprintf(side, sizeof side, "%s-wal", path);
-    unlink(side);
-    snprintf(side, sizeof side, "%s-shm", path);
-    unlink(side);
-    assert_int_equal(rmdir(dir), 0);
+    folder_remove(dir);
 }
 
 /* Transcript of two, path parameters checked by a stack, and a thousand messages in pages. */

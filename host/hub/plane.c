@@ -29,6 +29,10 @@ enum {
     EXPANDED_MAX = 10000 /* channels that a published pattern reaches */
 };
 
+typedef struct WaitList {
+    MirrorWait *first, **end;
+} WaitList;
+
 typedef struct Mirror {
     Channel *ch;
     struct Mirror *prev, *next; /* all of the space */
@@ -38,8 +42,8 @@ typedef struct Mirror {
     bool unasked;               /* … nobody could be asked for it yet */
     uint64_t version;           /* of the roster */
     int64_t idle_ms;            /* since when nobody is here; 0 = in use */
-    MirrorWait *first, **end;   /* for it to be complete, or for a barrier; in their order */
-    MirrorWait *behind, **last; /* for a record, in theirs */
+    WaitList waits;             /* for it to be complete, or for a barrier; in their order */
+    WaitList behind;            /* for a record, in theirs */
     uint64_t barriers;          /* asked for */
     Map far;                    /* members of other nodes: id → Far */
 } Mirror;
@@ -125,20 +129,46 @@ static void on_published(void *ctx, void *token, bool ok, const xs_plane_record 
     receipt->ready(receipt, ok);
 }
 
+/* ---- those who wait ---- */
+
+static void waits_init(WaitList *l)
+{
+    *l = (WaitList){NULL, &l->first};
+}
+
+static void waits_push(WaitList *l, MirrorWait *w)
+{
+    w->next = NULL;
+    *l->end = w;
+    l->end = &w->next;
+}
+
+static MirrorWait *waits_pop(WaitList *l)
+{
+    MirrorWait *w = l->first;
+    if (!(l->first = w->next))
+        l->end = &l->first;
+    return w;
+}
+
+/* Has the first one waited for long enough? */
+static bool waits_too_long(const WaitList *l, int64_t now_ms)
+{
+    return l->first && now_ms - l->first->since_ms >= WAIT_MS;
+}
+
 /* ---- delivery ---- */
 
 static void settle_first(Mirror *m)
 {
-    MirrorWait *w = m->behind;
-    if (!(m->behind = w->next))
-        m->last = &m->behind;
+    MirrorWait *w = waits_pop(&m->behind);
     w->done(w, true);
 }
 
 /* Whoever waits for records up to the newest one here, or for any. */
 static void settle(Mirror *m, bool all)
 {
-    while (m->behind && (all || m->behind->off <= m->ch->off))
+    while (m->behind.first && (all || m->behind.first->off <= m->ch->off))
         settle_first(m);
 }
 
@@ -244,8 +274,8 @@ static Mirror *mirror_new(Channel *ch)
     if (!m)
         return NULL;
     m->ch = ch;
-    m->end = &m->first;
-    m->last = &m->behind;
+    waits_init(&m->waits);
+    waits_init(&m->behind);
     m->next = s->plane->mirrors;
     if (m->next)
         m->next->prev = m;
@@ -276,14 +306,11 @@ bool mirror_use(Channel *ch, uint64_t known)
 void mirror_queue(Channel *ch, MirrorWait *w)
 {
     Mirror *m = ch->mirror;
-    w->next = NULL;
-    if (!m) {
+    w->since_ms = clock_mono_ms();
+    if (m)
+        waits_push(&m->waits, w);
+    else
         w->done(w, false); /* out of memory */
-        return;
-    }
-    w->since_ms = mono_ms();
-    *m->end = w;
-    m->end = &w->next;
 }
 
 void mirror_barrier(Channel *ch, MirrorWait *w)
@@ -299,35 +326,23 @@ void mirror_await(Space *s, Text channel, MirrorWait *w, uint64_t off)
     space_lock(s);
     const Channel *ch = space_find(s, channel);
     Mirror *m = ch ? ch->mirror : NULL;
-    w->next = NULL;
     w->off = off;
-    if (!m || off <= ch->off) {
+    w->since_ms = clock_mono_ms();
+    if (!m || off <= ch->off)
         w->done(w, true);
-    } else {
-        w->since_ms = mono_ms();
-        *m->last = w;
-        m->last = &w->next;
-    }
+    else
+        waits_push(&m->behind, w);
     space_unlock(s);
 }
 
 static MirrorWait *take_waits(Mirror *m, MirrorWait *before)
 {
-    MirrorWait *waits = m->first;
+    MirrorWait *waits = m->waits.first;
     if (!waits)
         return before;
-    *m->end = before;
-    m->first = NULL;
-    m->end = &m->first;
+    *m->waits.end = before;
+    waits_init(&m->waits);
     return waits;
-}
-
-static MirrorWait *take_first(Mirror *m)
-{
-    MirrorWait *w = m->first;
-    if (!(m->first = w->next))
-        m->end = &m->first;
-    return w;
 }
 
 static void finish_waits(MirrorWait *waits, bool ok)
@@ -342,7 +357,7 @@ static void finish_waits(MirrorWait *waits, bool ok)
 void mirror_idle(Channel *ch)
 {
     if (!ch->mirror->idle_ms)
-        ch->mirror->idle_ms = mono_ms();
+        ch->mirror->idle_ms = clock_mono_ms();
 }
 
 /* The last repair: everything that was held back, in order. Who waited is the caller's. */
@@ -518,7 +533,7 @@ static void on_record(void *ctx, xs_str space, xs_str channel, const xs_plane_re
 
 static void forget_far(Channel *ch, Far *f)
 {
-    roster_leave_far(ch, f->key, mono_ms());
+    roster_leave_far(ch, f->key, clock_mono_ms());
     map_take(&ch->mirror->far, f->id);
     mem_free(f);
 }
@@ -533,7 +548,7 @@ static Far *add_far(Channel *ch, Text id, Text key, Text member)
     f->id = keep(&at, id);
     f->key = keep(&at, key);
     if (map_put(&ch->mirror->far, f->id, f)) {
-        if (roster_join_far(ch, key, member, mono_ms()))
+        if (roster_join_far(ch, key, member, clock_mono_ms()))
             return f;
         map_take(&ch->mirror->far, f->id);
     }
@@ -581,16 +596,13 @@ static void on_barrier(void *ctx, xs_str space, xs_str channel, uint64_t n)
     Space *s = lock_space(ctx, space);
     Channel *ch = s ? space_find(s, text_of(channel)) : NULL;
     Mirror *m = ch ? ch->mirror : NULL;
-    MirrorWait *waits = NULL, **end = &waits;
-    while (m && m->complete && m->first && m->first->barrier <= n) {
-        MirrorWait *w = take_first(m);
-        w->next = NULL;
-        *end = w;
-        end = &w->next;
-    }
+    WaitList done;
+    waits_init(&done);
+    while (m && m->complete && m->waits.first && m->waits.first->barrier <= n)
+        waits_push(&done, waits_pop(&m->waits));
     if (s)
         space_unlock(s);
-    finish_waits(waits, true);
+    finish_waits(done.first, true);
 }
 
 /* ---- to channels that are anywhere ---- */
@@ -802,18 +814,18 @@ static MirrorWait *tick_space(Space *s, int64_t now_ms, MirrorWait *waits)
         next = m->next;
         if (m->unasked)
             ask(m->ch);
-        while (m->first && now_ms - m->first->since_ms >= WAIT_MS) {
-            MirrorWait *w = take_first(m);
+        while (waits_too_long(&m->waits, now_ms)) {
+            MirrorWait *w = waits_pop(&m->waits);
             w->next = waits;
             waits = w;
         }
-        while (m->behind && now_ms - m->behind->since_ms >= WAIT_MS)
+        while (waits_too_long(&m->behind, now_ms))
             settle_first(m); /* it is kept, and will come */
         if (m->ch->members.count)
             m->idle_ms = 0; /* it was idle before its first member was in */
         const Roster *r = &m->ch->roster;
-        if (m->first || m->ch->members.count || !m->idle_ms || now_ms - m->idle_ms < LINGER_MS ||
-            m->repaired || r->absent.first || r->changes.first)
+        if (m->waits.first || m->ch->members.count || !m->idle_ms ||
+            now_ms - m->idle_ms < LINGER_MS || m->repaired || r->absent.first || r->changes.first)
             continue;
         plane->ops->unwatch(plane->state, str_of(s->key), str_of(m->ch->name));
         channel_free(m->ch);

@@ -155,9 +155,9 @@ static void rosters_are_exact(void **state)
         if ((r >> 40 & 31) == 0)
             pump(&w);
         if ((r >> 45 & 63) == 0)
-            hub_tick(w.hub, mono_ms() + 1000);
+            hub_tick(w.hub, clock_mono_ms() + 1000);
     }
-    hub_tick(w.hub, mono_ms() + 1000);
+    hub_tick(w.hub, clock_mono_ms() + 1000);
     pump(&w);
     for (size_t i = 0; i < nwatchers; i++) {
         expect_exact(&w, &watchers[i], in, MEMBERS, nwatchers);
@@ -184,7 +184,7 @@ static void hurry_is_coalesced(void **state)
         enter_hall(w.peers[i]);
         in[i] = true;
     }
-    hub_tick(w.hub, mono_ms() + 1000);
+    hub_tick(w.hub, clock_mono_ms() + 1000);
     pump(&w);
     assert_int_equal(watcher.updates, MEMBERS);
     expect_exact(&w, &watcher, in, MEMBERS, 1);
@@ -194,27 +194,27 @@ static void hurry_is_coalesced(void **state)
         leave_hall(w.peers[i]);
         enter_hall(w.peers[i]);
     }
-    hub_tick(w.hub, mono_ms() + 1000);
+    hub_tick(w.hub, clock_mono_ms() + 1000);
     pump(&w);
     assert_true(watcher.updates - before <= 2 * PRESENCE_RATE * 4);
-    int64_t begin = mono_ms();
+    int64_t begin = clock_mono_ms();
     size_t churned = watcher.updates, bytes = watcher.bytes;
     for (int i = 0; i < CHURN; i++) {
         size_t m = next_random(&seed) % MEMBERS;
         in[m] ? leave_hall(w.peers[m]) : enter_hall(w.peers[m]);
         in[m] = !in[m];
         if (i % 200 == 0) {
-            hub_tick(w.hub, mono_ms() + 1000);
+            hub_tick(w.hub, clock_mono_ms() + 1000);
             pump(&w);
         }
     }
-    hub_tick(w.hub, mono_ms() + 1000);
+    hub_tick(w.hub, clock_mono_ms() + 1000);
     pump(&w);
     expect_exact(&w, &watcher, in, MEMBERS, 1);
     print_message(
         "%d members, %d joins and leaves, 200 at a time: %d ms, %zu updates of %zu bytes for "
         "one who watches\n",
-        MEMBERS, CHURN, (int)(mono_ms() - begin), watcher.updates - churned,
+        MEMBERS, CHURN, (int)(clock_mono_ms() - begin), watcher.updates - churned,
         (watcher.bytes - bytes) / (watcher.updates - churned));
     watch(&w, &late, 1); /* a snapshot has its limit, and says so */
     assert_int_equal(late.seen.count, 1000);
@@ -239,13 +239,13 @@ static size_t bytes_of_changes(size_t members)
         watch(&w, &watchers[i], i & 1);
     Peer *guest = connect_user(&w, 0, 0);
     guest->on_frame = ignore;
-    hub_tick(w.hub, mono_ms() + 1000);
+    hub_tick(w.hub, clock_mono_ms() + 1000);
     pump(&w);
     for (size_t i = 0; i < members; i++)
         bytes -= watchers[i].bytes;
     for (int i = 0; i < CHANGES; i++) {
         i & 1 ? leave_hall(guest) : enter_hall(guest);
-        hub_tick(w.hub, mono_ms() + 1000);
+        hub_tick(w.hub, clock_mono_ms() + 1000);
         pump(&w);
     }
     for (size_t i = 0; i < members; i++) {
@@ -297,7 +297,7 @@ static void lost_clients_have_grace(void **state)
     memcpy(sid, a->conn->sid, sizeof sid);
     memcpy(socket_id, a->conn->socket_id, sizeof socket_id);
     hang_up(a);
-    hub_tick(w.hub, mono_ms() + 1000);
+    hub_tick(w.hub, clock_mono_ms() + 1000);
     pump(&w);
     assert_int_equal(watcher.updates, 1); /* it may come back */
     Peer *thief = connect_sid(&w, sid, 8);
@@ -306,7 +306,7 @@ static void lost_clients_have_grace(void **state)
     assert_string_equal(back->conn->socket_id, socket_id);
     assert_string_equal(back->conn->sid, sid);
     enter_hall(back);
-    hub_tick(w.hub, mono_ms() + 6000);
+    hub_tick(w.hub, clock_mono_ms() + 6000);
     pump(&w);
     assert_int_equal(watcher.updates, 1); /* and it did */
     assert_int_equal(watcher.seen.count, 2);
@@ -314,7 +314,7 @@ static void lost_clients_have_grace(void **state)
     Watcher second;
     watch(&w, &second, 0);
     assert_int_equal(second.seen.count, 3); /* two watchers and the lost one */
-    hub_tick(w.hub, mono_ms() + 6000);
+    hub_tick(w.hub, clock_mono_ms() + 6000);
     pump(&w);
     assert_int_equal(watcher.seen.count, 2); /* announced once, to everyone */
     assert_int_equal(second.seen.count, 2);
@@ -354,11 +354,11 @@ static void tokens_end(void **state)
     Peer *a = connect_with(&w, 0, r), *b = connect_with(&w, 1, r), *old = connect_user(&w, 0, 8);
     request_unref(r);
     Peer *anonymous = connect_user(&w, 0, 0);
-    hub_tick(w.hub, mono_ms() + 30); /* too early */
+    hub_tick(w.hub, clock_mono_ms() + 30); /* too early */
     pump(&w);
     NOTHING(a);
     usleep(50000);
-    hub_tick(w.hub, mono_ms() + 10);
+    hub_tick(w.hub, clock_mono_ms() + 10);
     pump(&w);
     EXPECT(a, "{\"action\":\"auth\",\"options\":{},\"payload\":{\"state\":\"expiring\","
               "\"expires_in\":1}}");
@@ -380,7 +380,7 @@ static void tokens_end(void **state)
     EXPECT(b, "{\"action\":\"auth\",\"options\":{},\"payload\":{\"state\":\"renewed\","
               "\"expires_in\":60}}");
     usleep(70000);
-    hub_tick(w.hub, mono_ms() + 20);
+    hub_tick(w.hub, clock_mono_ms() + 20);
     pump(&w);
     EXPECT(a, "{\"action\":\"error\",\"options\":{},\"payload\":{\"code\":\"token_expired\","
               "\"message\":\"Token expired.\"}}");
@@ -403,7 +403,7 @@ static void *tick_on(void *arg)
 {
     Ticking *t = arg;
     while (!t->stop)
-        hub_tick(t->hub, mono_ms());
+        hub_tick(t->hub, clock_mono_ms());
     return NULL;
 }
 
@@ -425,7 +425,7 @@ static void alarms_cross_threads(void **state)
             connect_with(&w, i & 1, r);
             request_unref(r);
         }
-        for (int64_t until = mono_ms() + 5000; mono_ms() < until;) {
+        for (int64_t until = clock_mono_ms() + 5000; clock_mono_ms() < until;) {
             size_t open = 0;
             struct pollfd
                 wakes[2]; /* sleeping is part of it: a wake may come before the tick ends */

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
@@ -821,11 +822,11 @@ static bool enter_channel(Sub *sub, const ChannelConfig *config, JoinFacts *fact
     bool known = config->presence || (ch && ch->mirror && config->private_active);
     bool listed = known && !c->away;
     bool ok = ch && local_reserve(local) &&
-              (!listed || roster_join(ch, sub->member.socket_id, c->client, mono_ms()));
+              (!listed || roster_join(ch, sub->member.socket_id, c->client, clock_mono_ms()));
     if (ok && !channel_add_member(ch, &sub->member, &c->shard->box, local)) {
         ok = false;
         if (listed)
-            roster_leave(ch, sub->member.socket_id, 0, mono_ms());
+            roster_leave(ch, sub->member.socket_id, 0, clock_mono_ms());
     }
     if (ok) {
         local->ch = sub->ch = ch;
@@ -971,7 +972,7 @@ static void leave_channel(Sub *sub, uint32_t grace_ms)
     local_remove(sub);
     space_lock(c->space);
     bool last = channel_drop_member(ch, &sub->member);
-    roster_leave(ch, sub->member.socket_id, grace_ms, mono_ms());
+    roster_leave(ch, sub->member.socket_id, grace_ms, clock_mono_ms());
     channel_settle(ch);
     space_unlock(c->space);
     if (last)
@@ -1046,8 +1047,8 @@ void protocol_away(xs_conn *c)
         if (!sub->joined || !sub->ch->config->presence)
             continue;
         if (c->away)
-            roster_leave(sub->ch, sub->member.socket_id, 0, mono_ms());
-        else if (!roster_join(sub->ch, sub->member.socket_id, c->client, mono_ms()))
+            roster_leave(sub->ch, sub->member.socket_id, 0, clock_mono_ms());
+        else if (!roster_join(sub->ch, sub->member.socket_id, c->client, clock_mono_ms()))
             conn_close(c, 1011, "out of memory");
     }
     space_unlock(c->space);
@@ -1221,7 +1222,7 @@ static bool within_channel_rate(Sub *sub)
     if (!h->opt.publish_per_s_channel)
         return true;
     space_lock(sub->conn->space);
-    bool ok = channel_may_say(sub->ch, h->opt.publish_per_s_channel, mono_ms());
+    bool ok = channel_may_say(sub->ch, h->opt.publish_per_s_channel, clock_mono_ms());
     space_unlock(sub->conn->space);
     if (!ok)
         atomic_fetch_add_explicit(&h->channel_limited, 1, memory_order_relaxed);
@@ -1348,7 +1349,7 @@ static void execute(xs_conn *c, Frame *f)
 static void refill(xs_conn *c)
 {
     const HubOptions *opt = &c->shard->hub->opt;
-    int64_t now = mono_ms(), elapsed = now - c->refilled_ms;
+    int64_t now = clock_mono_ms(), elapsed = now - c->refilled_ms;
     if (elapsed > 3600 * 1000)
         elapsed = 3600 * 1000; /* every bucket is full by then */
     c->refilled_ms = now;
@@ -1434,7 +1435,7 @@ bool protocol_renew(xs_conn *c, Text token, int64_t *expires_in_s)
     if (!clock_arm(c))
         conn_close(c, 1011, "out of memory");
     atomic_fetch_add_explicit(&h->renewed, 1, memory_order_relaxed);
-    *expires_in_s = expires_ms ? (c->expires_ms - mono_ms() + 999) / 1000 : -1;
+    *expires_in_s = expires_ms ? (c->expires_ms - clock_mono_ms() + 999) / 1000 : -1;
     return true;
 }
 

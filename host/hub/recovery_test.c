@@ -3,6 +3,7 @@
  * never a repeat, never "resumed" when it was not. */
 #include <pthread.h>
 
+#include "core/clock.h"
 #include "host/hub/test_world.h"
 
 enum { CHANNELS = 5, CLIENTS = 24, SLOW_JOINS = 64 };
@@ -344,7 +345,7 @@ static void joins_amid_speech(void **state)
     Joiner *joiners = calloc(AT_ONCE, sizeof *joiners);
     assert_non_null(joiners);
     size_t resumed = 0, late = 0, frames = 0;
-    int64_t begin = mono_ms();
+    int64_t begin = clock_mono_ms();
     for (int batch = 0; batch < JOINS / AT_ONCE; batch++) {
         for (int i = 0; i < AT_ONCE; i++) {
             Joiner *j = &joiners[i];
@@ -390,7 +391,7 @@ static void joins_amid_speech(void **state)
     print_message(
         "%d joins of two channels in %d ms amid %lu events: %zu resumed, %zu told of a gap, "
         "%zu events without a hole or a repeat\n",
-        JOINS, (int)(mono_ms() - begin), (unsigned long)w.space->seq, resumed - late,
+        JOINS, (int)(clock_mono_ms() - begin), (unsigned long)w.space->seq, resumed - late,
         JOINS - resumed + late, frames);
     assert_true(resumed > JOINS / 2 && late < JOINS / 10);
     assert_true(frames > JOINS);

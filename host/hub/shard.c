@@ -20,11 +20,6 @@
 #include "host/hub/protocol.h"
 #include "host/log.h"
 
-int64_t mono_ms(void)
-{
-    return clock_mono_us() / 1000;
-}
-
 void hub_random(void *out, size_t n)
 {
     char *p = out;
@@ -354,7 +349,7 @@ static uint32_t walk_burst(xs_shard *s, ShardChannel *local, const Mail *mail, s
     enum { BYTES = 64 << 10 };
     xs_frame *frames[XS_BURST_MAX];
     const xs_wire *wires[XS_BURST_MAX];
-    xs_burst burst = {.frames = frames, .wires = wires, .now_ms = mono_ms()};
+    xs_burst burst = {.frames = frames, .wires = wires, .now_ms = clock_mono_ms()};
     bool whole = true;
     size_t bytes = 0;
     for (; whole && burst.n < n && burst.n < XS_BURST_MAX; burst.n++) {
@@ -634,7 +629,7 @@ static void leave_ghost(xs_conn *c)
         return; /* it comes back as somebody new */
     *g = (Ghost){.space = c->space, .identity = identity_ref(c->identity)};
     memcpy(g->socket_id, c->socket_id, sizeof g->socket_id);
-    if (!expiring_put(h->ghosts, text_from(c->sid), g, mono_ms()))
+    if (!expiring_put(h->ghosts, text_from(c->sid), g, clock_mono_ms()))
         return; /* freed */
 }
 
@@ -650,11 +645,11 @@ static void name_conn(xs_conn *c, const xs_request *req)
         return;
     pthread_mutex_lock(&h->lock);
     Text key = {sid.ptr, sid.len};
-    const Ghost *known = expiring_get(h->ghosts, key, mono_ms());
+    const Ghost *known = expiring_get(h->ghosts, key, clock_mono_ms());
     if (known && known->space == c->space && identity_same(known->identity, c->identity)) {
         memcpy(c->socket_id, known->socket_id, sizeof c->socket_id);
         memcpy(c->sid, sid.ptr, SID_LEN);
-        Ghost *g = expiring_take(h->ghosts, key, mono_ms());
+        Ghost *g = expiring_take(h->ghosts, key, clock_mono_ms());
         if (g)
             ghost_free(g);
     }
@@ -672,7 +667,7 @@ static xs_conn *conn_new(xs_shard *s, void *peer, xs_request *req, xs_refusal *w
     c->epoch = c->space->epoch;
     c->identity = identity_ref(req->identity);
     c->visit = visit_new(req);
-    c->refilled_ms = mono_ms();
+    c->refilled_ms = clock_mono_ms();
     c->frame_tokens = (int64_t)s->hub->opt.frames_burst * 1000;
     c->join_tokens = (int64_t)s->hub->opt.joins_burst * 1000;
     name_conn(c, req);
@@ -1028,7 +1023,7 @@ xs_shard *hub_shard_new(Hub *h, const xs_transport_ops *ops, const xs_limits *li
         .conn_sid = up_conn_sid,
         .position = up_position,
         .join_listed = up_join_listed,
-        .now_ms = mono_ms,
+        .now_ms = clock_mono_ms,
         .random = hub_random,
         .log = hub_log,
         .same_client = up_same_client,

@@ -153,7 +153,6 @@ typedef struct SendBatch {
 void shard_shed(xs_shard *s, void *least);
 xs_shard *shard_ref(xs_shard *s);
 void shard_unref(xs_shard *s);
-int64_t mono_ms(void);
 void hub_random(void *out, size_t n);
 void hub_log(int level, const char *fmt, ...) XS_PRINTF(2, 3); /* 0 error … 3 debug */
 

@@ -199,8 +199,10 @@ static bool write_add_step(Write *w, Sql *sql, uint32_t flags, DbAction action)
     return true;
 }
 
-/* Read what the next step will change; where writes its condition. Nothing when nobody watches. */
-static bool write_old_step(Write *w, bool (*where)(Write *w, Sql *sql, void *arg), void *arg)
+typedef bool (*WhereFn)(Write *w, Sql *sql, void *arg); /* writes a condition */
+
+/* Read what the next step will change. Nothing when nobody watches. */
+static bool write_old_step(Write *w, WhereFn where, void *arg)
 {
     if (!table_watches(w->t, DB_UPDATE))
         return true;
@@ -380,15 +382,13 @@ NativeResult op_db_has(Call *c)
 
 /* ---- db.add, db.edit, db.patch, db.add_or_edit, db.del ---- */
 
-/* SELECT what the program gets FROM the table WHERE, for the row that a write leaves. */
-static bool write_select_new(Write *w, Sql *sql, DbAction action)
+/* SELECT what the program gets, and what is told, FROM the table. */
+static bool write_select(Write *w, Sql *sql, DbAction action)
 {
-    sql_init(sql, &w->j->arena);
     sql_raw(sql, "SELECT ");
     bool ok = write_columns(w, sql, action);
     sql_raw(sql, " FROM ");
     sql_ident(&sql->text, w->t->name);
-    sql_raw(sql, " WHERE ");
     return ok;
 }
 
@@ -414,41 +414,38 @@ static bool insert_step(Write *w, Record *r, uint32_t flags)
     }
     if (!write_add_step(w, &sql, flags | STEP_ROWS, DB_INSERT))
         return false;
-    bool ok = write_select_new(w, &row, DB_INSERT);
-    sql_raw(&row, "rowid = last_insert_rowid()");
+    sql_init(&row, &w->j->arena);
+    bool ok = write_select(w, &row, DB_INSERT);
+    sql_raw(&row, " WHERE rowid = last_insert_rowid()");
     ok = ok && write_read_back(w, &row);
     sql_deinit(&row);
     return ok;
 }
 
-static bool old_one(Write *w, Sql *sql, void *arg)
+static bool where_one(Write *w, Sql *sql, void *arg)
 {
     (void)arg;
     return write_where_one(w->c, w->t, sql);
 }
 
-static bool update_step(Write *w, Record *r, uint32_t flags)
+/* Change the one row. keyed: the condition is on its key, which stays, so that it finds the row
+ * again. */
+static bool update_one(Write *w, Record *r, uint32_t flags, WhereFn where, void *arg, bool keyed)
 {
-    Call *c = w->c;
-    const Column *by = NULL;
-    Value v;
-    if (!record_check(r, false) || !lookup_clauses(c, w->t, &by, &v))
-        return false;
     bool changes = record_has_changes(r);
-    bool keeps = by == table_id(w->t); /* the condition, when the row was written: keys stay */
-    if (changes && !write_old_step(w, old_one, NULL))
+    if (changes && !write_old_step(w, where, arg))
         return false;
     Sql sql, row;
     sql_init(&sql, &w->j->arena);
     bool ok;
     if (!changes) { /* nothing to write: the row as it is */
-        ok = write_select_one(c, w->t, w->j->outs, w->j->nouts, &sql);
+        ok = write_select(w, &sql, 0) && where(w, &sql, arg);
     } else {
         sql_raw(&sql, "UPDATE ");
         sql_ident(&sql.text, w->t->name);
         sql_raw(&sql, " SET ");
-        ok = record_write_set(r, &sql) && write_where_one(c, w->t, &sql) &&
-             (keeps || write_returning(w, &sql, DB_UPDATE));
+        ok = record_write_set(r, &sql) && where(w, &sql, arg) &&
+             (keyed || write_returning(w, &sql, DB_UPDATE));
     }
     if (!ok) {
         sql_deinit(&sql);
@@ -456,12 +453,20 @@ static bool update_step(Write *w, Record *r, uint32_t flags)
     }
     if (!write_add_step(w, &sql, flags | STEP_ROWS, changes ? DB_UPDATE : 0))
         return false;
-    if (!changes || !keeps)
+    if (!changes || !keyed)
         return true;
-    ok = write_select_new(w, &row, DB_UPDATE) && write_match(c, w->t, &row) &&
-         write_read_back(w, &row);
+    sql_init(&row, &w->j->arena);
+    ok = write_select(w, &row, DB_UPDATE) && where(w, &row, arg) && write_read_back(w, &row);
     sql_deinit(&row);
     return ok;
+}
+
+static bool update_step(Write *w, Record *r, uint32_t flags)
+{
+    const Column *by = NULL;
+    Value v;
+    return record_check(r, false) && lookup_clauses(w->c, w->t, &by, &v) &&
+           update_one(w, r, flags, where_one, NULL, by == table_id(w->t));
 }
 
 NativeResult op_db_add(Call *c)
@@ -615,33 +620,11 @@ static bool update_by_id(Write *w, Record *r, bool replace)
     Value id = val_ref(r->vals[w->t->id]);
     const Column *key = table_id(w->t);
     ById by = {dbv_null(), false};
-    Sql sql;
-    sql_init(&sql, &w->j->arena);
     bool ok = !val_is_null(id) || fail_param(w->c, TEXT("id"), "Missing param: id");
     ok = ok && compare_value(w->c, &w->j->arena, key, key->type, id, false, &by.id, &by.match);
     val_unref(w->c->heap, id);
-    if (ok && replace) /* what is not given gets its default, like a new row */
-        ok = record_check(r, true);
-    else if (ok)
-        ok = record_check(r, false);
-    bool changes = ok && record_has_changes(r);
-    ok = ok && (!changes || write_old_step(w, where_id, &by));
-    if (ok && changes) {
-        sql_raw(&sql, "UPDATE ");
-        sql_ident(&sql.text, w->t->name);
-        sql_raw(&sql, " SET ");
-        ok = record_write_set(r, &sql);
-    } else if (ok) {
-        sql_raw(&sql, "SELECT ");
-        sql_columns(&sql.text, NULL, w->j->outs, w->j->nouts);
-        sql_raw(&sql, " FROM ");
-        sql_ident(&sql.text, w->t->name);
-    }
-    ok = ok && where_id(w, &sql, &by) && (!changes || write_returning(w, &sql, DB_UPDATE));
-    if (ok)
-        return write_add_step(w, &sql, STEP_ROWS | STEP_MUST_HIT, changes ? DB_UPDATE : 0);
-    sql_deinit(&sql);
-    return false;
+    /* replace: what is not given gets its default, like a new row */
+    return ok && record_check(r, replace) && update_one(w, r, STEP_MUST_HIT, where_id, &by, true);
 }
 
 static bool change_where(Write *w, Record *r, bool *none)

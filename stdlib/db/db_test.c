@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/folder.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
@@ -98,24 +99,13 @@ static void fx_open(Fx *f)
     fx_connect(f);
 }
 
-static void remove_files(const char *dir)
-{
-    static const char *const names[] = {"t.db", "t.db-wal", "t.db-shm"};
-    char path[128];
-    for (size_t i = 0; i < COUNT_OF(names); i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
-        (void)unlink(path);
-    }
-    (void)rmdir(dir);
-}
-
 static void fx_close(Fx *f)
 {
     db_close(f->db);
     dbpool_close(f->pool);
     heap_free(f->heap);
     arena_deinit(&f->arena);
-    remove_files(f->dir);
+    folder_remove(f->dir);
 }
 
 /* "@0" in the site means parameter 0. */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/folder.h"
 #include "core/mem.h"
 #include "stdlib/db/migrate.h"
 
@@ -28,17 +29,6 @@ static bool make_temp_path(DbPool *p, xs_error *err)
     snprintf(path, sizeof path, "%s/db", p->temp_dir);
     p->path = mem_strndup(path, strlen(path));
     return p->path || fail_code(err, XS_E_NOMEM);
-}
-
-static void remove_temp(DbPool *p)
-{
-    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
-    char path[700];
-    for (size_t i = 0; p->path && i < COUNT_OF(suffixes); i++) {
-        snprintf(path, sizeof path, "%s%s", p->path, suffixes[i]);
-        (void)unlink(path);
-    }
-    (void)rmdir(p->temp_dir);
 }
 
 static xs_db_conn *open_conn(DbPool *p, bool writer, xs_error *err)
@@ -198,7 +188,7 @@ void dbpool_close(DbPool *p)
     schema_deinit(&p->schema);
     arena_deinit(&p->tables);
     if (p->temp_dir)
-        remove_temp(p);
+        folder_remove(p->temp_dir);
     mem_free(p->temp_dir);
     mem_free(p->path);
     pthread_mutex_destroy(&p->lock);

@@ -3,8 +3,8 @@
  * time per connection. */
 #include <sqlite3.h>
 #include <stdio.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "core/map.h"
 #include "core/mem.h"
 #include "core/text.h"
@@ -104,17 +104,10 @@ static bool run_pragmas(xs_db_conn *c, const xs_db_options *opt, xs_error *err)
     return rc == SQLITE_OK || sqlite_error(c, rc, err);
 }
 
-static int64_t coarse_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 static int past_deadline(void *ctx)
 {
     xs_db_conn *c = ctx;
-    return coarse_ms() > c->deadline_ms;
+    return clock_coarse_ms() > c->deadline_ms;
 }
 
 enum {
@@ -124,7 +117,7 @@ enum {
 static void sq_limit(xs_db_conn *c, uint32_t statement_ms)
 {
     c->statement_ms = statement_ms;
-    c->deadline_ms = statement_ms ? coarse_ms() + statement_ms : INT64_MAX;
+    c->deadline_ms = statement_ms ? clock_coarse_ms() + statement_ms : INT64_MAX;
     sqlite3_progress_handler(c->db, statement_ms ? PROGRESS_OPS : 0, past_deadline, c);
 }
 
@@ -313,7 +306,7 @@ static sqlite3_stmt *compile(xs_db_conn *c, const char *sql, size_t len, unsigne
 static xs_db_stmt *sq_prepare(xs_db_conn *c, const char *sql, size_t len, unsigned flags,
                               xs_error *err)
 {
-    c->deadline_ms = c->statement_ms ? coarse_ms() + c->statement_ms : INT64_MAX;
+    c->deadline_ms = c->statement_ms ? clock_coarse_ms() + c->statement_ms : INT64_MAX;
     char small[512];
     char *key = len + 1 <= sizeof small ? small : mem_alloc(len + 1);
     if (!key)

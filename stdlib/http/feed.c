@@ -101,8 +101,7 @@ static const WaitOps wait_ops = {wait_start, wait_cancel, wait_result, wait_free
 static NativeResult feed_wait(void *from, Call *c)
 {
     Feed *f = from;
-    int64_t left =
-        f->deadline_ms == INT64_MAX ? INT64_MAX : f->deadline_ms - clock_mono_us() / 1000;
+    int64_t left = f->deadline_ms == INT64_MAX ? INT64_MAX : f->deadline_ms - clock_mono_ms();
     FeedWait *w = left > 0 ? mem_zalloc(1, sizeof *w) : NULL;
     if (!w) {
         call_fail(c, left > 0 ? XS_E_NOMEM : XS_E_DEADLINE, NULL);
@@ -148,7 +147,7 @@ void feed_init(Feed *f, Transfer *t, int64_t silence_ms, int64_t left_ms)
 {
     *f = (Feed){.t = t,
                 .silence_ms = silence_ms,
-                .deadline_ms = left_ms == INT64_MAX ? INT64_MAX : clock_mono_us() / 1000 + left_ms};
+                .deadline_ms = left_ms == INT64_MAX ? INT64_MAX : clock_mono_ms() + left_ms};
     atomic_init(&f->refs, 1);
     pthread_mutex_init(&f->lock, NULL);
     t->feed = f;

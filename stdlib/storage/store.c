@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <linux/openat2.h>
 #include <pthread.h>
 #include <sodium.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/fd.h"
+#include "core/folder.h"
 #include "core/mem.h"
 #include "core/num.h"
 #include "core/text.h"
@@ -47,14 +47,6 @@ Vault *vault_new(Text dir, xs_error *err)
     return s;
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-    (void)st;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
 void vault_free(Vault *s)
 {
     if (!s)
@@ -62,7 +54,7 @@ void vault_free(Vault *s)
     if (s->fd >= 0)
         close(s->fd);
     if (s->passing && s->dir)
-        nftw(s->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+        folder_remove(s->dir);
     sodium_memzero(s->key, sizeof s->key);
     mem_free(s->dir);
     pthread_mutex_destroy(&s->lock);

@@ -37,7 +37,7 @@ static void hang_up(Talk *t)
 /* Read until the text is there; NULL: it did not come. */
 static const char *await(Talk *t, const char *text)
 {
-    for (int64_t until = clock_ms() + WAIT_MS; clock_ms() < until;) {
+    for (int64_t until = clock_mono_ms() + WAIT_MS; clock_mono_ms() < until;) {
         const char *found = strstr(t->text, text);
         if (found)
             return found;

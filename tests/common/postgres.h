@@ -7,7 +7,8 @@
 #include <grp.h>
 #include <pwd.h>
 
-#include "tests/common/folder.h"
+#include "core/clock.h"
+#include "core/folder.h"
 #include "tests/common/server.h"
 
 #define POSTGRES_PASSWORD "s3cret/w@rd"
@@ -97,7 +98,7 @@ static inline bool postgres_start(TestPostgres *p)
     snprintf(port, sizeof port, "-cport=%d", p->port);
     char *const argv[] = {postgres, data, port, host, sockets, fsync, few, NULL};
     p->pid = postgres_spawn(p, argv);
-    for (int64_t deadline = clock_ms() + 20000; p->pid > 0 && clock_ms() < deadline;) {
+    for (int64_t deadline = clock_mono_ms() + 20000; p->pid > 0 && clock_mono_ms() < deadline;) {
         int fd = http_connect(p->port);
         if (fd >= 0)
             close(fd);

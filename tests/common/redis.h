@@ -3,6 +3,7 @@
 #ifndef TESTS_COMMON_REDIS_H
 #define TESTS_COMMON_REDIS_H
 
+#include "core/clock.h"
 #include "tests/common/server.h"
 
 typedef struct TestRedis {
@@ -39,7 +40,7 @@ static inline bool redis_start(TestRedis *r)
         fprintf(stderr, "redis-server: %s\n", strerror(errno));
         _exit(127);
     }
-    for (int64_t deadline = clock_ms() + 10000; r->pid > 0 && clock_ms() < deadline;) {
+    for (int64_t deadline = clock_mono_ms() + 10000; r->pid > 0 && clock_mono_ms() < deadline;) {
         if (redis_command(r->port, "PING"))
             return true;
         poll(NULL, 0, 20);

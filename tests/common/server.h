@@ -28,11 +28,6 @@ typedef struct Server {
     int out; /* read end of its stdout */
 } Server;
 
-static inline int64_t clock_ms(void)
-{
-    return clock_mono_us() / 1000;
-}
-
 /* argv: xs serve …; the port is read from the line that names its URL. */
 static inline bool server_start(Server *s, char *const *argv)
 {
@@ -56,8 +51,8 @@ static inline bool server_start(Server *s, char *const *argv)
     s->port = 0;
     char text[4096];
     size_t len = 0;
-    int64_t deadline = clock_ms() + SERVER_START_MS;
-    while (len < sizeof text - 1 && clock_ms() < deadline) {
+    int64_t deadline = clock_mono_ms() + SERVER_START_MS;
+    while (len < sizeof text - 1 && clock_mono_ms() < deadline) {
         struct pollfd p = {.fd = s->out, .events = POLLIN};
         if (poll(&p, 1, 200) <= 0)
             continue;
@@ -85,8 +80,8 @@ static inline int server_stop(Server *s, int signal_number, int wait_ms)
     kill(s->pid, signal_number);
     int status = 0;
     bool forced = false;
-    for (int64_t deadline = clock_ms() + wait_ms; waitpid(s->pid, &status, WNOHANG) == 0;) {
-        if (clock_ms() > deadline && !forced) {
+    for (int64_t deadline = clock_mono_ms() + wait_ms; waitpid(s->pid, &status, WNOHANG) == 0;) {
+        if (clock_mono_ms() > deadline && !forced) {
             kill(s->pid, SIGKILL);
             forced = true;
         }

@@ -226,21 +226,21 @@ static void crowd(void)
 {
     pthread_t threads[CROWD];
     int status[CROWD];
-    int64_t began = clock_ms();
+    int64_t began = clock_mono_ms();
     for (int i = 0; i < CROWD; i++)
         pthread_create(&threads[i], NULL, sleeper, &status[i]);
     poll(NULL, 0, 100);
-    int64_t asked = clock_ms();
+    int64_t asked = clock_mono_ms();
     char *reply;
     int other = http_request(server.port, "GET", "/api:pg/hello", NULL, NULL, &reply);
-    int64_t waited = clock_ms() - asked;
+    int64_t waited = clock_mono_ms() - asked;
     free(reply);
     int ok = 0;
     for (int i = 0; i < CROWD; i++) {
         pthread_join(threads[i], NULL);
         ok += status[i] == 200;
     }
-    int64_t took = clock_ms() - began;
+    int64_t took = clock_mono_ms() - began;
     printf("%d statements of 300 ms took %lld ms; another request %lld ms\n", CROWD,
            (long long)took, (long long)waited);
     if (ok != CROWD || other != 200 || waited * 2 > took || took < 900) {
@@ -256,11 +256,11 @@ static void crowd(void)
 /* Given up after postgres.timeout_ms; the server notices and stops as well. */
 static void too_long(void)
 {
-    int64_t began = clock_ms();
+    int64_t began = clock_mono_ms();
     fails("\"sql\":\"SELECT pg_sleep(30)\"", "no answer in time");
-    if (clock_ms() - began > SLOW_MS + 3000)
+    if (clock_mono_ms() - began > SLOW_MS + 3000)
         failures++;
-    for (int64_t end = clock_ms() + 10000; clock_ms() < end; poll(NULL, 0, 100)) {
+    for (int64_t end = clock_mono_ms() + 10000; clock_mono_ms() < end; poll(NULL, 0, 100)) {
         char *reply;
         (void)ask("sql", good,
                   "\"sql\":\"SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE "
@@ -286,7 +286,8 @@ static void restart(void)
     }
     char *reply;
     int status = 0;
-    for (int64_t end = clock_ms() + 10000; clock_ms() < end && status != 200; poll(NULL, 0, 50)) {
+    for (int64_t end = clock_mono_ms() + 10000; clock_mono_ms() < end && status != 200;
+         poll(NULL, 0, 50)) {
         status = ask("sql", good, "\"sql\":\"SELECT 1 AS n\"", &reply);
         free(reply);
     }

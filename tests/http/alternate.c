@@ -38,9 +38,9 @@ static bool ask(Client *c, const char *request)
 /* Until the text has come. */
 static bool read_until(Client *c, const char *text)
 {
-    for (int64_t deadline = clock_ms() + WAIT_MS; !strstr(c->bytes, text);) {
+    for (int64_t deadline = clock_mono_ms() + WAIT_MS; !strstr(c->bytes, text);) {
         struct pollfd p = {.fd = c->fd, .events = POLLIN};
-        int64_t left = deadline - clock_ms();
+        int64_t left = deadline - clock_mono_ms();
         if (left <= 0 || poll(&p, 1, (int)left) <= 0 || c->len == sizeof c->bytes - 1)
             return fail(c, text);
         ssize_t n = recv(c->fd, c->bytes + c->len, sizeof c->bytes - 1 - c->len, 0);
@@ -60,9 +60,9 @@ static bool read_answer(Client *c, const char *text)
     const char *length = strcasestr(c->bytes, "\r\ncontent-length: ");
     const char *body = strstr(c->bytes, "\r\n\r\n") + 4;
     size_t want = length && length < body ? (size_t)strtoul(length + 18, NULL, 10) : 0;
-    for (int64_t deadline = clock_ms() + WAIT_MS; c->len < (size_t)(body - c->bytes) + want;) {
+    for (int64_t deadline = clock_mono_ms() + WAIT_MS; c->len < (size_t)(body - c->bytes) + want;) {
         ssize_t n = recv(c->fd, c->bytes + c->len, sizeof c->bytes - 1 - c->len, 0);
-        if (n <= 0 || clock_ms() > deadline)
+        if (n <= 0 || clock_mono_ms() > deadline)
             return fail(c, "cut short");
         c->len += (size_t)n;
         c->bytes[c->len] = '\0';

@@ -1,6 +1,7 @@
 /* history.c - requests and task runs of a server as /_xs/history tells them: of queries, of a task
  * that fails each second, of one with `history = false`.
  * usage: history XS RECORDED */
+#include "core/folder.h"
 #include "tests/common/server.h"
 
 static int port, admin_port;
@@ -10,7 +11,7 @@ static char *records(const char *name, const char *part)
 {
     char path[128];
     snprintf(path, sizeof path, "/_xs/history?api=%s", name);
-    int64_t until = clock_ms() + HTTP_TIMEOUT_MS;
+    int64_t until = clock_mono_ms() + HTTP_TIMEOUT_MS;
     char *reply = NULL;
     do {
         free(reply);
@@ -19,7 +20,7 @@ static char *records(const char *name, const char *part)
             strstr(reply, part))
             return reply;
         poll(NULL, 0, 50);
-    } while (clock_ms() < until);
+    } while (clock_mono_ms() < until);
     fprintf(stderr, "%s: no record with %s; there is %s\n", name, part, reply ? reply : "nothing");
     free(reply);
     return NULL;
@@ -86,7 +87,6 @@ int main(int argc, char **argv)
         ok = check();
         ok = server_stop(&server, SIGTERM, 20000) == 0 && ok;
     }
-    char remove_all[96];
-    snprintf(remove_all, sizeof remove_all, "rm -rf %s", dir);
-    return system(remove_all) == 0 && ok ? 0 : 1;
+    folder_remove(dir);
+    return ok ? 0 : 1;
 }

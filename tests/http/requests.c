@@ -357,12 +357,12 @@ static void send_script(int fd, const char *s)
 /* Until the server closes, or is quiet for a while after `want` answers. */
 static void receive(int fd, Answer *a, size_t want)
 {
-    int64_t deadline = clock_ms() + CASE_MS;
+    int64_t deadline = clock_mono_ms() + CASE_MS;
     for (;;) {
         size_t seen = 0;
         for (const char *p = a->bytes; (p = strstr(p, "HTTP/1.1 ")); p += 9)
             seen++;
-        int64_t left = deadline - clock_ms();
+        int64_t left = deadline - clock_mono_ms();
         struct pollfd p = {.fd = fd, .events = POLLIN};
         if (left <= 0 || poll(&p, 1, seen >= want && left > QUIET_MS ? QUIET_MS : (int)left) <= 0)
             return;

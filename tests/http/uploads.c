@@ -2,7 +2,7 @@
  * is refused; and with a limit of requests the one beyond it is told when to come back.
  * usage: uploads XS SHOP */
 
-#include "tests/common/folder.h"
+#include "core/folder.h"
 #include "tests/common/server.h"
 
 enum { ANSWER_MAX = 1 << 20, PICTURE_BYTES = 70000, LIMIT = 5, WINDOW_MS = 1500 };
@@ -166,7 +166,7 @@ static bool pictures(int port)
 
 static bool limited(int port)
 {
-    int64_t until = clock_ms() + 20 * WINDOW_MS;
+    int64_t until = clock_mono_ms() + 20 * WINDOW_MS;
     bool ok = true;
     Answer a = {0};
     for (int i = 0; ok && i < LIMIT; i++) {
@@ -185,7 +185,7 @@ static bool limited(int port)
         a = get(port, "/api:catalog/products");
         status = a.status;
         ok = expect(status == 200 || status == 429, "after the limit", &a) &&
-             expect(clock_ms() < until, "a new window", &a);
+             expect(clock_mono_ms() < until, "a new window", &a);
         answer_free(&a);
         poll(NULL, 0, status == 200 ? 0 : 50);
     }

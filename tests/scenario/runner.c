@@ -3,6 +3,7 @@
  * [--print] SCRIPT Exit code 0 when every line held, 1 at the first that did not, 2 wrong usage. */
 #include "bench/rtclient.h"
 #include "core/const.h"
+#include "core/folder.h"
 #include "core/json.h"
 #include "core/text.h"
 #include "core/vec.h"
@@ -154,19 +155,6 @@ static bool kill_server(Run *r)
     r->node->started = false;
     int code = server_stop(&r->node->server, SIGKILL, STOP_TIMEOUT_MS);
     return code != 0 || fail(r, "the server ended before it was killed");
-}
-
-static void remove_files(Run *r)
-{
-    static const char *const ends[] = {"", "-wal", "-shm", ".key", ".rt", ".rt-wal", ".rt-shm"};
-    for (size_t i = 0; r->dir[0] && i < NODES * COUNT_OF(ends); i++) {
-        char path[128];
-        snprintf(path, sizeof path, "%s/app%zu.db%s", r->dir, i / COUNT_OF(ends),
-                 ends[i % COUNT_OF(ends)]);
-        unlink(path);
-    }
-    if (r->dir[0])
-        rmdir(r->dir);
 }
 
 /* ---- clients ---- */
@@ -711,6 +699,7 @@ int main(int argc, char **argv)
             free(r.env[i]);
     free(r.answer);
     arena_deinit(&r.arena);
-    remove_files(&r);
+    if (r.dir[0])
+        folder_remove(r.dir);
     return ok ? 0 : 1;
 }

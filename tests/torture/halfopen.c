@@ -36,7 +36,7 @@ static void note_leave(Watch *w, const char *json)
         }
     if (w->gone >= PEERS)
         return complain("somebody else left: %s", json);
-    w->last_ms = clock_ms() - w->since_ms;
+    w->last_ms = clock_mono_ms() - w->since_ms;
     if (!w->gone)
         w->first_ms = w->last_ms;
     memcpy(w->ids[w->gone++], id, sizeof id);
@@ -79,7 +79,7 @@ static bool all_gone(void *ctx)
 static bool await(int fd, const char *text, char *into, size_t size)
 {
     size_t len = 0;
-    for (int64_t end = clock_ms() + WAIT_MS; clock_ms() < end && len < size - 1;) {
+    for (int64_t end = clock_mono_ms() + WAIT_MS; clock_mono_ms() < end && len < size - 1;) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
         ssize_t n = poll(&p, 1, 100) > 0 ? recv(fd, into + len, size - 1 - len, 0) : 0;
         len += n > 0 ? (size_t)n : 0;
@@ -166,7 +166,7 @@ static void run(RtLoop *loop)
         complain("%d of %d peers are there", w.come, PEERS);
     for (int i = 0; i < PEERS; i++)
         fall_silent(fds[i]);
-    w.since_ms = clock_ms();
+    w.since_ms = clock_mono_ms();
     rt_loop_run(loop, LEAVE_MS, all_gone, &w);
     rt_loop_run(loop, SETTLE_MS, NULL, NULL);
     printf("%d of %d peers have left, the first after %d ms, the last after %d ms\n", w.gone, PEERS,

@@ -64,7 +64,7 @@ static void neighbour_frame(void *user, const char *json, size_t len)
     if (i != n->last + 1)
         n->broken = true;
     n->last = i;
-    int late = (int)(clock_ms() - n->sent_ms[i]);
+    int late = (int)(clock_mono_ms() - n->sent_ms[i]);
     n->late_ms = late > n->late_ms ? late : n->late_ms;
 }
 
@@ -92,20 +92,20 @@ static void *neighbour_main(void *arg)
     n->broken = !rt;
     int next = 1;
     for (int64_t due = 0; rt && (!n->stop || n->last < next - 1);) {
-        if (n->ready && !n->stop && clock_ms() >= due && next < (int)COUNT_OF(n->sent_ms)) {
+        if (n->ready && !n->stop && clock_mono_ms() >= due && next < (int)COUNT_OF(n->sent_ms)) {
             char body[96], *reply = NULL;
             snprintf(body, sizeof body, "{\"channel\":\"log:peace\",\"data\":{\"n\":%d}}", next);
-            n->sent_ms[next] = clock_ms();
+            n->sent_ms[next] = clock_mono_ms();
             if (http_request(admin_port, "POST", "/_xs/rt/harbor/publish", key, body, &reply) ==
                 200)
                 next++;
             else
                 n->broken = true;
             free(reply);
-            due = clock_ms() + 25;
+            due = clock_mono_ms() + 25;
         }
         rt_loop_step(loop, 10);
-        if (n->broken || (n->stop && clock_ms() - n->sent_ms[next - 1] > ANSWER_MS))
+        if (n->broken || (n->stop && clock_mono_ms() - n->sent_ms[next - 1] > ANSWER_MS))
             break;
     }
     rt_free(rt);
@@ -277,8 +277,8 @@ static void flood(RtLoop *loop)
     xs_error err;
     if (!bad_open(&b, loop, RT_WS))
         return complain("no connection");
-    int64_t until = clock_ms() + 10000;
-    while (!b.code && clock_ms() < until) {
+    int64_t until = clock_mono_ms() + 10000;
+    while (!b.code && clock_mono_ms() < until) {
         for (int i = 0; i < FLOOD_FRAMES / 10 && !b.code; i++)
             if (!rt_send(b.rt, "{\"action\":\"ping\"}", 17, &err))
                 break;
@@ -366,7 +366,7 @@ static void hoarders(RtLoop *loop)
     for (int i = 0; i < HOARDERS; i++)
         bad_end(&all[i]);
     bool in = false;
-    for (int64_t until = clock_ms() + 5000; !in && clock_ms() < until;) {
+    for (int64_t until = clock_mono_ms() + 5000; !in && clock_mono_ms() < until;) {
         static const char ping[] = "{\"action\":\"ping\"}";
         Bad late;
         xs_error err;

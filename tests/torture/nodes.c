@@ -396,9 +396,9 @@ static void scene_stuck(World *w)
     memset(body + sizeof begin - 1, 'x', PAD);
     snprintf(body + sizeof begin - 1 + PAD, 3, "\"}");
     kill(w->redis.pid, SIGSTOP);
-    int64_t end = clock_ms() + PATIENCE_MS; /* the connection is not given up before */
+    int64_t end = clock_mono_ms() + PATIENCE_MS; /* the connection is not given up before */
     int n = 0;
-    for (; n < MANY && dropped == 0 && clock_ms() < end; n++) {
+    for (; n < MANY && dropped == 0 && clock_mono_ms() < end; n++) {
         char *reply = NULL;
         http_request(w->servers[0].port, "POST", "/api:harbor/tell", NULL, body, &reply);
         free(reply);

@@ -13,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 
+#include "core/folder.h"
 #include "tests/common/server.h"
 
 enum {
@@ -46,7 +47,7 @@ static void note_error(Load *l, int status, const char *body)
 static void *write_messages(void *arg)
 {
     Load *l = (Load *)arg;
-    while (clock_ms() < l->until_ms) {
+    while (clock_mono_ms() < l->until_ms) {
         char *reply;
         int status =
             http_request(l->port, "POST", messages_path, l->token, "{\"content\":\"x\"}", &reply);
@@ -62,7 +63,7 @@ static void *write_messages(void *arg)
 static void *read_messages(void *arg)
 {
     Load *l = (Load *)arg;
-    while (clock_ms() < l->until_ms) {
+    while (clock_mono_ms() < l->until_ms) {
         char *reply;
         int status = http_request(l->port, "GET", messages_path, l->token, NULL, &reply);
         if (status == 200)
@@ -90,7 +91,7 @@ static long count_rows(const char *file)
 
 static bool under_load(Server *server, const char *token, int ms, int *written)
 {
-    Load l = {.port = server->port, .token = token, .until_ms = clock_ms() + ms};
+    Load l = {.port = server->port, .token = token, .until_ms = clock_mono_ms() + ms};
     pthread_t threads[WRITERS + READERS];
     pthread_mutex_init(&l.lock, NULL);
     for (int i = 0; i < WRITERS + READERS; i++)
@@ -242,7 +243,7 @@ static bool mount_disk(const char *dir)
 /* Start, fill, put load on it for a time (0 = none), stop, and count. */
 static bool one_run(char **argv, const char *dir, bool disk, int load_ms)
 {
-    char file[64], other[80];
+    char file[64];
     snprintf(file, sizeof file, "%s/chat.db", dir);
     char serve[] = "serve", listen_flag[] = "--listen", address[] = "127.0.0.1:0",
          db_flag[] = "--db";
@@ -264,12 +265,6 @@ static bool one_run(char **argv, const char *dir, bool disk, int load_ms)
     long rows = ok ? count_rows(file) : written;
     if (rows != written)
         fprintf(stderr, "%d writes were acknowledged, the table has %ld rows\n", written, rows);
-    static const char *const suffixes[] = {"",         "-wal",         "-shm",        ".key",
-                                           ".history", ".history-wal", ".history-shm"};
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        snprintf(other, sizeof other, "%s%s", file, suffixes[i]);
-        unlink(other);
-    }
     return ok && rows == written;
 }
 
@@ -292,6 +287,6 @@ int main(int argc, char **argv)
         printf("no tmpfs may be mounted here (%s): only the largest file was tried\n",
                strerror(errno));
     }
-    rmdir(dir);
+    folder_remove(dir);
     return ok ? 0 : 1;
 }

@@ -154,7 +154,7 @@ static bool cut_redis(const Nodes *nodes)
 static bool run(Nodes *nodes, RtLoop *loop, Client *clients)
 {
     srand(7);
-    int64_t begin = clock_ms();
+    int64_t begin = clock_mono_ms();
     /* One node publishes: what two say at once has no order to compare with. */
     int port = nodes->servers[0].port;
     for (int n = 1; n <= EVENTS; n++) {
@@ -164,7 +164,7 @@ static bool run(Nodes *nodes, RtLoop *loop, Client *clients)
             return false;
         for (int i = 0; i < CLIENTS; i++) {
             Client *c = &clients[i];
-            if (c->problem || clock_ms() < c->until_ms)
+            if (c->problem || clock_mono_ms() < c->until_ms)
                 continue;
             if (c->rt && !c->joined) /* give it the time to open */
                 continue;
@@ -172,10 +172,12 @@ static bool run(Nodes *nodes, RtLoop *loop, Client *clients)
                 cut(c);
             else if (!come(loop, next_port(nodes), c))
                 return false;
-            c->until_ms = clock_ms() + (c->rt ? 50 + rand() % 200 : c->far ? 1200 : rand() % 60);
+            c->until_ms = clock_mono_ms() + (c->rt    ? 50 + rand() % 200
+                                             : c->far ? 1200
+                                                      : rand() % 60);
         }
         rt_loop_step(loop, 0);
-        while (clock_ms() - begin < (int64_t)n * RUN_MS / EVENTS)
+        while (clock_mono_ms() - begin < (int64_t)n * RUN_MS / EVENTS)
             rt_loop_step(loop, 1);
     }
     for (int i = 0; i < CLIENTS; i++)

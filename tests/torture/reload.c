@@ -7,6 +7,7 @@
 
 #include "bench/rtclient.h"
 #include "core/const.h"
+#include "core/folder.h"
 #include "core/json.h"
 #include "core/text.h"
 #include "tests/common/server.h"
@@ -76,16 +77,6 @@ static void remove_file(const char *name)
     unlink(path);
 }
 
-static void remove_app(void)
-{
-    static const char *const names[] = {"workspace.xs", "group.xs", "query.xs",   "trigger.xs",
-                                        "deck.xs",      "hold.xs",  "version.xs", "ops.xs",
-                                        "yard.xs",      "box.xs"};
-    for (size_t i = 0; i < COUNT_OF(names); i++)
-        remove_file(names[i]);
-    rmdir(dir);
-}
-
 /* ---- requests without end ---- */
 
 typedef struct Hammer {
@@ -153,7 +144,7 @@ static void on_close(void *user, int code, const char *reason)
 /* Say something every few milliseconds until the answers are of this version. */
 static bool reach_version(RtLoop *loop, Member *m, Hammer *hammers, int version)
 {
-    int64_t deadline = clock_ms() + WAIT_MS;
+    int64_t deadline = clock_mono_ms() + WAIT_MS;
     for (;;) {
         xs_error err;
         bool all = m->newest == version;
@@ -164,7 +155,7 @@ static bool reach_version(RtLoop *loop, Member *m, Hammer *hammers, int version)
         }
         if (all)
             return true;
-        if (m->closed || clock_ms() > deadline || !rt_message(m->rt, "deck", "\"ahoy\"", &err))
+        if (m->closed || clock_mono_ms() > deadline || !rt_message(m->rt, "deck", "\"ahoy\"", &err))
             return false;
         rt_loop_run(loop, 10, NULL, NULL);
     }
@@ -180,7 +171,7 @@ static bool fail(const char *what)
 static bool stays(RtLoop *loop, Member *m)
 {
     int before = m->messages;
-    for (int64_t until = clock_ms() + QUIET_MS; clock_ms() < until;) {
+    for (int64_t until = clock_mono_ms() + QUIET_MS; clock_mono_ms() < until;) {
         xs_error err;
         if (!rt_message(m->rt, "deck", "1", &err))
             return false;
@@ -212,7 +203,7 @@ static bool exchange(RtLoop *loop, const Server *server, Member *m, Hammer *hamm
         return false;
     if (!reach_version(loop, m, hammers, VERSIONS + 1))
         return fail("the program after the mistakes was not reached");
-    for (int64_t until = clock_ms() + WAIT_MS; !m->denied && clock_ms() < until;)
+    for (int64_t until = clock_mono_ms() + WAIT_MS; !m->denied && clock_mono_ms() < until;)
         rt_loop_step(loop, 20);
     if (!m->denied)
         return fail("the member of a closed channel was not told");
@@ -224,7 +215,7 @@ static bool exchange(RtLoop *loop, const Server *server, Member *m, Hammer *hamm
 /* A poll of the realtime server until it is answered so. */
 static bool answers(RtLoop *loop, int port, int status, const char *part)
 {
-    for (int64_t until = clock_ms() + WAIT_MS; clock_ms() < until;) {
+    for (int64_t until = clock_mono_ms() + WAIT_MS; clock_mono_ms() < until;) {
         char *reply = NULL;
         int got =
             http_request(port, "GET", "/ws/ops/lp?channel=yard/7&timeout=0", NULL, NULL, &reply);
@@ -312,6 +303,6 @@ int main(int argc, char **argv)
     rt_loop_free(loop);
     if (server_stop(&server, SIGTERM, 10000) != 0)
         ok = fail("the server did not end well");
-    remove_app();
+    folder_remove(dir);
     return ok && !m.closed ? 0 : 1;
 }

@@ -7,9 +7,9 @@
 
 #include "bench/rtclient.h"
 #include "core/const.h"
+#include "core/folder.h"
 #include "core/json.h"
 #include "core/text.h"
-#include "tests/common/folder.h"
 #include "tests/common/redis.h"
 
 enum {
@@ -163,7 +163,7 @@ static void leave(Client *c)
     c->returns += c->joined;
     rt_free(c->rt);
     c->rt = NULL;
-    c->back_ms = clock_ms() + BACK_MS;
+    c->back_ms = clock_mono_ms() + BACK_MS;
 }
 
 /* One turn of the loop; whoever was sent away comes back. */
@@ -175,7 +175,7 @@ static bool step(World *w)
         Client *c = &w->clients[i];
         if (c->rt && c->ended)
             leave(c);
-        if (!c->rt && clock_ms() >= c->back_ms)
+        if (!c->rt && clock_mono_ms() >= c->back_ms)
             ok = come(w, c) && ok;
     }
     return ok;
@@ -207,8 +207,8 @@ static bool all_there(const World *w)
 
 static bool run_until(World *w, bool (*done)(const World *w))
 {
-    for (int64_t end = clock_ms() + SETTLE_MS; !done(w);)
-        if (!step(w) || clock_ms() > end)
+    for (int64_t end = clock_mono_ms() + SETTLE_MS; !done(w);)
+        if (!step(w) || clock_mono_ms() > end)
             return false;
     return true;
 }
@@ -216,7 +216,7 @@ static bool run_until(World *w, bool (*done)(const World *w))
 static bool run_ms(World *w, int ms)
 {
     bool ok = true;
-    for (int64_t end = clock_ms() + ms; ok && clock_ms() < end;)
+    for (int64_t end = clock_mono_ms() + ms; ok && clock_mono_ms() < end;)
         ok = step(w);
     return ok;
 }

@@ -202,9 +202,9 @@ static void try_policy(RtLoop *loop, const Policy *p, RtTransport transport)
     for (int more = -1; more != 0 && published - begin < PUBLISH_MAX;) {
         if (!publish(channel, BATCH, PAD))
             break;
-        int64_t sent = clock_ms();
+        int64_t sent = clock_mono_ms();
         rt_loop_run(loop, WAIT_MS, is_done, &neighbour);
-        int took = (int)(clock_ms() - sent);
+        int took = (int)(clock_mono_ms() - sent);
         late = took > late ? took : late;
         if (more < 0 && metric(p->counter) > before)
             more = p->more;

@@ -79,7 +79,7 @@ static void on_close(void *user, int code, const char *reason)
     Client *c = user;
     (void)reason;
     c->code = code;
-    c->closed_ms = clock_ms();
+    c->closed_ms = clock_mono_ms();
 }
 
 static bool come(RtLoop *loop, Client *c, RtTransport transport, const char *position)
@@ -214,7 +214,8 @@ static void without_descriptors(RtLoop *loop, Client *c, pid_t pid)
         complain("somebody came in without a descriptor");
     for (int i = 0; i < CROWD; i++)
         close(crowd[i]);
-    for (int64_t end = clock_ms() + WAIT_MS; !late.joined && !late.code && clock_ms() < end;)
+    for (int64_t end = clock_mono_ms() + WAIT_MS;
+         !late.joined && !late.code && clock_mono_ms() < end;)
         rt_loop_step(loop, 20);
     if (!late.joined)
         complain("with descriptors again nobody comes in, code %d", late.code);
@@ -260,7 +261,8 @@ static void vanish(RtLoop *loop, Client *c)
             recv(fds[i], &byte, 1, 0) != 1)
             complain("a silent peer could not connect");
     }
-    for (int64_t end = clock_ms() + WAIT_MS; connections() < before + SILENT && clock_ms() < end;)
+    for (int64_t end = clock_mono_ms() + WAIT_MS;
+         connections() < before + SILENT && clock_mono_ms() < end;)
         rt_loop_step(loop, 20);
     if (connections() < before + SILENT)
         complain("%ld connections, not %ld", connections(), before + SILENT);
@@ -272,7 +274,7 @@ static void vanish(RtLoop *loop, Client *c)
             close(fds[i]);
             fds[i] = -1;
         }
-    for (int64_t end = clock_ms() + WAIT_MS; connections() > before && clock_ms() < end;)
+    for (int64_t end = clock_mono_ms() + WAIT_MS; connections() > before && clock_mono_ms() < end;)
         rt_loop_step(loop, 50);
     if (connections() != before)
         complain("%ld connections are kept for %d peers that are gone", connections() - before,
@@ -289,9 +291,9 @@ static void vanish(RtLoop *loop, Client *c)
 
 static void drain(RtLoop *loop, Client *c, Server *server)
 {
-    int64_t begin = clock_ms(), first = INT64_MAX, last = 0;
+    int64_t begin = clock_mono_ms(), first = INT64_MAX, last = 0;
     kill(server->pid, SIGTERM);
-    while (clock_ms() < begin + 3 * DRAIN_MS && !all_closed(c)) {
+    while (clock_mono_ms() < begin + 3 * DRAIN_MS && !all_closed(c)) {
         (void)publish(); /* refused at some time */
         rt_loop_step(loop, 10);
     }

@@ -2,7 +2,7 @@
  * also behind the death of the one that did. usage: tasks XS APP */
 #include <sqlite3.h>
 
-#include "tests/common/folder.h"
+#include "core/folder.h"
 #include "tests/common/server.h"
 
 enum {

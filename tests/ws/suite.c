@@ -175,7 +175,7 @@ static bool wait_socket(Talk *t, const Case *c, int64_t deadline)
     struct pollfd p = {.fd = t->fd, .events = POLLIN};
     if (t->sent < c->out.len)
         p.events |= POLLOUT;
-    int64_t left = deadline - clock_ms();
+    int64_t left = deadline - clock_mono_ms();
     if (left <= 0 || poll(&p, 1, (int)left) <= 0)
         return false;
     if (p.revents & POLLOUT) {
@@ -202,7 +202,7 @@ static bool wait_socket(Talk *t, const Case *c, int64_t deadline)
 /* The next frame of the server; 0 = none in time, -1 = the end. */
 static int next_frame(Talk *t, const Case *c, const unsigned char **data, size_t *len)
 {
-    int64_t deadline = clock_ms() + (c->big ? BIG_MS : ANSWER_MS);
+    int64_t deadline = clock_mono_ms() + (c->big ? BIG_MS : ANSWER_MS);
     for (;;) {
         size_t have = t->in.len - t->taken, head = 2;
         const unsigned char *p = have ? (const unsigned char *)t->in.ptr + t->taken : NULL;
@@ -914,7 +914,7 @@ int main(int argc, char **argv)
     if (!c || !server_start(&server, (char *const *)(uintptr_t)args))
         return 1;
     suite.port = server.port;
-    int64_t begin_ms = clock_ms();
+    int64_t begin_ms = clock_mono_ms();
     framing(c);
     malformed(c);
     pings(c);
@@ -927,7 +927,7 @@ int main(int argc, char **argv)
     limits(c);
     free(c);
     printf("%u cases, %u failed, %lld ms\n", suite.run, suite.failed,
-           (long long)(clock_ms() - begin_ms));
+           (long long)(clock_mono_ms() - begin_ms));
     if (server_stop(&server, SIGTERM, 10000) != 0)
         return 1;
     return suite.failed || !suite.run ? 1 : 0;

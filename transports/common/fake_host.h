@@ -14,10 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "include/xs/transport.h"
+#include "transports/common/clock.h"
 
 #define FAKE_UNUSED __attribute__((unused))
 
@@ -312,13 +312,6 @@ static void fake_join_listed(xs_conn *c, xs_request *req)
         fake_deliver(c, fake.join_json, 0);
 }
 
-static int64_t fake_now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 static void fake_random(void *out, size_t n)
 {
     memset(out, 0x5A, n);
@@ -387,7 +380,7 @@ static FAKE_UNUSED void fake_init(const xs_transport_ops *ops)
         .conn_sid = fake_sid,
         .position = fake_position,
         .join_listed = fake_join_listed,
-        .now_ms = fake_now_ms,
+        .now_ms = transport_mono_ms,
         .random = fake_random,
         .log = fake_log,
         .to_list = fake_to_list,

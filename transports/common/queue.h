@@ -36,6 +36,7 @@ typedef struct Queue {
     size_t bytes;              /* not yet accepted by the kernel */
     size_t sent;               /* of these wires, bytes of the first slot that went out */
     QueueSlot own[QUEUE_OWN_SLOTS];
+    size_t counted; /* its share of what queue_count sums up */
 } Queue;
 
 typedef enum QueueResult {
@@ -71,6 +72,13 @@ static inline void queue_tally(uint64_t *at, uint64_t n)
 #else
     *at += n;
 #endif
+}
+
+/** Make the sum of waiting bytes of all queues right for this one; a freed queue has none. */
+static inline void queue_count(Queue *q, Counter *sum)
+{
+    counter_add(sum, (uint64_t)q->bytes - (uint64_t)q->counted);
+    q->counted = q->bytes;
 }
 
 /** The bytes a wire contributes. */

@@ -8,6 +8,7 @@
  * create and stats. Specification: realtime.md §8. */
 #include "transports/common/exchange.h"
 #include "transports/common/queue.h"
+#include "transports/common/splitmix.h"
 #include "transports/common/wheel.h"
 
 enum {
@@ -53,7 +54,6 @@ typedef struct Session {
     struct Session *next_linger, **linger_at; /* in lp->lingering while answer_ms is set */
     int64_t seen_ms;                          /* last poll or answer */
     Timer check;
-    size_t counted; /* share of lp->queued_bytes */
 } Session;
 
 struct Longpoll {
@@ -118,12 +118,6 @@ static bool start_linger(Session *s)
 }
 
 /* --- sessions --- */
-
-static void count_queued(Session *s)
-{
-    counter_add(&s->lp->queued_bytes, (uint64_t)s->q.bytes - (uint64_t)s->counted);
-    s->counted = s->q.bytes;
-}
 
 static uint32_t hash_of(xs_str sid)
 {
@@ -226,7 +220,7 @@ static void free_session(Longpoll *lp, Session *s)
     counter_add(&lp->connections, (uint64_t)-1);
     lp->host->gone(s->conn, s->close_code ? s->close_code : CLOSE_NORMAL);
     queue_deinit(&s->q, lp->host);
-    count_queued(s);
+    queue_count(&s->q, &s->lp->queued_bytes);
     timer_unset(&s->check);
     free(s);
 }
@@ -245,7 +239,7 @@ static void acknowledge(Session *s, uint64_t epoch, uint64_t seq, uint64_t m)
     s->acked_seq = seq;
     while (s->q.count && s->first <= m)
         pop_first(s);
-    count_queued(s);
+    queue_count(&s->q, &s->lp->queued_bytes);
 }
 
 /* --- overflow --- */
@@ -321,7 +315,7 @@ static xs_deliver_result lp_deliver(void *state, void *peer, xs_frame *frame)
         return not_taken(s);
     if (!queue_push(&s->q, lp->host, frame, wire))
         return not_taken(s);
-    count_queued(s);
+    queue_count(&s->q, &s->lp->queued_bytes);
     if (s->x && !start_linger(s))
         mark_dirty(s);
     return XS_SENT;
@@ -485,7 +479,7 @@ static void flush_dirty(Longpoll *lp)
         s->dirty = false;
         if (s->closing && !s->over)
             end_session(s);
-        else if (s->x && s->q.count && !start_linger(s))
+        else if (s->x && s->q.count)
             answer_full(s, 0); /* the drain that brought the events has collected some */
         if (s->over)
             free_session(lp, s); /* gone() may make others dirty */
@@ -550,13 +544,10 @@ static bool read_poll(const xs_host *host, xs_http *x, Poll *p)
     return true;
 }
 
-/* Below n. Nobody gains by guessing it, so no system call is spent on it (splitmix64). */
+/* Below n. */
 static uint32_t jitter(Longpoll *lp, uint32_t n)
 {
-    uint64_t z = lp->jitter += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return (uint32_t)(z >> 32) % n;
+    return (uint32_t)(splitmix_next(&lp->jitter) >> 32) % n;
 }
 
 static void set_away(Session *s, bool away)

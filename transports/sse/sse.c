@@ -36,7 +36,6 @@ typedef struct Stream {
     Queue q;
     Sse *sse;
     Timer check;
-    size_t counted; /* share of sse->queued_bytes */
     struct Stream *prev, *next;
     struct Stream *next_dirty;
     xs_conn *conn; /* NULL: never admitted, or gone was told */
@@ -67,12 +66,6 @@ static void mark_dirty(Sse *sse, Stream *s)
     s->dirty = true;
     s->next_dirty = sse->dirty;
     sse->dirty = s;
-}
-
-static void count_queued(Sse *sse, Stream *s)
-{
-    counter_add(&sse->queued_bytes, (uint64_t)s->q.bytes - (uint64_t)s->counted);
-    s->counted = s->q.bytes;
 }
 
 /* Queue a block of our own; text without chunk framing. */
@@ -130,8 +123,8 @@ static void write_stream(Sse *sse, Stream *s)
     if (s->q.bytes != before)
         s->wrote_ms = s->progress_ms = host->now_ms();
     after_write(sse, s, result);
-    if (s->counted || s->q.bytes)
-        count_queued(sse, s);
+    if (s->q.counted || s->q.bytes)
+        queue_count(&s->q, &sse->queued_bytes);
     if (s->slow && s->conn && s->x && !queue_is_slow(&s->q, host->limits)) {
         s->slow = false;
         host->writable(s->conn);
@@ -153,7 +146,7 @@ static void reap(Sse *sse, Stream *s)
 {
     tell_gone(sse, s);
     queue_deinit(&s->q, sse->host);
-    count_queued(sse, s);
+    queue_count(&s->q, &sse->queued_bytes);
     timer_unset(&s->check);
     *(s->prev ? &s->prev->next : &sse->streams) = s->next;
     if (s->next)
@@ -423,7 +416,7 @@ static xs_deliver_result sse_deliver(void *state, void *peer, xs_frame *frame)
     if (!queue_push(&s->q, sse->host, frame, wire))
         return XS_FULL;
     if (stuck)
-        count_queued(sse, s);
+        queue_count(&s->q, &sse->queued_bytes);
     if (!stuck && (s->q.count >= FLUSH_EARLY_FRAMES || s->q.bytes >= FLUSH_EARLY_BYTES))
         write_stream(sse, s);
     else
@@ -451,7 +444,7 @@ static xs_deliver_result sse_burst(void *state, void *peer, const xs_burst *burs
     s->wrote_ms = s->progress_ms = burst->now_ms;
     after_write(sse, s, result);
     if (result == QUEUE_BLOCKED)
-        count_queued(sse, s);
+        queue_count(&s->q, &sse->queued_bytes);
     return XS_SENT;
 }
 

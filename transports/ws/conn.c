@@ -86,12 +86,6 @@ Conn *ws_conn_new(Ws *ws, int fd)
     return c;
 }
 
-static void count_queued(Conn *c)
-{
-    counter_add(&c->ws->queued_bytes, (uint64_t)c->q.bytes - (uint64_t)c->counted);
-    c->counted = c->q.bytes;
-}
-
 static void tell_gone(Conn *c)
 {
     xs_conn *conn = c->conn;
@@ -116,7 +110,7 @@ void ws_conn_free(Conn *c)
     Ws *ws = c->ws;
     tell_gone(c);
     queue_deinit(&c->q, ws->host);
-    count_queued(c);
+    queue_count(&c->q, &c->ws->queued_bytes);
     ws_reader_deinit(&c->reader);
     free(c->held);
     free(c->message);
@@ -199,8 +193,8 @@ static void write_out(Conn *c)
     if (c->q.bytes != before)
         c->progress_ms = ws->host->now_ms();
     after_write(c, result);
-    if (c->counted || c->q.bytes)
-        count_queued(c);
+    if (c->q.counted || c->q.bytes)
+        queue_count(&c->q, &c->ws->queued_bytes);
     if (c->slow && c->conn && !queue_is_slow(&c->q, ws->host->limits)) {
         c->slow = false;
         ws->host->writable(c->conn);
@@ -235,7 +229,7 @@ xs_deliver_result ws_conn_deliver(Conn *c, xs_frame *frame)
     if (!queue_push(&c->q, ws->host, frame, wire))
         return XS_FULL;
     if (c->blocked) {
-        count_queued(c);
+        queue_count(&c->q, &c->ws->queued_bytes);
     } else {
         if (c->q.count >= FLUSH_EARLY_FRAMES || c->q.bytes >= FLUSH_EARLY_BYTES)
             ws_conn_write(c);
@@ -264,7 +258,7 @@ xs_deliver_result ws_conn_burst(Conn *c, const xs_burst *burst)
     after_write(c, result);
     if (result == QUEUE_BLOCKED) {
         c->progress_ms = burst->now_ms;
-        count_queued(c);
+        queue_count(&c->q, &c->ws->queued_bytes);
     }
     return XS_SENT;
 }
@@ -291,7 +285,7 @@ void ws_conn_close(Conn *c, int code, const char *reason)
     if (c->blocked) /* what a slow client has not read is lost anyway: it comes back and catches up
                      */
         queue_drop(&c->q, c->ws->host);
-    count_queued(c);
+    queue_count(&c->q, &c->ws->queued_bytes);
     if (!queue_push_take(&c->q, close_wire(code, text))) {
         doom(c);
         return;

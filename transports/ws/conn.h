@@ -79,7 +79,6 @@ struct Conn {
     uint32_t watched;     /* events of ws->epoll */
     uint32_t index;       /* in ws->conns */
     uint32_t dirty_index; /* in ws->dirty, plus one */
-    size_t counted;       /* share of ws->queued_bytes */
     int64_t heard_ms, pinged_ms, progress_ms, close_ms; /* pinged_ms 0: no ping is open */
     int64_t control_ms;
     int32_t control_tokens; /* thousandths */

@@ -528,7 +528,7 @@ static void drain_tells_everyone_1012(void **state)
         fds[i] = client_ws(NULL);
     assert_true(fake_wait(&fake.conn_count, N));
     uint32_t deadline = 1000;
-    int64_t before = fake_now_ms();
+    int64_t before = transport_mono_ms();
     fake_post(drain_now, &deadline);
     int64_t first = 0, last = 0;
     struct pollfd polls[N];
@@ -542,7 +542,7 @@ static void drain_tells_everyone_1012(void **state)
             expect_close(fds[i], 1012);
             client_send(fds[i], 0x88, "\x03\xf4", 2);
             expect_end(fds[i]);
-            last = fake_now_ms();
+            last = transport_mono_ms();
             first = first ? first : last;
             polls[i].fd = -1;
             left--;

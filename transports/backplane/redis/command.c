@@ -1,18 +1,9 @@
 /* command.c - the words of messages, and commands for Redis. */
 #include "transports/backplane/redis/redis.h"
 
-#include <time.h>
-
-int64_t rp_now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 void rp_complain(Redis *r, const char *what)
 {
-    int64_t now = rp_now_ms();
+    int64_t now = transport_mono_ms();
     if (r->complained_ms && now - r->complained_ms < 1000)
         return; /* once a second is enough */
     r->complained_ms = now;

@@ -39,7 +39,7 @@ void rp_lose(Redis *r, const char *why)
         if (!w->wanted)
             rp_forget(r, w);
     }
-    r->retry_at = rp_now_ms() + r->retry_ms;
+    r->retry_at = transport_mono_ms() + r->retry_ms;
     r->retry_ms = r->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : r->retry_ms * 2;
     if (!atomic_exchange(&r->up, false) || r->ending)
         return;
@@ -128,7 +128,7 @@ void rp_connect(Redis *r)
     for (int i = 0; i < SCRIPT_COUNT; i++)
         redisAsyncCommand(r->commands, on_loaded, r, "SCRIPT LOAD %s", scripts[i]);
     r->pinged_ms = 0;
-    r->ping_at = rp_now_ms() + PING_MS;
+    r->ping_at = transport_mono_ms() + PING_MS;
 }
 
 /* ---- a connection that is waited for ---- */

@@ -22,7 +22,7 @@ static void send_waiting(Redis *r)
 
 static void drop_late(Redis *r)
 {
-    int64_t now = rp_now_ms();
+    int64_t now = transport_mono_ms();
     while (r->waiting.first && now - r->waiting.first->queued_ms > WAIT_MAX_MS)
         rp_finish_record(r, list_pop(&r->waiting), NULL);
 }
@@ -100,7 +100,7 @@ static void on_wake(evutil_socket_t fd, short what, void *ctx)
 static void on_tick(evutil_socket_t fd, short what, void *ctx)
 {
     Redis *r = ctx;
-    int64_t now = rp_now_ms();
+    int64_t now = transport_mono_ms();
     (void)fd;
     (void)what;
     if (!r->commands) {
@@ -157,7 +157,7 @@ static bool enqueue(Redis *r, const Op *like)
     op->channel = rp_put(&at, like->channel);
     op->socket_id = rp_put(&at, like->socket_id);
     op->data = rp_put(&at, like->data);
-    op->queued_ms = rp_now_ms();
+    op->queued_ms = transport_mono_ms();
     pthread_mutex_lock(&r->lock);
     bool first = !r->queue.first, open = !r->stopping;
     if (open)

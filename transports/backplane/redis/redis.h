@@ -12,6 +12,7 @@
 
 #include "include/xs/backplane.h"
 #include "transports/backplane/redis/table.h"
+#include "transports/common/clock.h"
 
 enum {
     REDIS_PORT = 6379,
@@ -163,7 +164,6 @@ typedef struct Command {
     int ndigits;
 } Command;
 
-int64_t rp_now_ms(void);                      /* monotonic; any thread */
 void rp_complain(Redis *r, const char *what); /* once a second at most */
 /** The text up to the next blank; moves behind the blank. */
 xs_str rp_word(xs_str *t);

@@ -1,5 +1,6 @@
 /* send.c - what this node says: records, members, questions. */
 #include "transports/backplane/redis/redis.h"
+#include "transports/common/splitmix.h"
 
 /* ---- records ---- */
 
@@ -86,15 +87,12 @@ static void on_stored(redisAsyncContext *link, void *reply, void *ctx)
     rp_on_must(link, reply, ctx); /* an error: loads the scripts again, or waits for better times */
 }
 
-/* Never the same again: a Redis that loses its data twice begins anew twice (splitmix64 from the
- * node's name, which is random). */
+/* Never the same again: a Redis that loses its data twice begins anew twice. The seed is the node's
+ * name, which is random. */
 static void propose_epoch(Redis *r, Command *c)
 {
     char *d = c->digits[c->ndigits++];
-    uint64_t z = r->epochs += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    snprintf(d, sizeof c->digits[0], "%016" PRIx64, z ^ z >> 31);
+    snprintf(d, sizeof c->digits[0], "%016" PRIx64, splitmix_next(&r->epochs));
     rp_arg_text(c, d);
 }
 
@@ -312,7 +310,7 @@ static void on_left(redisAsyncContext *link, void *reply, void *ctx)
 static void leave(Redis *r, Own *o)
 {
     o->next_left = NULL;
-    o->left_ms = rp_now_ms();
+    o->left_ms = transport_mono_ms();
     *r->left_end = o;
     r->left_end = &o->next_left;
     if (atomic_load(&r->up))
@@ -327,7 +325,7 @@ void rp_send_left(Redis *r)
 
 void rp_drop_left(Redis *r, bool all)
 {
-    int64_t now = rp_now_ms();
+    int64_t now = transport_mono_ms();
     while (r->left && (all || (!atomic_load(&r->up) && now - r->left->left_ms > MEMBER_MS)))
         pop_left(r);
 }
@@ -442,7 +440,7 @@ void rp_send_ping(Redis *r)
     Link *rest = NULL, *any = table_each(&r->spaces, &at, &rest);
     if (!any)
         return;
-    r->pinged_ms = rp_now_ms();
+    r->pinged_ms = transport_mono_ms();
     tell_this_node(r, (xs_str){any->key, any->len}, "P");
 }
 
