@@ -10,6 +10,7 @@
 
 #include "core/json.h"
 #include "core/mem.h"
+#include "core/thread.h"
 
 enum {
     QUEUE_MAX = 4096,
@@ -104,6 +105,7 @@ static void write_batch(History *h, Item *item)
 static void *writer_main(void *arg)
 {
     History *h = (History *)arg;
+    thread_in_bulk();
     pthread_mutex_lock(&h->lock);
     while (h->first || !h->stopping) {
         if (!h->first) {

@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "core/mem.h"
+#include "core/thread.h"
 #include "stdlib/db/db.h"
 #include "vm/convert.h"
 #include "vm/heap.h"
@@ -210,6 +211,7 @@ static void *worker_main(void *arg)
     Worker *w = (Worker *)arg;
     Job *job;
     bool woken;
+    thread_in_bulk();
     while ((job = next_job(w, &woken))) {
         job->worker = w;
         if (woken) {

@@ -12,6 +12,7 @@
 #include "core/map.h"
 #include "core/mem.h"
 #include "core/text.h"
+#include "core/thread.h"
 #include "stdlib/db/db.h"
 
 enum {
@@ -482,6 +483,7 @@ static StoreOp *take_batch(Store *s)
 static void *store_main(void *arg)
 {
     Store *s = arg;
+    thread_in_bulk();
     pthread_mutex_lock(&s->lock);
     for (;;) {
         while (!s->first && !s->stop)

@@ -13,7 +13,6 @@ typedef struct DbPool DbPool; /* one per database; shared by all workers, thread
 
 typedef struct DbOptions {
     bool allow_destructive;   /* migration may drop columns and tables' data */
-    uint32_t batch_max;       /* writes that share one commit; 0 = 128 */
     uint32_t busy_timeout_ms; /* 0 = 5000 */
     uint32_t statement_ms;    /* a statement that takes longer is interrupted; 0 = 30000 */
     bool synchronous_off;     /* tests and benchmarks only: gives up durability */

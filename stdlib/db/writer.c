@@ -8,10 +8,14 @@
  * fiber, and waits until it comes back: as JOB_COMMIT, or returned after a rollback in place. */
 #include "core/mem.h"
 #include "core/text.h"
+#include "core/thread.h"
 #include "stdlib/db/dbi.h"
 #include "stdlib/db/pool.h"
 
-enum { RESULT_MAX_BYTES = 256 << 20 }; /* rows a write may give back */
+enum {
+    RESULT_MAX_BYTES = 256 << 20, /* rows a write may give back */
+    BATCH_MAX = 128               /* writes that share a commit */
+};
 
 Job *dbjob_new(Db *db, JobKind kind, xs_error *err)
 {
@@ -376,9 +380,9 @@ static void finish_job(DbPool *p, Job *j)
 
 static Job *take_batch(DbPool *p)
 {
-    uint32_t max = p->opt.batch_max ? p->opt.batch_max : 128, n = 0;
+    uint32_t n = 0;
     Job *first = p->head, *last = NULL;
-    for (Job *j = first; j && j->kind == JOB_WRITE && n < max; j = j->next, n++)
+    for (Job *j = first; j && j->kind == JOB_WRITE && n < BATCH_MAX; j = j->next, n++)
         last = j;
     p->head = last->next;
     if (!p->head)
@@ -444,6 +448,7 @@ static void run_lease(DbPool *p, Job *j)
 static void *writer_main(void *arg)
 {
     DbPool *p = arg;
+    thread_in_bulk();
     pthread_mutex_lock(&p->lock);
     for (;;) {
         while (!p->head && !p->stop)
