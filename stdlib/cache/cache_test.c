@@ -180,10 +180,10 @@ static void on_server(void **state)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         freopen("/dev/null", "w", stdout);
         execl("/usr/bin/redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1",
-              "--save", "", "--requirepass", "secret", (char *)NULL);
+              "--save", "", "--requirepass", "s@c:r/t%", (char *)NULL);
         _exit(127);
     }
-    snprintf(url, sizeof url, "redis://:secret@127.0.0.1:%d/1", number);
+    snprintf(url, sizeof url, "redis://:s%%40c%%3Ar%%2Ft%%25@127.0.0.1:%d/1", number);
     xs_error err = {0};
     OutsideOptions opt = {.cache_bytes = 1 << 20, .redis_url = text_from(url)};
     Outside *o = outside_new(&opt, &err);
@@ -222,9 +222,9 @@ static void on_server(void **state)
 static void addresses(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"http://x",       "redis://",         "redis://h:x",
-                                      "redis://h:0",    "redis://h/abc",    "redis://h:99999",
-                                      "redis://:p@:70", "rediss://h:6379/1"};
+    static const char *const bad[] = {
+        "http://x",        "redis://",       "redis://h:x",       "redis://h:0",  "redis://h/abc",
+        "redis://h:99999", "redis://:p@:70", "rediss://h:6379/1", "redis://h/-1", "redis://h?db=1"};
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         xs_error err = {0};
         OutsideOptions opt = {.cache_bytes = 1 << 20, .redis_url = text_from(bad[i])};

@@ -10,14 +10,14 @@
 #include "core/mem.h"
 #include "core/num.h"
 #include "core/text.h"
+#include "include/xs/redisurl.h"
 #include "stdlib/cache/cache.h"
 
-enum { REDIS_PORT = 6379, COMMAND_MS = 5000, ARGS_MAX = 8 };
+enum { COMMAND_MS = 5000, ARGS_MAX = 8 };
 
 struct Redis {
     Io *io;
-    char *host, *user, *password;
-    int port, number;
+    xs_redis_url url;
     redisAsyncContext *link; /* loop thread; NULL = not connected */
 };
 
@@ -35,53 +35,6 @@ typedef struct RedisWait {
     Buf out;
     xs_error err;
 } RedisWait;
-
-/* ---- address ---- */
-
-static bool part(char **out, Text t, xs_error *err)
-{
-    *out = mem_strndup(t.ptr, t.len);
-    return *out || xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
-}
-
-static bool bad_url(xs_error *err)
-{
-    return xs_fail(err, XS_E_CONFIG, XS_NO_POS,
-                   "redis.url: expected redis://[user:password@]host[:port][/number]");
-}
-
-static bool parse_url(Redis *r, Text url, xs_error *err)
-{
-    if (!text_starts(url, TEXT("redis://")))
-        return bad_url(err);
-    Text rest = text_slice(url, 8, url.len);
-    size_t at = text_find(rest, TEXT("@"), 0);
-    if (at != SIZE_MAX) {
-        Text login = text_slice(rest, 0, at);
-        size_t colon = text_find(login, TEXT(":"), 0);
-        Text user = colon == SIZE_MAX ? (Text){"", 0} : text_slice(login, 0, colon);
-        Text word = colon == SIZE_MAX ? login : text_slice(login, colon + 1, login.len);
-        if ((user.len && !part(&r->user, user, err)) || !part(&r->password, word, err))
-            return false;
-        rest = text_slice(rest, at + 1, rest.len);
-    }
-    int64_t n = 0;
-    size_t slash = text_find(rest, TEXT("/"), 0);
-    if (slash != SIZE_MAX && slash + 1 < rest.len) {
-        if (!num_parse_int(text_slice(rest, slash + 1, rest.len), &n) || n < 0 || n > 65535)
-            return bad_url(err);
-        r->number = (int)n;
-    }
-    rest = text_slice(rest, 0, slash);
-    size_t colon = text_find(rest, TEXT(":"), 0);
-    n = REDIS_PORT;
-    if (colon != SIZE_MAX &&
-        (!num_parse_int(text_slice(rest, colon + 1, rest.len), &n) || n < 1 || n > 65535))
-        return bad_url(err);
-    r->port = (int)n;
-    rest = text_slice(rest, 0, colon);
-    return rest.len ? part(&r->host, rest, err) : bad_url(err);
-}
 
 /* ---- answers ---- */
 
@@ -208,7 +161,7 @@ static void on_login(redisAsyncContext *link, void *reply, void *arg)
 
 static bool connect_now(Redis *r, xs_error *err)
 {
-    redisAsyncContext *link = redisAsyncConnect(r->host, r->port);
+    redisAsyncContext *link = redisAsyncConnect(r->url.host, r->url.port);
     if (!link)
         return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory.");
     if (link->err || redisLibeventAttach(link, io_base(r->io)) != REDIS_OK) {
@@ -221,12 +174,12 @@ static bool connect_now(Redis *r, xs_error *err)
     r->link = link;
     redisAsyncSetConnectCallback(link, on_connect);
     redisAsyncSetDisconnectCallback(link, on_disconnect);
-    if (r->user)
-        redisAsyncCommand(link, on_login, NULL, "AUTH %s %s", r->user, r->password);
-    else if (r->password)
-        redisAsyncCommand(link, on_login, NULL, "AUTH %s", r->password);
-    if (r->number)
-        redisAsyncCommand(link, on_login, NULL, "SELECT %d", r->number);
+    if (r->url.user)
+        redisAsyncCommand(link, on_login, NULL, "AUTH %s %s", r->url.user, r->url.password);
+    else if (r->url.password)
+        redisAsyncCommand(link, on_login, NULL, "AUTH %s", r->url.password);
+    if (r->url.number)
+        redisAsyncCommand(link, on_login, NULL, "SELECT %d", r->url.number);
     return true;
 }
 
@@ -399,7 +352,7 @@ Redis *redis_new(Io *io, Text url, xs_error *err)
         return NULL;
     }
     r->io = io;
-    if (!parse_url(r, url, err)) {
+    if (!xs_redis_url_read(&r->url, url.ptr, url.len, "redis.url", err)) {
         redis_free(r);
         return NULL;
     }
@@ -411,8 +364,6 @@ void redis_free(Redis *r)
 {
     if (!r)
         return;
-    mem_free(r->host);
-    mem_free(r->user);
-    mem_free(r->password);
+    xs_redis_url_free(&r->url);
     mem_free(r);
 }

@@ -473,6 +473,13 @@ static void scene_killed(World *w)
     check(w, wait_for(w, GONE_MS, same_roster, (Wish){.here = both}), "and leaves");
 }
 
+/* The nodes log in; who is known goes with Redis. */
+static bool start_redis(World *w)
+{
+    return redis_start(&w->redis) &&
+           redis_command(w->redis.port, "ACL SETUSER harbour on >p@ss: ~* &* +@all");
+}
+
 /* Without files a restarted Redis is empty: a new epoch. */
 static void scene_restart(World *w)
 {
@@ -480,7 +487,7 @@ static void scene_restart(World *w)
     snprintf(position, sizeof position, "%s", rt_position(w->people[1].rt));
     redis_stop(&w->redis);
     check(w, say(w, 0, 30), "publishing waits for Redis");
-    check(w, redis_start(&w->redis), "Redis is back");
+    check(w, start_redis(w), "Redis is back");
     static const bool both[PEOPLE] = {true, true, false, false};
     check(w, wait_for(w, WAIT_MS, all_closed, (Wish){.here = both}),
           "its numbers begin anew: everybody is sent away");
@@ -506,7 +513,7 @@ static bool start(World *w, char *xs, char *app)
     for (int i = 0; i < 2; i++)
         if (!mint_token(xs, app, secret, i ? "2" : "1", w->tokens[i], sizeof w->tokens[i]))
             return false;
-    snprintf(url, sizeof url, "redis://127.0.0.1:%d", w->redis.port);
+    snprintf(url, sizeof url, "redis://harbour:p%%40ss%%3A@127.0.0.1:%d", w->redis.port);
     char *args[] = {xs,       serve,      app,      listen_flag, address, db,   memory, drain,
                     ms,       log,        level,    plane,       url,     auth, hex,    grace,
                     short_ms, admin_flag, admin_at, keys,        hex,     NULL};
@@ -527,7 +534,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     setenv("XS_REALTIME_LP_GRACE_MS", "2000", 1); /* of sessions that a lost Redis ends */
     w.loop = rt_loop_new();
-    if (!w.loop || !redis_start(&w.redis) || !start(&w, argv[1], argv[2]))
+    if (!w.loop || !start_redis(&w) || !start(&w, argv[1], argv[2]))
         return 1;
     scene_presence(&w);
     scene_messages(&w);

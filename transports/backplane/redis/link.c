@@ -44,7 +44,8 @@ void rp_lose(Redis *r, const char *why)
     if (!atomic_exchange(&r->up, false) || r->ending)
         return;
     atomic_fetch_add(&r->lost, 1);
-    r->host.log(1, "backplane: the connection to %s:%d was lost: %s", r->address, r->port, why);
+    r->host.log(1, "backplane: the connection to %s:%d was lost: %s", r->url.host, r->url.port,
+                why);
     r->host.state(r->host.ctx, false);
 }
 
@@ -95,7 +96,7 @@ static void on_loaded(redisAsyncContext *link, void *reply, void *ctx)
 
 static redisAsyncContext *open_link(Redis *r)
 {
-    redisAsyncContext *link = redisAsyncConnect(r->address, r->port);
+    redisAsyncContext *link = redisAsyncConnect(r->url.host, r->url.port);
     if (!link)
         return NULL;
     link->data = r;
@@ -107,10 +108,10 @@ static redisAsyncContext *open_link(Redis *r)
     }
     redisAsyncSetConnectCallback(link, on_connect);
     redisAsyncSetDisconnectCallback(link, on_disconnect);
-    if (r->user)
-        redisAsyncCommand(link, rp_on_must, r, "AUTH %s %s", r->user, r->password);
-    else if (r->password)
-        redisAsyncCommand(link, rp_on_must, r, "AUTH %s", r->password);
+    if (r->url.user)
+        redisAsyncCommand(link, rp_on_must, r, "AUTH %s %s", r->url.user, r->url.password);
+    else if (r->url.password)
+        redisAsyncCommand(link, rp_on_must, r, "AUTH %s", r->url.password);
     return link;
 }
 
@@ -122,8 +123,8 @@ void rp_connect(Redis *r)
         rp_lose(r, "no connection");
         return;
     }
-    if (r->number)
-        redisAsyncCommand(r->commands, rp_on_must, r, "SELECT %d", r->number);
+    if (r->url.number)
+        redisAsyncCommand(r->commands, rp_on_must, r, "SELECT %d", r->url.number);
     r->unready = SCRIPT_COUNT;
     for (int i = 0; i < SCRIPT_COUNT; i++)
         redisAsyncCommand(r->commands, on_loaded, r, "SCRIPT LOAD %s", scripts[i]);
@@ -133,55 +134,12 @@ void rp_connect(Redis *r)
 
 /* ---- a connection that is waited for ---- */
 
-static char *copy(const char *from, size_t len)
-{
-    return strndup(from, len);
-}
-
-/* redis://[user:password@]host[:port][/number] */
-bool rp_parse_url(Redis *r, xs_str url, xs_error *err)
-{
-    static const char scheme[] = "redis://";
-    char *text = copy(url.ptr, url.len), *rest = text, *at, *part, *end;
-    bool ok = text && strncmp(text, scheme, sizeof scheme - 1) == 0;
-    if (ok) {
-        rest += sizeof scheme - 1;
-        if ((at = strrchr(rest, '@'))) {
-            char *colon = memchr(rest, ':', (size_t)(at - rest));
-            if (colon && colon > rest)
-                r->user = copy(rest, (size_t)(colon - rest));
-            part = colon ? colon + 1 : rest;
-            r->password = copy(part, (size_t)(at - part));
-            rest = at + 1;
-        }
-        if ((part = strchr(rest, '/'))) {
-            *part++ = '\0';
-            long n = strtol(part, &end, 10);
-            ok = *end == '\0' && n >= 0 && n < 65536;
-            r->number = (int)n;
-        }
-        r->port = REDIS_PORT;
-        if ((part = strchr(rest, ':'))) {
-            *part++ = '\0';
-            long n = strtol(part, &end, 10);
-            ok = ok && *part && *end == '\0' && n > 0 && n < 65536;
-            r->port = (int)n;
-        }
-        r->address = copy(rest, strlen(rest));
-        ok = ok && r->address && *r->address;
-    }
-    free(text);
-    return ok || xs_fail(err, XS_E_CONFIG, XS_NO_POS,
-                         "realtime.backplane: expected redis://[user:password@]host[:port]"
-                         "[/number]");
-}
-
 static bool ask(Redis *r, redisContext *c, redisReply *reply, xs_error *err)
 {
     bool ok = reply && reply->type != REDIS_REPLY_ERROR;
     if (!ok)
-        (void)xs_fail(err, XS_E_IO, XS_NO_POS, "realtime.backplane: Redis at %s:%d: %s", r->address,
-                      r->port, reply ? reply->str : c->errstr);
+        (void)xs_fail(err, XS_E_IO, XS_NO_POS, "realtime.backplane: Redis at %s:%d: %s",
+                      r->url.host, r->url.port, reply ? reply->str : c->errstr);
     return ok;
 }
 
@@ -197,23 +155,23 @@ static bool command(Redis *r, redisContext *c, xs_error *err, redisReply *reply)
 redisContext *rp_connect_and_wait(Redis *r, xs_error *err)
 {
     struct timeval limit = {.tv_sec = CONNECT_MS / 1000};
-    redisContext *c = redisConnectWithTimeout(r->address, r->port, limit);
+    redisContext *c = redisConnectWithTimeout(r->url.host, r->url.port, limit);
     if (!c || c->err) {
         (void)xs_fail(err, XS_E_IO, XS_NO_POS,
-                      "realtime.backplane: cannot reach Redis at %s:%d: %s", r->address, r->port,
-                      c ? c->errstr : "out of memory");
+                      "realtime.backplane: cannot reach Redis at %s:%d: %s", r->url.host,
+                      r->url.port, c ? c->errstr : "out of memory");
         if (c)
             redisFree(c);
         return NULL;
     }
     redisSetTimeout(c, limit);
     bool ok = true;
-    if (r->user)
-        ok = command(r, c, err, redisCommand(c, "AUTH %s %s", r->user, r->password));
-    else if (r->password)
-        ok = command(r, c, err, redisCommand(c, "AUTH %s", r->password));
-    if (ok && r->number)
-        ok = command(r, c, err, redisCommand(c, "SELECT %d", r->number));
+    if (r->url.user)
+        ok = command(r, c, err, redisCommand(c, "AUTH %s %s", r->url.user, r->url.password));
+    else if (r->url.password)
+        ok = command(r, c, err, redisCommand(c, "AUTH %s", r->url.password));
+    if (ok && r->url.number)
+        ok = command(r, c, err, redisCommand(c, "SELECT %d", r->url.number));
     if (ok)
         return c;
     redisFree(c);
@@ -227,8 +185,8 @@ bool rp_check_version(Redis *r, redisContext *c, xs_error *err)
     if (reply)
         freeReplyObject(reply);
     return ok || xs_fail(err, XS_E_CONFIG, XS_NO_POS,
-                         "realtime.backplane: Redis at %s:%d has to be 6.2 or newer", r->address,
-                         r->port);
+                         "realtime.backplane: Redis at %s:%d has to be 6.2 or newer", r->url.host,
+                         r->url.port);
 }
 
 bool rp_claim_number(Redis *r, redisContext *c, xs_error *err)

@@ -56,7 +56,7 @@ void rp_came_up(Redis *r)
     Link *l, *rest = NULL;
     atomic_store(&r->up, true);
     r->retry_ms = RETRY_MS;
-    r->host.log(2, "backplane: connected to %s:%d", r->address, r->port);
+    r->host.log(2, "backplane: connected to %s:%d", r->url.host, r->url.port);
     r->host.state(r->host.ctx, true);
     while ((l = table_each(&r->spaces, &at, &rest)))
         rp_subscribe_space(r, (xs_str){l->key, l->len});
@@ -341,9 +341,7 @@ static void redis_destroy(void *state)
     free_table(&r->watches);
     free_table(&r->own);
     pthread_mutex_destroy(&r->lock);
-    free(r->address);
-    free(r->user);
-    free(r->password);
+    xs_redis_url_free(&r->url);
     free(r);
 }
 
@@ -380,9 +378,10 @@ static void *redis_create(const xs_plane_host *host, xs_str url, xs_str node, xs
     snprintf(r->node, sizeof r->node, "%.*s", (int)node.len, node.ptr);
     xs_str name = {r->node, strlen(r->node)};
     r->epochs = rp_number(&name, 16);
-    redisContext *first = rp_parse_url(r, url, err) ? rp_connect_and_wait(r, err) : NULL;
-    if (r->number) /* topics know no databases */
-        snprintf(r->prefix, sizeof r->prefix, "xs%d:{", r->number);
+    bool known = xs_redis_url_read(&r->url, url.ptr, url.len, "realtime.backplane", err);
+    redisContext *first = known ? rp_connect_and_wait(r, err) : NULL;
+    if (r->url.number) /* topics know no databases */
+        snprintf(r->prefix, sizeof r->prefix, "xs%d:{", r->url.number);
     else
         snprintf(r->prefix, sizeof r->prefix, "xs:{");
     bool ok = first && rp_check_version(r, first, err) && rp_claim_number(r, first, err);

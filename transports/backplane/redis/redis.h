@@ -11,11 +11,11 @@
 #include <stdio.h>
 
 #include "include/xs/backplane.h"
+#include "include/xs/redisurl.h"
 #include "transports/backplane/redis/table.h"
 #include "transports/common/clock.h"
 
 enum {
-    REDIS_PORT = 6379,
     CONNECT_MS = 3000,
     RETRY_MS = 200,
     RETRY_MAX_MS = 5000,
@@ -103,8 +103,7 @@ enum { PUBLISH, SNAPSHOT, MEMBER, REAP, ASK, COUNT, SCRIPT_COUNT }; /* scripts o
 
 struct Redis {
     xs_plane_host host;
-    char *address, *user, *password;
-    int port, number;     /* number: of the database */
+    xs_redis_url url;
     uint16_t node_number; /* see keys.h */
     char node[NODE_BYTES + 1];
     char prefix[16]; /* of every key and topic: "xs:{", with the database's number in it */
@@ -191,7 +190,6 @@ void rp_lose(Redis *r, const char *why);
 bool rp_is_ours(const Redis *r, const redisAsyncContext *link);
 /** The answer of a command that has none of interest: an error ends the connection. */
 void rp_on_must(redisAsyncContext *link, void *reply, void *ctx);
-bool rp_parse_url(Redis *r, xs_str url, xs_error *err);
 /** A connection of its own that is waited for; NULL: err. Any thread. */
 redisContext *rp_connect_and_wait(Redis *r, xs_error *err);
 bool rp_check_version(Redis *r, redisContext *c, xs_error *err);
