@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/mem.h"
 
 enum {
@@ -23,12 +24,14 @@ bool mailbox_init(Mailbox *m, xs_error *err)
         close(m->wake_fd);
         return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
     }
+    pthread_cond_init(&m->enough, NULL);
     return true;
 }
 
 void mailbox_deinit(Mailbox *m)
 {
     close(m->wake_fd);
+    pthread_cond_destroy(&m->enough);
     pthread_mutex_destroy(&m->lock);
     mem_free(m->items);
     mem_free(m->batch);
@@ -76,6 +79,8 @@ bool mailbox_push_link(Mailbox *m, MailLink *link)
     if (ok) {
         *m->links_end = link;
         m->links_end = &link->next;
+        if (++m->nlinks == m->awaited)
+            pthread_cond_signal(&m->enough);
     }
     pthread_mutex_unlock(&m->lock);
     if (ok && first)
@@ -124,9 +129,24 @@ MailBatch mailbox_take(Mailbox *m)
     m->count = 0;
     m->links = NULL;
     m->links_end = &m->links;
+    m->nlinks = 0;
     m->lost = false;
     pthread_mutex_unlock(&m->lock);
     return b;
+}
+
+uint32_t mailbox_await(Mailbox *m, uint32_t links, int64_t us)
+{
+    int64_t end = clock_mono_us() + us;
+    struct timespec until = {.tv_sec = end / 1000000, .tv_nsec = end % 1000000 * 1000};
+    pthread_mutex_lock(&m->lock);
+    m->awaited = links;
+    for (int rc = 0; m->nlinks < links && rc == 0;)
+        rc = pthread_cond_clockwait(&m->enough, &m->lock, CLOCK_MONOTONIC, &until);
+    m->awaited = 0;
+    uint32_t n = m->nlinks;
+    pthread_mutex_unlock(&m->lock);
+    return n;
 }
 
 void mailbox_close(Mailbox *m)

@@ -41,6 +41,9 @@ typedef struct Mailbox {
     size_t count, cap;
     size_t max; /* items; past it the shard has stalled and its connections are cut */
     MailLink *links, **links_end;
+    uint32_t nlinks;
+    uint32_t awaited; /* links that the consumer waits for; 0 = it does not wait */
+    pthread_cond_t enough;
     bool lost;   /* an item could not be kept: every connection of the shard has a hole */
     bool closed; /* the shard is gone: nothing is taken */
     /* the consumer's own */
@@ -67,6 +70,8 @@ typedef struct MailBatch {
 } MailBatch;
 /** Consumer: everything posted so far; clears the wake. */
 MailBatch mailbox_take(Mailbox *m);
+/** Consumer: wait until so many links are there, at most us microseconds. @return how many are */
+uint32_t mailbox_await(Mailbox *m, uint32_t links, int64_t us);
 void mailbox_close(Mailbox *m);
 
 #endif

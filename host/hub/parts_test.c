@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <zlib.h>
 
+#include "core/clock.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "host/hub/channel.h"
@@ -274,6 +275,44 @@ static void mailbox_wakes_once(void **state)
     assert_int_equal(mem_in_use(), 0);
 }
 
+enum { WAIT_US = 20 * 1000, LONG_US = 20 * 1000 * 1000 };
+
+typedef struct Late {
+    Mailbox box;
+    MailLink links[3];
+} Late;
+
+static void *push_late(void *arg)
+{
+    Late *l = arg;
+    for (size_t i = 0; i < COUNT_OF(l->links); i++) {
+        poll(NULL, 0, 5);
+        assert_true(mailbox_push_link(&l->box, &l->links[i]));
+    }
+    return NULL;
+}
+
+static void mailbox_waits_for_links(void **state)
+{
+    (void)state;
+    static Late l;
+    pthread_t thread;
+    xs_error err = {0};
+    assert_true(mailbox_init(&l.box, &err));
+    int64_t began = clock_mono_us();
+    assert_int_equal(mailbox_await(&l.box, 1, WAIT_US), 0);
+    assert_true(clock_mono_us() - began >= WAIT_US);
+    assert_int_equal(pthread_create(&thread, NULL, push_late, &l), 0);
+    assert_true(mailbox_await(&l.box, 2, LONG_US) >= 2);
+    assert_int_equal(mailbox_await(&l.box, 3, LONG_US), 3);
+    assert_int_equal(mailbox_await(&l.box, 1, LONG_US), 3); /* there already */
+    assert_true(clock_mono_us() - began < LONG_US / 2);
+    pthread_join(thread, NULL);
+    assert_ptr_equal(mailbox_take(&l.box).links, &l.links[0]);
+    assert_int_equal(mailbox_await(&l.box, 1, 0), 0);
+    mailbox_deinit(&l.box);
+}
+
 static void positions(void **state)
 {
     (void)state;
@@ -394,6 +433,7 @@ int main(void)
         cmocka_unit_test(compressed_wires),
         cmocka_unit_test(ring_keeps_its_limits),
         cmocka_unit_test(mailbox_wakes_once),
+        cmocka_unit_test(mailbox_waits_for_links),
         cmocka_unit_test(positions),
         cmocka_unit_test(visits),
         cmocka_unit_test(identities),

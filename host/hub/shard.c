@@ -446,10 +446,29 @@ static void handle_links(MailLink *link)
     }
 }
 
+/* What clients said just now is worked on by triggers. What those publish goes out with what is
+ * here already, when it comes within an eighth of the time that writing takes: a system call that
+ * writes twice as much costs little more. */
+static void await_triggers(xs_shard *s)
+{
+    enum { LEAST_US = 200, MOST_US = 2000 };
+    uint32_t n = atomic_load_explicit(&s->refs, memory_order_relaxed) - 1;
+    int64_t us = s->drain_us / 8;
+    if (n > s->nslow && us >= LEAST_US) {
+        uint32_t ended = mailbox_await(&s->box, n - s->nslow, us < MOST_US ? us : MOST_US);
+        s->nslow = n - (ended < n ? ended : n);
+    } else if (n < s->nslow) {
+        s->nslow = n;
+    }
+}
+
 static void shard_drain(xs_shard *s)
 {
     if (s->depth)
-        return; /* called from within deliver or close; the outer call goes on */
+        return;              /* called from within deliver or close; the outer call goes on */
+    if (XS_HAS(s->ops, run)) /* a thread of its own, which may wait */
+        await_triggers(s);
+    int64_t began = clock_mono_us();
     enter(s);
     MailBatch batch = mailbox_take(&s->box);
     if (batch.lost) {
@@ -465,6 +484,7 @@ static void shard_drain(xs_shard *s)
     s->draining = false;
     handle_links(batch.links);
     leave(s, true);
+    s->drain_us = clock_mono_us() - began;
 }
 
 /* ---- connections ---- */

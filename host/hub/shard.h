@@ -134,6 +134,8 @@ struct xs_shard {
     Mailbox box;
     uint32_t depth;         /* calls of ours on the stack; gone and close wait for 0 */
     _Atomic bool shedding;  /* shard_shed is in the mailbox */
+    int64_t drain_us;       /* how long the last drain took */
+    uint32_t nslow;         /* triggers whose end the last drain did not wait for any longer */
     bool draining, touched; /* touched: something was delivered since the last flush */
     xs_conn *conns, *closing, *dead;
     Map by_socket;
