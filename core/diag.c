@@ -8,7 +8,8 @@
 #include "core/text.h"
 
 enum {
-    MAX_KEPT = 1000, /* further ones are only counted: hostile input must not print gigabytes */
+    MAX_KEPT = 1000, /* further ones are only counted: hostile input must not print gigabytes; an
+                        error takes the place of a warning */
     MAX_SHOWN = 160, /* code points of a source line; a longer one is cut around the caret */
     LEAD_SHOWN = 60  /* code points kept before the caret of a cut line */
 };
@@ -57,6 +58,17 @@ static bool make_room(DiagList *d)
     return true;
 }
 
+/* Where the next one is kept; NULL: nowhere. */
+static Diag *next_place(DiagList *d, Severity sev)
+{
+    if (d->count < MAX_KEPT)
+        return make_room(d) ? &d->items[d->count++] : NULL;
+    for (size_t i = d->count; sev == SEV_ERROR && i-- > 0;)
+        if (d->items[i].severity == SEV_WARNING)
+            return &d->items[i];
+    return NULL;
+}
+
 void diag_add(DiagList *d, Severity sev, const char *id, xs_pos pos, Text hint, const char *fmt,
               ...)
 {
@@ -68,7 +80,8 @@ void diag_add(DiagList *d, Severity sev, const char *id, xs_pos pos, Text hint, 
         d->errors++;
     else
         d->warnings++;
-    if (d->count >= MAX_KEPT || !make_room(d))
+    Diag *place = next_place(d, sev);
+    if (!place)
         return;
     char message[1024];
     va_list ap;
@@ -79,7 +92,7 @@ void diag_add(DiagList *d, Severity sev, const char *id, xs_pos pos, Text hint, 
     fresh.message = arena_text(d->arena, (Text){message, len});
     if (hint.ptr)
         fresh.hint = arena_text(d->arena, hint);
-    d->items[d->count++] = fresh;
+    *place = fresh;
 }
 
 /* Merge sort: stable, and never worse than n log n. */

@@ -72,6 +72,28 @@ static Text long_line(void *ctx, const char *file)
 }
 
 /* Long lines are cut, control characters hidden, floods counted. */
+static void keeps_errors(void **state)
+{
+    (void)state;
+    Arena a;
+    Buf out = BUF_INIT;
+    DiagList d;
+    arena_init(&a, 0);
+    diag_init(&d, &a);
+    for (uint32_t line = 1; line <= 1500; line++)
+        diag_add(&d, SEV_WARNING, "unused", (xs_pos){"w.xs", line, 1, 1}, (Text){0}, "unused");
+    diag_add(&d, SEV_ERROR, "one", (xs_pos){"z.xs", 1, 1, 1}, (Text){0}, "the first");
+    diag_add(&d, SEV_ERROR, "two", (xs_pos){"z.xs", 2, 1, 1}, (Text){0}, "the second");
+    diag_sort(&d);
+    diag_print(&d, source, NULL, false, &out);
+    buf_char(&out, '\0');
+    assert_non_null(strstr(out.ptr, "error[one]: the first"));
+    assert_non_null(strstr(out.ptr, "error[two]: the second"));
+    assert_non_null(strstr(out.ptr, "and 502 more\n"));
+    buf_deinit(&out);
+    arena_deinit(&a);
+}
+
 static void survives_hostile_sources(void **state)
 {
     (void)state;
@@ -129,6 +151,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_other_formats),
         cmocka_unit_test(prints),
+        cmocka_unit_test(keeps_errors),
         cmocka_unit_test(survives_hostile_sources),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
