@@ -354,6 +354,7 @@ const char *http_reason(int status)
                  {201, "Created"},
                  {202, "Accepted"},
                  {204, "No Content"},
+                 {206, "Partial Content"},
                  {301, "Moved Permanently"},
                  {302, "Found"},
                  {303, "See Other"},
@@ -518,12 +519,4 @@ void http_reply_error(xs_http *x, int status, const char *code, const char *mess
     http_write_error(&b, code, message);
     http_reply_json(x, status, b.failed ? TEXT("{}") : buf_view(&b));
     buf_deinit(&b);
-}
-
-void http_reply_file(xs_http *x, int fd, uint64_t size, const char *content_type)
-{
-    const xs_header headers[] = {{"Content-Type", content_type},
-                                 {"Cache-Control", "no-cache"},
-                                 {"X-Content-Type-Options", "nosniff"}};
-    x->ops->reply_file(x, fd, size, headers, COUNT_OF(headers));
 }

@@ -41,36 +41,6 @@ void files_free(Files *f)
     mem_free(f);
 }
 
-const char *files_content_type(Text path)
-{
-    static const struct {
-        const char *ending, *type;
-    } types[] = {
-        {".html", "text/html; charset=utf-8"},
-        {".css", "text/css; charset=utf-8"},
-        {".js", "text/javascript; charset=utf-8"},
-        {".mjs", "text/javascript; charset=utf-8"},
-        {".json", "application/json; charset=utf-8"},
-        {".map", "application/json; charset=utf-8"},
-        {".txt", "text/plain; charset=utf-8"},
-        {".md", "text/plain; charset=utf-8"},
-        {".svg", "image/svg+xml"},
-        {".png", "image/png"},
-        {".jpg", "image/jpeg"},
-        {".jpeg", "image/jpeg"},
-        {".gif", "image/gif"},
-        {".webp", "image/webp"},
-        {".ico", "image/x-icon"},
-        {".woff2", "font/woff2"},
-        {".wasm", "application/wasm"},
-        {".webmanifest", "application/manifest+json"},
-    };
-    for (size_t i = 0; i < COUNT_OF(types); i++)
-        if (text_ends(path, text_from(types[i].ending)))
-            return types[i].type;
-    return "application/octet-stream";
-}
-
 /* Without empty, hidden and upward segments; "" becomes ".". ptr NULL = refused. */
 static Text clean_path(Arena *a, Text raw)
 {
@@ -101,6 +71,17 @@ static int open_beneath(int dir, const char *path)
     return (int)syscall(SYS_openat2, dir, path, &how, sizeof how);
 }
 
+/* With the slash behind it the links of its page are right. */
+static void reply_folder(xs_http *x)
+{
+    Text path = http_raw_path(x);
+    while (text_starts(path, TEXT("/")))
+        path = text_slice(path, 1, path.len); /* "//host/" would be another site's */
+    Text to = arena_printf(http_arena(x), "/" TEXT_FMT "/", TEXT_ARG(path));
+    const xs_header location = {"Location", to.ptr ? to.ptr : "/"};
+    http_api.reply(x, 301, &location, 1, (xs_str){"", 0});
+}
+
 bool files_handle(const Files *f, xs_http *x)
 {
     Text verb = text_from(http_api.method(x));
@@ -112,7 +93,8 @@ bool files_handle(const Files *f, xs_http *x)
     int fd = path.ptr ? open_beneath(f->dir, path.ptr) : -1;
     if (fd < 0)
         return false;
-    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+    bool folder = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+    if (folder) {
         close(fd);
         path = arena_printf(a, TEXT_FMT "/index.html", TEXT_ARG(path));
         fd = path.ptr ? open_beneath(f->dir, path.ptr) : -1;
@@ -123,6 +105,11 @@ bool files_handle(const Files *f, xs_http *x)
         close(fd);
         return false;
     }
-    http_reply_file(x, fd, (uint64_t)st.st_size, files_content_type(path));
+    if (folder && !text_ends(http_raw_path(x), TEXT("/"))) {
+        close(fd);
+        reply_folder(x);
+    } else {
+        http_reply_file(x, fd, path);
+    }
     return true;
 }

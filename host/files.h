@@ -12,7 +12,5 @@ void files_free(Files *f);
 /** Answer a GET or HEAD of an existing file, or of a folder with index.html; false = not one of
  * these. */
 bool files_handle(const Files *f, xs_http *x);
-/** "page.html" → "text/html; charset=utf-8". */
-const char *files_content_type(Text path);
 
 #endif

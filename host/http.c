@@ -912,19 +912,19 @@ static void own_reply(xs_http *x, int status, const xs_header *headers, size_t n
     buf_deinit(take);
 }
 
-static void own_reply_file(xs_http *x, int fd, uint64_t size, const xs_header *headers,
+static void own_reply_file(xs_http *x, int status, int fd, HttpPart part, const xs_header *headers,
                            size_t nheaders)
 {
-    if (!begin_answer(x, C_REPLY)) {
+    if (lseek(fd, (off_t)part.from, SEEK_SET) < 0 || !begin_answer(x, C_REPLY)) {
         close(fd);
         return;
     }
     Conn *c = x->conn;
-    put_head(c, 200, x, headers, nheaders);
-    put_number(&c->out, "Content-Length: ", size);
+    put_head(c, status, x, headers, nheaders);
+    put_number(&c->out, "Content-Length: ", part.len);
     buf_append(&c->out, "\r\n", 2);
     c->file = fd;
-    c->file_left = exchange_is_head(x) ? 0 : size;
+    c->file_left = exchange_is_head(x) ? 0 : part.len;
     answered(x);
 }
 

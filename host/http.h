@@ -72,8 +72,9 @@ void http_reply_error(xs_http *x, int status, const char *code, const char *mess
  * answers 500. */
 void http_reply_take(xs_http *x, int status, const xs_header *headers, size_t nheaders, Buf *body);
 void http_reply_json(xs_http *x, int status, Text json);
-/** Answer with a file; takes fd. */
-void http_reply_file(xs_http *x, int fd, uint64_t size, const char *content_type);
+/** Answer with a file, or what the request wants of it; takes fd. name tells its type, as does what
+ * it begins with. */
+void http_reply_file(xs_http *x, int fd, Text name);
 
 /** End a stream that is whole: the carrier writes the last chunk, the connection is kept. */
 void http_stream_done(xs_http *x);

@@ -10,13 +10,17 @@
 #include "host/http.h"
 #include "host/httphead.h"
 
+typedef struct HttpPart {
+    uint64_t from, len; /* of a file */
+} HttpPart;
+
 /* Behind xs_http_api and http.h. Each does nothing for an exchange that is over, but gives back
  * what it was given. */
 typedef struct HttpCarrierOps {
     /** The answer; `take` (empty or the whole body) is the carrier's from here on. */
     void (*reply)(xs_http *x, int status, const xs_header *headers, size_t nheaders, Text body,
                   Buf *take);
-    void (*reply_file)(xs_http *x, int fd, uint64_t size, const xs_header *headers,
+    void (*reply_file)(xs_http *x, int status, int fd, HttpPart part, const xs_header *headers,
                        size_t nheaders);
     void (*hold)(xs_http *x, void *peer, const xs_http_events *events);
     void (*stream)(xs_http *x, int status, const xs_header *headers, size_t nheaders, void *peer,

@@ -219,7 +219,7 @@ static void on_request(void *ctx, xs_http *x)
     } else if (strcmp(path, "/file") == 0) {
         char again[64]; /* a descriptor with an offset of its own */
         snprintf(again, sizeof again, "/proc/self/fd/%d", b->file);
-        http_reply_file(x, open(again, O_RDONLY | O_CLOEXEC), LARGE, "text/plain");
+        http_reply_file(x, open(again, O_RDONLY | O_CLOEXEC), TEXT("large.txt"));
     } else if (strcmp(path, "/drain") == 0) {
         http_drain(b->http);
         http_reply_json(x, 200, TEXT("{}"));

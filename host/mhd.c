@@ -805,14 +805,15 @@ static void mhd_reply(xs_http *x, int status, const xs_header *headers, size_t n
     answer(x, status, r, headers, nheaders);
 }
 
-static void mhd_reply_file(xs_http *x, int fd, uint64_t size, const xs_header *headers,
+static void mhd_reply_file(xs_http *x, int status, int fd, HttpPart part, const xs_header *headers,
                            size_t nheaders)
 {
-    struct MHD_Response *r = x->over ? NULL : MHD_create_response_from_fd64(size, fd);
+    struct MHD_Response *r =
+        x->over ? NULL : MHD_create_response_from_fd_at_offset64(part.len, fd, part.from);
     if (!r)
         close(fd);
     if (!x->over)
-        answer(x, 200, r, headers, nheaders);
+        answer(x, status, r, headers, nheaders);
 }
 
 static void mhd_hold(xs_http *x, void *peer, const xs_http_events *events)

@@ -96,27 +96,35 @@ static int http_connect(int port)
     return fd;
 }
 
+/* All that comes back, NUL-terminated, to be freed. */
+static char *exchange(int port, const char *request, size_t request_len)
+{
+    int fd = http_connect(port);
+    char *answer = malloc(ANSWER_MAX + 1);
+    size_t len = 0;
+    ssize_t n;
+    assert_non_null(answer);
+    assert_int_equal(send(fd, request, request_len, MSG_NOSIGNAL), request_len);
+    while (len < ANSWER_MAX && (n = recv(fd, answer + len, ANSWER_MAX - len, 0)) > 0)
+        len += (size_t)n;
+    close(fd);
+    answer[len] = '\0';
+    return answer;
+}
+
 /* One request on its own connection: the status, and the body (NUL-terminated, to be freed). */
 static int http_request(int port, const char *method, const char *path, const char *token,
                         const char *body, char **reply)
 {
-    int fd = http_connect(port), status = 0;
+    int status = 0;
     Buf b = BUF_INIT;
     buf_printf(&b, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n", method, path);
     if (token)
         buf_printf(&b, "Authorization: Bearer %s\r\n", token);
     buf_printf(&b, "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
                body ? strlen(body) : 0, body ? body : "");
-    assert_int_equal(send(fd, b.ptr, b.len, MSG_NOSIGNAL), b.len);
+    char *answer = exchange(port, b.ptr, b.len);
     buf_deinit(&b);
-    char *answer = malloc(ANSWER_MAX + 1);
-    assert_non_null(answer);
-    size_t len = 0;
-    ssize_t n;
-    while (len < ANSWER_MAX && (n = recv(fd, answer + len, ANSWER_MAX - len, 0)) > 0)
-        len += (size_t)n;
-    close(fd);
-    answer[len] = '\0';
     const char *end = strstr(answer, "\r\n\r\n");
     assert_non_null(end);
     assert_int_equal(sscanf(answer, "HTTP/1.%*d %d", &status), 1);
@@ -277,6 +285,36 @@ static void test_admin(void **state)
     stop(&r);
 }
 
+/* What an answer says of a file makes the next one short, or a part. */
+static void check_conditions(int port)
+{
+    static const struct {
+        const char *header, *condition, *more;
+        int status;
+    } cases[] = {
+        {"ETag: ", "If-None-Match: \"x\", W/", "", 304},
+        {"Last-Modified: ", "If-Modified-Since: ", "", 304},
+        {"ETag: ", "If-Range: ", "Range: bytes=3-\r\n", 206},
+        {"Last-Modified: ", "If-Range: ", "Range: bytes=3-\r\n", 206},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        static const char plain[] = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        char again[400];
+        char *first = exchange(port, plain, sizeof plain - 1);
+        const char *value = strstr(first, cases[i].header);
+        assert_non_null(value);
+        value += strlen(cases[i].header);
+        int n = snprintf(again, sizeof again,
+                         "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n%s%s%.*s\r\n\r\n",
+                         cases[i].more, cases[i].condition, (int)strcspn(value, "\r"), value);
+        char *second = exchange(port, again, (size_t)n);
+        assert_int_equal(strtol(second + 9, NULL, 10), cases[i].status);
+        assert_string_equal(strstr(second, "\r\n\r\n") + 4, cases[i].status == 206 ? "hi" : "");
+        free(first);
+        free(second);
+    }
+}
+
 static void test_files(void **state)
 {
     (void)state;
@@ -304,6 +342,7 @@ static void test_files(void **state)
             assert_string_equal(reply, "<p>hi");
         free(reply);
     }
+    check_conditions(r.port);
     stop(&r);
     folder_remove(dir);
 }

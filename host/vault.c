@@ -10,24 +10,10 @@
 #include "host/service.h"
 #include "stdlib/storage/file.h"
 
-enum { SNIFF_BYTES = 64 };
-
 static Text query_text(xs_http *x, const char *name)
 {
     const Const *list = const_get(http_query_map(x), name);
     return list && list->count ? const_text_of(list->items[0], TEXT("")) : TEXT("");
-}
-
-static void reply_file(xs_http *x, int fd, Text path, uint64_t size)
-{
-    char head[SNIFF_BYTES];
-    ssize_t n = pread(fd, head, sizeof head, 0);
-    Text mime = mime_of(vault_name(path), (Text){head, n > 0 ? (size_t)n : 0});
-    bool text = text_starts(mime, TEXT("text/"));
-    Text type =
-        arena_printf(http_arena(x), TEXT_FMT "%s", TEXT_ARG(mime), text ? "; charset=utf-8" : "");
-    http_add_header(x, "Content-Security-Policy", TEXT("sandbox; default-src 'none'"));
-    http_reply_file(x, fd, size, type.ptr ? type.ptr : "application/octet-stream");
 }
 
 bool vault_handle(Vault *s, xs_http *x)
@@ -48,7 +34,8 @@ bool vault_handle(Vault *s, xs_http *x)
         close(fd);
         http_reply_error(x, 403, "ERROR_CODE_ACCESS_DENIED", "Access denied.");
     } else {
-        reply_file(x, fd, path, size);
+        http_add_header(x, "Content-Security-Policy", TEXT("sandbox; default-src 'none'"));
+        http_reply_file(x, fd, vault_name(path));
     }
     return true;
 }

@@ -39,7 +39,16 @@ Text mime_of(Text name, Text data)
         {".htm", "text/html"},
         {".css", "text/css"},
         {".js", "text/javascript"},
+        {".mjs", "text/javascript"},
         {".json", "application/json"},
+        {".map", "application/json"},
+        {".webmanifest", "application/manifest+json"},
+        {".wasm", "application/wasm"},
+        {".woff2", "font/woff2"},
+        {".woff", "font/woff"},
+        {".ttf", "font/ttf"},
+        {".ico", "image/x-icon"},
+        {".avif", "image/avif"},
         {".xml", "application/xml"},
         {".svg", "image/svg+xml"},
         {".md", "text/markdown"},
@@ -63,8 +72,8 @@ Text mime_of(Text name, Text data)
         return memcmp(data.ptr + 8, "WEBP", 4) == 0 ? TEXT("image/webp") : TEXT("audio/wav");
     if (data.len > 12 && memcmp(data.ptr + 4, "ftyp", 4) == 0)
         return TEXT("video/mp4");
-    Text lower = text_slice(name, name.len > 6 ? name.len - 6 : 0, name.len);
-    char end[8];
+    char end[16];
+    Text lower = text_slice(name, name.len > sizeof end ? name.len - sizeof end : 0, name.len);
     for (size_t i = 0; i < lower.len; i++)
         end[i] =
             lower.ptr[i] >= 'A' && lower.ptr[i] <= 'Z' ? (char)(lower.ptr[i] | 32) : lower.ptr[i];
