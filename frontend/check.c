@@ -8,7 +8,8 @@ typedef struct Check {
     Comp *c;
     Construct *k;
     Map assigned; /* names of variables set anywhere in the construct */
-    uint32_t loops, foreachs, catches, elements, reduces;
+    uint32_t loops, catches, elements, reduces;
+    const Expr *list; /* of the foreach around, NULL outside */
     bool in_query, in_output, in_test;
     const Sources *sources; /* of the query in work */
 } Check;
@@ -116,6 +117,14 @@ static Expr *root_of(Expr *e)
     while (e && (e->kind == EX_MEMBER || e->kind == EX_INDEX || e->kind == EX_FILTER))
         e = e->a;
     return e;
+}
+
+/* A variable or a path in one, which a statement can change. */
+static bool is_place(const Expr *e)
+{
+    while (e->kind == EX_MEMBER || e->kind == EX_INDEX)
+        e = e->a;
+    return e->kind == EX_VAR && !text_eq(e->text, TEXT("input"));
 }
 
 /* ---- variables ---- */
@@ -899,6 +908,7 @@ static void attrs(Check *ck, Stmt *s)
 static void branches(Check *ck, Stmt *s)
 {
     bool loop = s->kind == ST_FOREACH || s->kind == ST_FOR || s->kind == ST_WHILE;
+    const Expr *list = ck->list;
     for (size_t i = 0; i < s->branches.len; i++) {
         Branch *b = &s->branches.ptr[i];
         expr(ck, b->cond);
@@ -906,11 +916,12 @@ static void branches(Check *ck, Stmt *s)
             check_set(ck, b->var);
         bool caught = s->kind == ST_TRY && i == 1;
         ck->loops += loop;
-        ck->foreachs += s->kind == ST_FOREACH;
+        if (s->kind == ST_FOREACH)
+            ck->list = s->operand;
         ck->catches += caught;
         block(ck, &b->body);
         ck->loops -= loop;
-        ck->foreachs -= s->kind == ST_FOREACH;
+        ck->list = list;
         ck->catches -= caught;
     }
 }
@@ -919,6 +930,14 @@ static void outside_loop(Check *ck, const Stmt *s)
 {
     report(ck->c, D_OUTSIDE_LOOP, s->pos, NO_HINT, "'" TEXT_FMT "' outside a %s",
            TEXT_ARG(s->keyword), s->kind == ST_REMOVE ? "foreach" : "loop");
+}
+
+static void check_remove(Check *ck, const Stmt *s)
+{
+    if (!ck->list)
+        outside_loop(ck, s);
+    else if (ck->list->kind != EX_BAD && !is_place(ck->list))
+        report(ck->c, D_OUTSIDE_LOOP, s->pos, NO_HINT, "remove needs a foreach over a variable");
 }
 
 static void statement(Check *ck, Stmt *s)
@@ -942,8 +961,8 @@ static void statement(Check *ck, Stmt *s)
         check_set(ck, s->as);
     if ((s->kind == ST_BREAK || s->kind == ST_CONTINUE) && !ck->loops)
         outside_loop(ck, s);
-    if (s->kind == ST_REMOVE && !ck->foreachs)
-        outside_loop(ck, s);
+    if (s->kind == ST_REMOVE)
+        check_remove(ck, s);
     if (word_in("function.run function.call tool.call", s->keyword))
         check_call(ck, s);
     if (text_eq(s->keyword, TEXT("realtime.publish")))

@@ -72,9 +72,12 @@ bool comp_grow(Comp *c, void **items, size_t *cap, size_t len, size_t item)
     return true;
 }
 
-static bool wanted(Comp *c, DiagSeverity severity, Pos pos)
+static bool wanted(Comp *c, DiagId id, Pos pos)
 {
+    DiagSeverity severity = diag_rows[id].severity;
     FileState *f = c->file;
+    if (f->open_text && (id == D_UNCLOSED_BLOCK || id == D_UNEXPECTED_TOKEN))
+        return false;
     if (severity == DS_STRICT && !c->opt->strict)
         return false;
     if (severity == DS_WARNING)
@@ -91,7 +94,7 @@ static bool wanted(Comp *c, DiagSeverity severity, Pos pos)
 void report(Comp *c, DiagId id, Pos pos, Text hint, const char *fmt, ...)
 {
     DiagSeverity severity = diag_rows[id].severity;
-    if (!wanted(c, severity, pos))
+    if (!wanted(c, id, pos))
         return;
     Buf b = BUF_INIT;
     va_list ap;

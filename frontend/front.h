@@ -50,6 +50,7 @@ typedef struct FileState {
     const char *file;
     uint32_t errors, warnings;
     uint32_t lines[MAX_FILE_ERRORS]; /* with an error */
+    bool open_text; /* a string without end took the rest of the file, closing braces included */
 } FileState;
 
 /* One compilation. When memory runs out, `oom` is set, nodes come from the reserve so that no

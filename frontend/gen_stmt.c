@@ -529,17 +529,13 @@ static void while_loop(Gen *g, Stmt *s)
     gen_live(g, before);
 }
 
-static void remove_element(Gen *g, Stmt *s)
+static void remove_element(Gen *g)
 {
     Scope *sc = g->scope;
     while (sc && (sc->kind != SC_LOOP || !sc->list))
         sc = sc->outer;
-    Expr *root = sc ? root_of(sc->list) : NULL;
-    if (!sc || !root || root->kind != EX_VAR || base_of(sc->list) != sc->list ||
-        text_eq(root->text, TEXT("input"))) {
-        report(g->c, D_OUTSIDE_LOOP, s->pos, NO_HINT, "remove needs a foreach over a variable");
+    if (NEVER(!sc)) /* checked, as is that the list can be changed */
         return;
-    }
     Place p = place_open(g, sc->list);
     int keys = gen_temps(g, (size_t)p.nkeys + 1);
     for (int i = 0; i < p.nkeys; i++)
@@ -1281,7 +1277,7 @@ static void statement(Gen *g, Stmt *s)
     case ST_WHILE: while_loop(g, s); break;
     case ST_BREAK: leave_loop(g, false); break;
     case ST_CONTINUE: leave_loop(g, true); break;
-    case ST_REMOVE: remove_element(g, s); break;
+    case ST_REMOVE: remove_element(g); break;
     case ST_TRY: try_catch(g, s); break;
     case ST_TRANSACTION: transaction(g, s); break;
     case ST_GROUP: {

@@ -63,7 +63,7 @@ Text token_text(Comp *c, const Token *t)
         return arena_printf(c->a, "'$" TEXT_FMT "'", TEXT_ARG(t->text));
     if (t->kind == TOK_INT || t->kind == TOK_DEC)
         return arena_printf(c->a, "'" TEXT_FMT "'", TEXT_ARG(t->text));
-    return text_from(names[t->kind]);
+    return t->kind == TOK_EOF && t->text.len ? t->text : text_from(names[t->kind]);
 }
 
 void lex_init(Lexer *lx, Comp *c, Text src)
@@ -253,6 +253,7 @@ static void escape(Lexer *lx, Buf *b)
 static void unterminated(Lexer *lx, Token *t)
 {
     report(lx->c, D_UNTERMINATED_STRING, t->pos, NO_HINT, "string starting here is never closed");
+    lx->c->file->open_text = true;
     t->kind = TOK_ERROR;
 }
 
@@ -382,6 +383,7 @@ static void lex_block_text(Lexer *lx, Token *t, char quote)
     }
     report(lx->c, D_HEREDOC_CLOSE, t->pos, NO_HINT,
            "no line starting with %c%c%c closes this string", quote, quote, quote);
+    lx->c->file->open_text = true;
     t->kind = TOK_ERROR;
 }
 
@@ -608,6 +610,7 @@ Token lex_next(Lexer *lx)
     bool triple = ch >= 0 && peek(lx, 1) == ch && peek(lx, 2) == ch;
     if (ch < 0) {
         t.kind = TOK_EOF;
+        t.text = lx->base ? TEXT("the end of the expression") : t.text;
     } else if (is_alpha(ch)) {
         t.kind = TOK_IDENT;
         while (is_word(peek(lx, 0)))

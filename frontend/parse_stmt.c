@@ -578,6 +578,20 @@ static void check_required(Parser *p, const Stmt *s)
 
 /* ---- bodies ---- */
 
+static void items_to_brace(Parser *p, Block *out)
+{
+    while (p->tok.kind != TOK_RBRACE && p->tok.kind != TOK_EOF) {
+        uint32_t start = p->tok.off;
+        if (!p->tok.nl)
+            report_extension(p->c, p->tok.pos, 4, "a statement that does not start its line");
+        Stmt *s = parse_statement(p);
+        if (s)
+            PUSH(p->c, &out->items, s);
+        if (p->tok.off == start && p->tok.kind != TOK_EOF)
+            parse_advance(p);
+    }
+}
+
 static void block_items(Parser *p, Block *out, Branch *branch)
 {
     out->pos = p->tok.pos;
@@ -589,16 +603,7 @@ static void block_items(Parser *p, Block *out, Branch *branch)
         branch_attrs(p, branch);
     if (p->tok.kind == TOK_RBRACE && !p->tok.nl)
         report_extension(p->c, p->tok.pos, 4, "a block on one line");
-    while (p->tok.kind != TOK_RBRACE && p->tok.kind != TOK_EOF) {
-        uint32_t start = p->tok.off;
-        if (!p->tok.nl)
-            report_extension(p->c, p->tok.pos, 4, "a statement that does not start its line");
-        Stmt *s = parse_statement(p);
-        if (s)
-            PUSH(p->c, &out->items, s);
-        if (p->tok.off == start && p->tok.kind != TOK_EOF)
-            parse_advance(p);
-    }
+    items_to_brace(p, out);
     out->close = p->tok.pos.off;
     if (!parse_accept(p, TOK_RBRACE))
         unclosed(p, "the block", out->pos);
@@ -800,8 +805,13 @@ static void loop(Parser *p, Stmt *s)
         b.end = parse_end(p);
         PUSH(p->c, &s->branches, b);
     }
-    if (s->branches.len == 0)
-        report(p->c, D_MISSING_EACH, s->pos, NO_HINT, "'%s' needs an each block", keyword);
+    if (s->branches.len == 0) {
+        if (s->operand->kind != EX_BAD) /* else its own report shows the each block */
+            report(p->c, D_MISSING_EACH, s->pos, NO_HINT, "'%s' needs an each block", keyword);
+        Branch b = {.pos = p->tok.pos}; /* statements that lack only the each around them */
+        items_to_brace(p, &b.body);
+        PUSH(p->c, &s->branches, b);
+    }
     close_control(p, s, "the loop", open);
 }
 
