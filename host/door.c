@@ -18,7 +18,13 @@
 #include "core/text.h"
 #include "host/http_i.h"
 
-enum { BACKLOG = 1024, PAUSE_MS = 50, IDLE_MAX_MS = 3600 * 1000, ACCEPT_TURN = 64 };
+enum {
+    BACKLOG = 1024,
+    PAUSE_MS = 50,
+    FAIR_MS = 1000, /* what a visitor has when others wait for its place */
+    IDLE_MAX_MS = 3600 * 1000,
+    ACCEPT_TURN = 64
+};
 
 typedef struct Visitor {
     struct Visitor *next, *prev;
@@ -37,7 +43,7 @@ struct Door {
     DoorOptions opt;
     DoorVisitor visitor;
     void *ctx;
-    Visitor *first;
+    Visitor *first, *last; /* last: the one that waits for the longest time */
     size_t pending;
     char *head; /* head_max bytes, shared by all visitors: a peek is used at once */
     int port;
@@ -55,6 +61,8 @@ static int take_fd(Visitor *v)
     int fd = v->fd;
     if (v->next)
         v->next->prev = v->prev;
+    else
+        d->last = v->prev;
     if (v->prev)
         v->prev->next = v->next;
     else
@@ -119,14 +127,19 @@ static void hand_over(Visitor *v, size_t seen)
     d->visitor(d->ctx, fd, (Text){d->head, seen}, (const struct sockaddr *)&addr, len);
 }
 
+static void give_up(Visitor *v)
+{
+    v->door->timeouts++;
+    say_too_slow(v->fd);
+    close(take_fd(v));
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     Visitor *v = (Visitor *)arg;
     Door *d = v->door;
     if (what & EV_TIMEOUT) {
-        d->timeouts++;
-        say_too_slow(fd);
-        close(take_fd(v));
+        give_up(v);
         return;
     }
     ssize_t n = recv(fd, d->head, d->opt.head_max, MSG_PEEK | MSG_DONTWAIT);
@@ -155,6 +168,17 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 static bool is_full(const Door *d)
 {
     return d->pending >= d->opt.max_pending || (d->opt.room && d->pending >= d->opt.room(d->ctx));
+}
+
+/* Whoever has said too little for a while makes room when there is none. */
+static bool has_room(Door *d)
+{
+    if (!is_full(d))
+        return true;
+    int64_t fair = clock_mono_ms() + d->opt.head_timeout_ms - FAIR_MS;
+    while (d->last && d->last->until_ms <= fair && is_full(d))
+        give_up(d->last);
+    return !is_full(d);
 }
 
 static void pause_door(Door *d, int64_t ms)
@@ -222,6 +246,8 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
     v->next = d->first;
     if (d->first)
         d->first->prev = v;
+    else
+        d->last = v;
     d->first = v;
     d->pending++;
     d->accepted++;
@@ -229,7 +255,7 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
         close(take_fd(v));
         return;
     }
-    if (is_full(d))
+    if (!has_room(d))
         pause_door(d, PAUSE_MS);
     else if (++d->turn >= ACCEPT_TURN)
         pause_door(d, 0);
@@ -242,7 +268,7 @@ static void on_unpause(evutil_socket_t fd, short what, void *arg)
     Door *d = (Door *)arg;
     int64_t wait = handshake_wait_ms(d);
     d->turn = 0;
-    if (!wait && is_full(d))
+    if (!wait && !has_room(d))
         wait = PAUSE_MS;
     d->paused = d->paused && wait;
     if (wait)

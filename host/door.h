@@ -14,7 +14,9 @@ typedef struct DoorOptions {
     Text listen; /* "127.0.0.1:8080", "[::1]:0", ":80" */
     size_t head_max;
     int64_t head_timeout_ms;
-    size_t max_pending; /* connections whose head is not complete; more wait in the backlog */
+    /* Connections whose head is not complete. When there are more, those that have been here for a
+     * second make room, the oldest first; else the new ones wait in the backlog. */
+    size_t max_pending;
     /* How many of them there are descriptors for now, asked of the visitor's ctx; NULL = enough. */
     size_t (*room)(void *ctx);
     uint32_t handshakes_per_s; /* of door_handshake; 0 = no limit */

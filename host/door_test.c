@@ -174,13 +174,47 @@ static void test_room(void **state)
     event_base_free(base);
 }
 
+/* Those who say nothing do not keep others out for longer than a second. */
+static void test_silent_crowd(void **state)
+{
+    (void)state;
+    enum { SILENT = 10, FAIR_MS = 1000 };
+    xs_error err = {0};
+    struct event_base *base = event_base_new();
+    Counter c = {0};
+    int fds[SILENT];
+    DoorOptions opt = {.listen = TEXT("127.0.0.1:0"),
+                       .head_max = 4096,
+                       .head_timeout_ms = LOOP_MAX_MS,
+                       .max_pending = SILENT};
+    assert_non_null(base);
+    c.door = door_new(base, &opt, on_visitor, &c, &err);
+    assert_non_null(c.door);
+    int64_t began = clock_mono_us();
+    for (size_t i = 0; i < SILENT; i++)
+        fds[i] = dial_with(door_port(c.door), i ? "" : "GET /");
+    int fd = dial(door_port(c.door));
+    while (!c.seen && clock_mono_us() - began < LOOP_MAX_MS * 1000)
+        event_base_loop(base, EVLOOP_ONCE);
+    int64_t took_ms = (clock_mono_us() - began) / 1000;
+    assert_in_range(took_ms, FAIR_MS - SLACK_MS, LOOP_MAX_MS / 2);
+    assert_in_range(door_timeouts(c.door), 1, SILENT);
+    char answer[64] = "";
+    assert_true(recv(fds[0], answer, sizeof answer - 1, 0) > 0); /* the oldest, and why */
+    assert_memory_equal(answer, "HTTP/1.1 408 ", 13);
+    for (size_t i = 0; i < SILENT; i++)
+        close(fds[i]);
+    close(fd);
+    door_free(c.door);
+    event_base_free(base);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_handshakes_wait),
-        cmocka_unit_test(test_others_do_not),
-        cmocka_unit_test(test_dripping),
-        cmocka_unit_test(test_room),
+        cmocka_unit_test(test_handshakes_wait), cmocka_unit_test(test_others_do_not),
+        cmocka_unit_test(test_dripping),        cmocka_unit_test(test_room),
+        cmocka_unit_test(test_silent_crowd),
     };
     return cmocka_run_group_tests_name("door", tests, NULL, NULL);
 }
