@@ -526,14 +526,31 @@ static bool lines_only(Text keyword)
     return word_in("throw return precondition array.push", keyword);
 }
 
+/* What can only stand behind the brace that is missing here: "as $x", or the next statement. */
+static bool brace_forgotten(const Parser *p, const Stmt *s)
+{
+    uint32_t index = 0;
+    if (p->tok.kind != TOK_IDENT || any_clause(s) || statement_clause(s->info, p->tok.text, &index))
+        return false;
+    Lexer copy = p->lx;
+    TokKind next = lex_next(&copy).kind;
+    if (text_eq(p->tok.text, TEXT("as")))
+        return next == TOK_VAR;
+    return p->tok.nl && next != TOK_ASSIGN && parse_keyword_here(p);
+}
+
 void parse_attrs(Parser *p, Stmt *s)
 {
     Pos open = p->tok.pos;
+    bool forgotten = false;
     if (!parse_enter(p))
         return;
     parse_advance(p);
     while (p->tok.kind != TOK_RBRACE && p->tok.kind != TOK_EOF) {
         uint32_t start = p->tok.off;
+        forgotten = brace_forgotten(p, s);
+        if (forgotten)
+            break;
         if (!p->tok.nl && p->last.kind != TOK_COMMA && p->last.kind != TOK_LBRACE)
             report_extension(p->c, p->tok.pos, 5, "arguments separated by blanks");
         parse_no_comment(p);
@@ -548,6 +565,8 @@ void parse_attrs(Parser *p, Stmt *s)
     s->close = p->tok.pos.off;
     if (!parse_accept(p, TOK_RBRACE))
         unclosed(p, "the argument block", open);
+    if (forgotten)
+        p->tok.nl = p->tok.nl && !text_eq(p->tok.text, TEXT("as"));
     parse_leave(p);
 }
 
