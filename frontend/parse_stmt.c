@@ -492,6 +492,8 @@ static void attr(Parser *p, Stmt *s)
     if (p->tok.kind == TOK_LBRACE && clause) { /* auth { token: … } of api.call */
         report(p->c, D_UNEXPECTED_TOKEN, p->tok.pos, NO_HINT, "expected '=' but found '{'");
     } else if (!parse_expect(p, TOK_ASSIGN, "'='")) {
+        a.value = expr_new(p, EX_BAD, a.pos); /* named, so not missing */
+        PUSH(p->c, &s->attrs, a);
         parse_recover(p, false);
         return;
     }
