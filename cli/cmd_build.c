@@ -15,20 +15,20 @@ static bool write_file(const char *path, Text bytes, xs_error *err)
         return xs_fail(err, XS_E_IO, XS_NO_POS, "%s: name too long", path);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd < 0)
-        return xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", temporary, strerror(errno));
+        return xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", path, strerror(errno));
     size_t at = 0;
     bool ok = true;
     while (ok && at < bytes.len) {
         ssize_t w = write(fd, bytes.ptr + at, bytes.len - at);
         if (w < 0 && errno != EINTR)
-            ok = xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", temporary, strerror(errno));
+            ok = xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", path, strerror(errno));
         else if (w > 0)
             at += (size_t)w;
     }
     if (ok && fsync(fd) != 0)
-        ok = xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", temporary, strerror(errno));
+        ok = xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", path, strerror(errno));
     if (close(fd) != 0 && ok)
-        ok = xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", temporary, strerror(errno));
+        ok = xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", path, strerror(errno));
     if (ok && rename(temporary, path) != 0)
         ok = xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", path, strerror(errno));
     if (!ok)

@@ -54,10 +54,7 @@ static void print_help(void)
           "realtime channels under /rt/<name>. SIGTERM ends it after running work is finished. "
           "SIGHUP loads the\n"
           "program anew without dropping a connection; --watch does it whenever its files change."
-          "\n\n"
-          "options (also as environment variables XS_NAME and as lines `name = value` of the "
-          "config file):\n"
-          "  --config FILE            read settings from a file\n",
+          "\n\n",
           stdout);
     Buf out = BUF_INIT;
     config_help(&out);

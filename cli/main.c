@@ -42,6 +42,14 @@ static int unknown_command(const char *name)
 
 int cmd_completion(int argc, char **argv)
 {
+    const CliOption options[] = {{0}};
+    int done = cli_options(&argc, argv, "completion bash",
+                           "Prints a completion script. Bash: source <(xs completion bash).\n"
+                           "Zsh reads it too, after: autoload -U compinit bashcompinit; compinit; "
+                           "bashcompinit.",
+                           options);
+    if (done >= 0)
+        return done;
     if (argc != 2 || strcmp(argv[1], "bash") != 0)
         return cli_usage("completion", "name the shell: bash");
     fputs("_xs() {\n    local cur=${COMP_WORDS[COMP_CWORD]}\n    if [ \"$COMP_CWORD\" = 1 ]; then\n"

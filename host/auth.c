@@ -127,7 +127,9 @@ static bool make_key_file(const char *path, xs_error *err)
     char text[KEY_BYTES * 2 + 1];
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
-        return errno == EEXIST || xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", path, strerror(errno));
+        return errno == EEXIST ||
+               xs_fail(err, XS_E_IO, XS_NO_POS, "cannot make the key file of logins %s: %s", path,
+                       strerror(errno));
     randombytes_buf(key, sizeof key);
     sodium_bin2hex(text, sizeof text, key, sizeof key);
     text[KEY_BYTES * 2] = '\n';
