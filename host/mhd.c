@@ -21,9 +21,9 @@ enum {
     POOL_EXTRA = 4096, /* of a connection's memory, beside its request head */
     STREAM_BLOCK = 64, /* the library's buffer of a stream; nothing goes through it */
     CONNECTIONS_MAX = 1000000,
-    ROUNDS = 3,   /* of the daemon, before others have their turn */
-    WAIT_MS = 10, /* an answer later than this: the request is suspended */
-    SWEEP_MS = 200,
+    ROUNDS = 3,             /* of the daemon, before others have their turn */
+    WAIT_MS = 10,           /* an answer later than this: the request is suspended */
+    SWEEP_MS = 200,         /* at least, between two looks at deadlines */
     LINGER_MS = 2000,       /* for a peer that still sends to read the refusal */
     BODY_BYTES_PER_S = 1024 /* a body slower than this on average runs out of time */
 };
@@ -72,8 +72,9 @@ struct Mhd {
     MhdConn *first;
     MhdConn *adding; /* while the daemon is given its socket */
     size_t count, busy;
-    size_t waiting; /* unanswered and not suspended */
-    bool moved;     /* something was read or answered in this run */
+    size_t waiting;   /* unanswered and not suspended */
+    int64_t sweep_ms; /* when the next look at deadlines is due, not behind the first; 0 = none */
+    bool moved;       /* something was read or answered in this run */
     bool draining, stopping;
 };
 
@@ -144,9 +145,22 @@ static void set_state(MhdConn *c, MhdState state)
     c->deadline_ms = 0;
 }
 
+/* Whoever moves a deadline away leaves the time of the look: one for nothing costs less. */
+static void sweep_by(Mhd *h, int64_t at_ms)
+{
+    int64_t now = clock_coarse_ms();
+    int64_t due = at_ms > now + SWEEP_MS ? at_ms : now + SWEEP_MS;
+    if (h->sweep_ms && h->sweep_ms <= due)
+        return;
+    struct timeval wait = {.tv_sec = (time_t)((due - now) / 1000),
+                           .tv_usec = (suseconds_t)((due - now) % 1000) * 1000};
+    h->sweep_ms = event_add(h->sweep, &wait) == 0 ? due : 0;
+}
+
 static void set_deadline(MhdConn *c, int64_t ms)
 {
     c->deadline_ms = clock_coarse_ms() + ms;
+    sweep_by(c->mhd, c->deadline_ms);
 }
 
 static void begin_idle(MhdConn *c)
@@ -159,6 +173,7 @@ static void begin_idle(MhdConn *c)
     c->deadline_ms = now + opt->head_timeout_ms;
     if (c->deadline_ms > c->idle_until_ms)
         c->deadline_ms = c->idle_until_ms;
+    sweep_by(c->mhd, c->deadline_ms);
 }
 
 static void drop_exchange(MhdConn *c)
@@ -570,9 +585,8 @@ static void look_again(MhdConn *c)
         return;
     }
     c->late = late;
-    set_deadline(c, c->mhd->opt.head_timeout_ms);
-    if (!late && c->deadline_ms > c->idle_until_ms)
-        c->deadline_ms = c->idle_until_ms;
+    int64_t now = clock_coarse_ms(), ms = c->mhd->opt.head_timeout_ms;
+    set_deadline(c, !late && now + ms > c->idle_until_ms ? c->idle_until_ms - now : ms);
 }
 
 static void end_connection(MhdConn *c)
@@ -602,16 +616,24 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Mhd *h = (Mhd *)arg;
-    int64_t now = clock_coarse_ms();
+    int64_t now = clock_coarse_ms(), earliest = INT64_MAX;
+    h->sweep_ms = 0;
     for (MhdConn *c = h->first, *next; c; c = next) {
         next = c->next;
-        if (!c->deadline_ms || now < c->deadline_ms)
-            continue;
         bool tells = c->x && c->x->events; /* its owner may end other connections */
-        out_of_time(c, now);
-        if (tells)
-            break;
+        if (!c->deadline_ms)
+            continue;
+        if (now >= c->deadline_ms) {
+            out_of_time(c, now); /* a new deadline sees to its look itself */
+            earliest = tells ? now : earliest;
+            if (tells)
+                break;
+        } else if (c->deadline_ms < earliest) {
+            earliest = c->deadline_ms;
+        }
     }
+    if (earliest < INT64_MAX)
+        sweep_by(h, earliest);
 }
 
 /* ---- life ---- */
@@ -640,17 +662,15 @@ Mhd *mhd_new(struct event_base *base, const HttpOptions *opt, HttpHandler handle
         return NULL;
     }
     *h = (Mhd){.base = base, .opt = *opt, .handler = handler, .ctx = ctx, .stats = stats};
-    struct timeval tick = {.tv_usec = SWEEP_MS * 1000};
     h->daemon = start_daemon(h);
     const union MHD_DaemonInfo *info =
         h->daemon ? MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
     if (info && info->epoll_fd >= 0) {
         h->readable = event_new(base, info->epoll_fd, EV_READ | EV_PERSIST, run_daemon, h);
         h->timer = evtimer_new(base, run_daemon, h);
-        h->sweep = event_new(base, -1, EV_PERSIST, on_sweep, h);
+        h->sweep = evtimer_new(base, on_sweep, h);
     }
-    if (!h->readable || !h->timer || !h->sweep || event_add(h->readable, NULL) != 0 ||
-        event_add(h->sweep, &tick) != 0) {
+    if (!h->readable || !h->timer || !h->sweep || event_add(h->readable, NULL) != 0) {
         xs_fail(err, XS_E_IO, XS_NO_POS, "libmicrohttpd does not start");
         mhd_free(h);
         return NULL;
