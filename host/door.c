@@ -134,35 +134,39 @@ static void give_up(Visitor *v)
     close(take_fd(v));
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+/* false: it stays, with too little of a head. */
+static bool look(Visitor *v)
 {
-    Visitor *v = (Visitor *)arg;
     Door *d = v->door;
-    if (what & EV_TIMEOUT) {
-        give_up(v);
-        return;
-    }
-    ssize_t n = recv(fd, d->head, d->opt.head_max, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t n = recv(v->fd, d->head, d->opt.head_max, MSG_PEEK | MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
+        return false;
     if (n <= 0) {
         close(take_fd(v));
-        return;
+        return true;
     }
     size_t seen = (size_t)n;
     if (seen >= d->opt.head_max || head_complete((Text){d->head, seen})) {
         hand_over(v, seen);
-        return;
+        return true;
     }
     /* A peer that closed its side never reaches the mark, but stays "readable". */
-    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
-    if (poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR))) {
-        close(take_fd(v));
-        return;
-    }
-    set_low_water(fd, seen + 1);
-    if (!wait_more(v))
-        close(take_fd(v));
+    struct pollfd p = {.fd = v->fd, .events = POLLRDHUP};
+    bool gone = poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+    set_low_water(v->fd, seen + 1);
+    if (!gone && wait_more(v))
+        return false;
+    close(take_fd(v));
+    return true;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    if (what & EV_TIMEOUT)
+        give_up((Visitor *)arg);
+    else
+        (void)look((Visitor *)arg);
 }
 
 static bool is_full(const Door *d)
@@ -170,15 +174,11 @@ static bool is_full(const Door *d)
     return d->pending >= d->opt.max_pending || (d->opt.room && d->pending >= d->opt.room(d->ctx));
 }
 
-/* Whoever has said too little for a while makes room when there is none. */
-static bool has_room(Door *d)
+/* Is there a place for one more, if need be that of the one who is here for the longest time? */
+static bool has_room(const Door *d)
 {
-    if (!is_full(d))
-        return true;
     int64_t fair = clock_mono_ms() + d->opt.head_timeout_ms - FAIR_MS;
-    while (d->last && d->last->until_ms <= fair && is_full(d))
-        give_up(d->last);
-    return !is_full(d);
+    return !is_full(d) || (d->last && d->last->until_ms <= fair);
 }
 
 static void pause_door(Door *d, int64_t ms)
@@ -232,6 +232,8 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
         close(fd);
         return;
     }
+    if (is_full(d) && has_room(d) && !look(d->last))
+        give_up(d->last);
     v->door = d;
     v->fd = fd;
     v->until_ms = clock_mono_ms() + d->opt.head_timeout_ms;
