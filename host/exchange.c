@@ -229,7 +229,12 @@ Text http_querystring(const xs_http *x)
 }
 Text http_remote_ip(const xs_http *x)
 {
-    return x->ip;
+    return text_from(x->ip);
+}
+void http_set_remote_ip(xs_http *x, Text ip)
+{
+    if (ip.len && ip.len < sizeof x->ip)
+        snprintf(x->ip, sizeof x->ip, TEXT_FMT, TEXT_ARG(ip));
 }
 int http_remote_port(const xs_http *x)
 {

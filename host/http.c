@@ -612,11 +612,7 @@ static bool read_head(Conn *c)
         refuse(c, problem);
         return true;
     }
-    x->ip = arena_text(&x->arena, text_from(c->ip));
-    if (!x->ip.ptr) {
-        refuse(c, (HttpProblem){500, "Out of memory."});
-        return true;
-    }
+    memcpy(x->ip, c->ip, sizeof x->ip);
     x->read = arena_mark(&x->arena);
     c->head = text_slice(c->now, 0, end);
     use_up(c, end);

@@ -56,6 +56,8 @@ Text http_uri(const xs_http *x);         /* as sent: path and query */
 Text http_raw_path(const xs_http *x);    /* not decoded */
 Text http_querystring(const xs_http *x); /* without "?" */
 Text http_remote_ip(const xs_http *x);
+/** Whoever is behind a proxy: an address. */
+void http_set_remote_ip(xs_http *x, Text ip);
 int http_remote_port(const xs_http *x);
 const Const *http_headers(xs_http *x); /* Title-Case names; NULL = out of memory */
 /** The same into another arena. */

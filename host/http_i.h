@@ -66,7 +66,7 @@ struct xs_http {
     bool over;                    /* answered, ended or left: calls about it do nothing */
     bool kept;                    /* its memory stays until http_release */
     int port;
-    Text ip;
+    char ip[INET6_ADDRSTRLEN];
     ArenaMark read; /* the head is older, what was made of it since is not */
     bool renewed;   /* its target is of a later request, so it is not older */
     Remembered known;

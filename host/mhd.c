@@ -378,7 +378,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
     c->x = x;
     x->mhd = c;
     x->port = c->port;
-    x->ip = arena_text(&x->arena, text_from(c->ip));
+    memcpy(x->ip, c->ip, sizeof x->ip);
     x->head.target = arena_text(&x->arena, text_from(uri));
     set_state(c, M_HEAD);
     set_deadline(c, h->opt.head_timeout_ms);
@@ -445,7 +445,7 @@ static bool read_head(MhdConn *c, Text method, Text version, HttpProblem *proble
     w.problem.status = 0;
     MHD_get_connection_values_n(c->conn, MHD_HEADER_KIND, take_field, &w);
     HttpField *fields = ARENA_ARRAY(&x->arena, HttpField, w.n + 1);
-    if (!fields || !x->ip.ptr || !x->head.target.ptr)
+    if (!fields || !x->head.target.ptr)
         w.problem = (HttpProblem){500, "Out of memory."};
     *problem = w.problem;
     if (w.problem.status)

@@ -8,12 +8,14 @@
 
 #include "host/carriers.h"
 #include "host/http.h"
+#include "host/proxies.h"
 #include "host/service.h"
 
 typedef struct Realtime Realtime;
 
 typedef struct RealtimeOptions {
     const Config *config;
+    const Proxies *proxies;
     const Log *log;
     const Auth *auth;
     Metrics *metrics;

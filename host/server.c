@@ -67,6 +67,7 @@ typedef struct Server {
     Plugin backplane; /* of option realtime.backplane */
     Realtime *realtime;
     Files *files;
+    Proxies *proxies;
     Http *http;
     History *history;
     Http *admin_http;
@@ -119,12 +120,22 @@ static void reply_not_found(xs_http *x)
     http_reply_error(x, 404, "ERROR_CODE_NOT_FOUND", "Unable to locate request.");
 }
 
+static void look_behind_proxy(const Server *s, xs_http *x)
+{
+    Text peer = http_remote_ip(x);
+    Text said = proxies_has(s->proxies, peer) ? const_get_text(http_headers(x), "X-Forwarded-For")
+                                              : (Text){0};
+    if (said.len)
+        http_set_remote_ip(x, proxies_client(s->proxies, http_arena(x), peer, said));
+}
+
 static void on_request(void *ctx, xs_http *x)
 {
     Server *s = (Server *)ctx;
     metric_add(&s->metrics.http_requests);
     if (http_memo(x) && realtime_again(s->realtime, x))
         return;
+    look_behind_proxy(s, x);
     Text path = http_raw_path(x);
     log_line(&s->log, LEVEL_DEBUG, "%s " TEXT_FMT, http_api.method(x), TEXT_ARG(path));
     if (query_handle(&s->queries, x) || realtime_handle(s->realtime, x))
@@ -641,12 +652,14 @@ static bool start_front(Server *s, xs_error *err)
                         .max_pending = PENDING_HEADS_MAX,
                         .room = room_at_the_door};
     s->http = http_new(s->base, &http, on_request, s, err);
-    if (!s->http || (c->public_dir.len && !(s->files = files_new(c->public_dir.ptr, err))))
+    if (!s->http || !(s->proxies = proxies_new(c->proxies, err)) ||
+        (c->public_dir.len && !(s->files = files_new(c->public_dir.ptr, err))))
         return false;
     s->carriers = carriers_new(c, s->opt->static_plugins, s->hub, s->base, &s->log, err);
     if (!s->carriers)
         return false;
     RealtimeOptions realtime = {.config = c,
+                                .proxies = s->proxies,
                                 .log = &s->log,
                                 .auth = s->auth,
                                 .metrics = &s->metrics,
@@ -747,6 +760,7 @@ static void server_end(Server *s)
     door_free(s->door);
     door_free(s->admin_door);
     realtime_free(s->realtime);
+    proxies_free(s->proxies);
     files_free(s->files);
     free_generations(s);
     outside_free(s->service.outside);

@@ -286,6 +286,24 @@ static const Case cases[] = {
      "Content-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"value\":\"a\"}",
      "200", false, "X-Echo: a", NULL},
 
+    /* ---- a proxy in front ---- */
+    {"nobody behind it", "GET /api:raw/address HTTP/1.1\r\n" H "\r\n", "200", false,
+     "\"127.0.0.1\"", NULL},
+    {"a client behind it, and another one",
+     "GET /api:raw/address HTTP/1.1\r\n" H "X-Forwarded-For: 203.0.113.7\r\n\r\n"
+     "GET /api:raw/hello HTTP/1.1\r\n" H "X-Forwarded-For: 203.0.113.8\r\n\r\n",
+     "200 200", false, "\"203.0.113.7\"", NULL},
+    {"what a client says of itself",
+     "GET /api:raw/address HTTP/1.1\r\n" H
+     "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: 203.0.113.7\r\n\r\n",
+     "200", false, "\"203.0.113.7\"", NULL},
+
+    {"polls of a client behind it",
+     "GET /rt/raw/lp?channel=a&timeout=0 HTTP/1.1\r\n" H "X-Forwarded-For: 203.0.113.7\r\n\r\n"
+     "~GET /rt/raw/lp?channel=b&timeout=0 HTTP/1.1\r\n" H "X-Forwarded-For: 203.0.113.7\r\n\r\n"
+     "~GET /rt/raw/lp?channel=c&timeout=0 HTTP/1.1\r\n" H "X-Forwarded-For: 203.0.113.7\r\n\r\n",
+     "200 200 200", false, NULL, NULL},
+
     /* ---- files ---- */
     {"file", "GET /deep/file.txt HTTP/1.1\r\n" H "\r\n", "200", false, "deep", NULL},
     {"folder", "GET / HTTP/1.1\r\n" H "\r\n", "200", false, "<p>page</p>", NULL},
@@ -624,6 +642,7 @@ int main(int argc, char **argv)
                           "--body-timeout-ms=1200",
                           "--idle-timeout-ms=60000",
                           "--max-body=64k",
+                          "--proxies=127.0.0.1",
                           history_option,
                           "--history-per-s=100000",
                           public_dir,
