@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "core/fd.h"
 #include "stdlib/registry.h"
 
 static bool write_file(const char *path, Text bytes, xs_error *err)
@@ -16,24 +17,15 @@ static bool write_file(const char *path, Text bytes, xs_error *err)
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd < 0)
         return xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", path, strerror(errno));
-    size_t at = 0;
-    bool ok = true;
-    while (ok && at < bytes.len) {
-        ssize_t w = write(fd, bytes.ptr + at, bytes.len - at);
-        if (w < 0 && errno != EINTR)
-            ok = xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", path, strerror(errno));
-        else if (w > 0)
-            at += (size_t)w;
-    }
-    if (ok && fsync(fd) != 0)
-        ok = xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", path, strerror(errno));
-    if (close(fd) != 0 && ok)
-        ok = xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", path, strerror(errno));
-    if (ok && rename(temporary, path) != 0)
-        ok = xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", path, strerror(errno));
-    if (!ok)
-        unlink(temporary);
-    return ok;
+    int why = fd_write_all(fd, bytes.ptr, bytes.len) && fsync(fd) == 0 ? 0 : errno;
+    if (close(fd) != 0 && !why)
+        why = errno;
+    if (!why && rename(temporary, path) != 0)
+        why = errno;
+    if (!why)
+        return true;
+    unlink(temporary);
+    return xs_fail(err, XS_E_IO, XS_NO_POS, "%s: %s", path, strerror(why));
 }
 
 static bool build(char *const *paths, int count, bool no_opt, const char *output)

@@ -101,10 +101,11 @@ static bool run_pragmas(xs_db_conn *c, const xs_db_options *opt, xs_error *err)
              opt->writer ? "PRAGMA journal_mode=WAL;" : "", sync,
              opt->writer ? "" : "PRAGMA query_only=ON;");
     int rc = sqlite3_exec(c->db, sql, NULL, NULL, NULL);
-    int kind = rc & 0xff;
-    if (kind == SQLITE_NOTADB || kind == SQLITE_CORRUPT || kind == SQLITE_READONLY)
-        return xs_fail(err, XS_E_DATABASE, XS_NO_POS, "%s: %s", opt->path, sqlite3_errmsg(c->db));
-    return rc == SQLITE_OK || sqlite_error(c, rc, err);
+    if (rc == SQLITE_OK)
+        return true;
+    xs_error plain = {0};
+    (void)sqlite_error(c, rc, &plain);
+    return xs_fail(err, plain.code, XS_NO_POS, "%s: %s", opt->path, plain.message);
 }
 
 static int past_deadline(void *ctx)
