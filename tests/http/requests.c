@@ -7,7 +7,7 @@
 
 #include "tests/common/server.h"
 
-enum { ANSWER_MAX = 256 << 10, CASE_MS = 6000, PAUSE_MS = 40, QUIET_MS = 50 };
+enum { PER_CLIENT = 4, ANSWER_MAX = 256 << 10, CASE_MS = 6000, PAUSE_MS = 40, QUIET_MS = 50 };
 
 typedef struct Case {
     const char *name, *send, *statuses;
@@ -526,6 +526,32 @@ static void run_nul(int port)
         report("NUL in a header", "not refused", a.bytes);
 }
 
+/* The sockets of one client behind a proxy count together, and another's do not. */
+static void run_crowd(int port)
+{
+    static const char upgrade[] =
+        "GET /rt/raw HTTP/1.1\r\n" H "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        "X-Forwarded-For: 203.0.113.%d\r\n\r\n";
+    static const char *const full = "Too many connections from this address.";
+    int fds[PER_CLIENT + 2];
+    for (int i = 0; i < PER_CLIENT + 2; i++) {
+        static Answer a;
+        char head[sizeof upgrade + 8];
+        bool fits = i != PER_CLIENT;
+        snprintf(head, sizeof head, upgrade, i <= PER_CLIENT ? 9 : 10);
+        a = (Answer){.len = 0};
+        fds[i] = http_connect(port);
+        send_script(fds[i], head);
+        receive(fds[i], &a, 1);
+        if (!strstr(a.bytes, " 101 ") ||
+            fits == (memmem(a.bytes, a.len, full, strlen(full)) != NULL))
+            report("a crowd behind a proxy", fits ? "refused" : "let in", a.bytes);
+    }
+    for (int i = 0; i < PER_CLIENT + 2; i++)
+        close(fds[i]);
+}
+
 /* Clients that send a little and then nothing: told so, and closed. */
 static void run_slow(int port)
 {
@@ -643,6 +669,7 @@ int main(int argc, char **argv)
                           "--idle-timeout-ms=60000",
                           "--max-body=64k",
                           "--proxies=127.0.0.1",
+                          "--realtime-conn-per-ip=4",
                           history_option,
                           "--history-per-s=100000",
                           public_dir,
@@ -671,6 +698,7 @@ int main(int argc, char **argv)
              "\r\n0\r\n\r\n", "413");
     run_many_headers(s.port);
     run_nul(s.port);
+    run_crowd(s.port);
     if (!neighbour_served(neighbour))
         report("neighbour", "not served", "");
     run_flood(s.port);
