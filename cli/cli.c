@@ -220,7 +220,7 @@ Text cli_source_text(void *ctx, const char *file)
     return (Text){0};
 }
 
-/* "." and ".." are the folders they stand for. */
+/* "." and ".." are the folders they stand for, "greet.xs" is called greet. */
 static Text program_name(Arena *arena, const char *path)
 {
     Text t = text_from(path);
@@ -230,6 +230,8 @@ static Text program_name(Arena *arena, const char *path)
     free(real);
     while (t.len > 1 && t.ptr[t.len - 1] == '/')
         t.len--;
+    if (text_ends(t, TEXT(".xs")))
+        t.len -= 3;
     for (size_t i = t.len; i > 0; i--)
         if (t.ptr[i - 1] == '/')
             return text_slice(t, i, t.len);

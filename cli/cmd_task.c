@@ -56,6 +56,8 @@ static int list_tasks(const Program *p)
     const Const *tasks = const_get(program_meta(p), "tasks");
     for (uint32_t i = 0; tasks && tasks->kind == C_LIST && i < tasks->count; i++)
         print_task(tasks->items[i], clock_wall_ms());
+    if (!tasks || !tasks->count)
+        fputs("The program has no tasks.\n", stderr);
     return EXIT_OK;
 }
 

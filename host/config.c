@@ -75,14 +75,15 @@ static int near_option(Text name, Spelling s)
 static bool unknown(Text name, Spelling s, const char *place, const char *prefix, xs_error *err)
 {
     int near = near_option(name, s);
+    const char *colon = *place ? ": " : "";
     char buf[NAME_MAX_LEN];
     if (near < 0)
-        return xs_fail(err, XS_E_CONFIG, XS_NO_POS, "%s: unknown option '%s" TEXT_FMT "'", place,
-                       prefix, TEXT_ARG(name));
+        return xs_fail(err, XS_E_CONFIG, XS_NO_POS, "%s%sunknown option '%s" TEXT_FMT "'", place,
+                       colon, prefix, TEXT_ARG(name));
     Text hint = option_name(near, s, buf);
     return xs_fail(err, XS_E_CONFIG, XS_NO_POS,
-                   "%s: unknown option '%s" TEXT_FMT "'; did you mean '%s" TEXT_FMT "'?", place,
-                   prefix, TEXT_ARG(name), prefix, TEXT_ARG(hint));
+                   "%s%sunknown option '%s" TEXT_FMT "'; did you mean '%s" TEXT_FMT "'?", place,
+                   colon, prefix, TEXT_ARG(name), prefix, TEXT_ARG(hint));
 }
 
 /* ---- values ---- */
@@ -359,7 +360,7 @@ static bool take_flag(Config *c, Flags *f, char *arg, xs_error *err)
         if (i >= 0 && options[i].type == TYPE_BOOL)
             return set_option(c, i, TEXT("false"), FROM_FLAG, arg, err);
     }
-    return unknown(name, AS_FLAG, "arguments", "--", err);
+    return unknown(name, AS_FLAG, "", "--", err);
 }
 
 bool config_load(Config *c, int *argc, char **argv, const char *const *others, char *const *env,

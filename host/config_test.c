@@ -95,7 +95,7 @@ static void test_bad_flags(void **state)
     static const struct {
         const char *flag, *message;
     } cases[] = {
-        {"--lisen", "arguments: unknown option '--lisen'; did you mean '--listen'?"},
+        {"--lisen", "unknown option '--lisen'; did you mean '--listen'?"},
         {"--listen", "--listen needs a value"},
         {"--workers=x", "--workers=x: 'x' is no value of workers: a number 0..256"},
     };
