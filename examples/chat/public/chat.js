@@ -94,7 +94,10 @@ async function readRoom() {
 
 function onFrame(frame) {
   if (frame.action === "error") return note(frame.payload.message);
-  if (frame.action === "join") return showPeople(true); // ourselves among them
+  if (frame.action === "join") { // by this transport; what the one before it missed is in the room
+    readRoom();
+    return showPeople(true); // ourselves among them
+  }
   if (frame.action === "auth" && frame.payload.state === "expiring") return note("Your login ends soon.");
   if (frame.action !== "event") return;
   const {event, data} = frame.payload;

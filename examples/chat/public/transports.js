@@ -1,6 +1,6 @@
 // transports.js - one room over WebSocket, SSE or long-poll, each by hand, without a library.
 // connect(kind, {base, token, channel, onFrame, onState, onGap}) gives {send(frame), close()}.
-// onState: "connecting", "open", "refused". onGap: events may have been missed; read the room anew.
+// onState: "connecting", "open" (in the room), "refused". onGap: events may have been missed; read the room anew.
 "use strict";
 
 const transportNames = {ws: "WebSocket", sse: "SSE", lp: "long-poll"};
@@ -94,12 +94,13 @@ function connectStream({base, token, channel, onFrame, onState, onGap}) {
       tries = 0;
       position = event.lastEventId;
       out.use(JSON.parse(event.data).sid);
-      onState("open");
     });
     source.addEventListener("resync", onGap);
     source.onmessage = (event) => {
       position = event.lastEventId || position;
-      onFrame(JSON.parse(event.data));
+      const frame = JSON.parse(event.data);
+      if (frame.action === "join") onState("open");
+      onFrame(frame);
     };
     source.onerror = again; // its own retry would use the ticket twice
   };
@@ -125,7 +126,7 @@ function connectPolls({base, token, channel, onFrame, onState, onGap}) {
   const stop = new AbortController();
   const pause = (ms) => new Promise((done) => setTimeout(done, ms));
   (async () => {
-    let sid, cursor, tries = 0;
+    let sid, cursor, joined = false, tries = 0;
     onState("connecting");
     while (!stop.signal.aborted) {
       try {
@@ -140,7 +141,8 @@ function connectPolls({base, token, channel, onFrame, onState, onGap}) {
         tries = 0;
         ({sid, cursor} = batch);
         out.use(sid);
-        onState("open");
+        joined = joined || batch.frames.some((frame) => frame.action === "join");
+        if (joined) onState("open");
         if (batch.resync.length) onGap();
         batch.frames.forEach(onFrame);
         if (batch.wait) await pause(batch.wait);
