@@ -797,7 +797,8 @@ bool server_run(const ServerOptions *opt, xs_error *err)
     s->log.json = text_eq(opt->config->log_format, TEXT("json"));
     raise_descriptor_limit(s);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGUSR1, SIG_IGN); /* of log rotation: lines go to stderr, there is no file to open anew */
+    signal(SIGUSR1,
+           SIG_IGN); /* of log rotation: lines go to stderr, there is no file to open anew */
     signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a failed write, not the end */
     s->base = event_base_new();
     bool ok = (s->base || no_memory(err)) && start_program(s, err) && start_front(s, err) &&
