@@ -356,7 +356,8 @@ static bool run_range(Run *r, const Entry *e)
 /* Equal elements, from the front or, below 0, from the back; 0 = all. */
 static bool run_remove(Run *r, Entry *e)
 {
-    int64_t limit = r->req->n < 0 ? -(r->req->n + 1) + 1 : r->req->n, removed = 0;
+    int64_t limit = r->req->n >= 0 ? r->req->n : r->req->n == INT64_MIN ? INT64_MAX : -r->req->n;
+    int64_t removed = 0;
     size_t count = e ? e->count : 0, kept = 0;
     bool back = r->req->n < 0;
     /* Walk from the wanted end; what stays moves together at that end's far side. */

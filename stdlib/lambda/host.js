@@ -32,7 +32,7 @@ const q = J.parse(__request);
 delete globalThis.__request;
 globalThis.console = { log() {}, info() {}, warn() {}, error() {}, debug() {} };
 const done = (s) => { O.defineProperty(globalThis, '__out', { value: s }); };
-const good = (v) => done(J.stringify({ ok: v === undefined ? null : v }));
+const good = (v) => { const t = J.stringify(v); done('{"ok":' + (t === undefined ? 'null' : t) + '}'); };
 const bad = (e) => { let m; try { m = S(e && e.message !== undefined ? e.message : e); } catch { m = 'unknown error'; } done(J.stringify({ error: m })); };
 const each = async (f) => {
   const l = q.list, n = l.length, out = [];

@@ -65,10 +65,20 @@ static void archive_close(Archive *a)
         zip_source_free(a->source);
 }
 
+/* Whether nothing is left; deleted members count as entries until the archive is closed. */
+static bool archive_is_empty(Archive *a)
+{
+    zip_int64_t count = zip_get_num_entries(a->zip, 0);
+    for (zip_int64_t i = 0; i < count; i++)
+        if (zip_get_name(a->zip, (zip_uint64_t)i, 0))
+            return false;
+    return true;
+}
+
 /* Write the archive and put its bytes into the handle. */
 static bool archive_commit(Call *c, Archive *a, Value handle)
 {
-    bool emptied = zip_get_num_entries(a->zip, 0) == 0;
+    bool emptied = archive_is_empty(a);
     if (zip_close(a->zip) != 0)
         return zip_fail(c, "writing", zip_strerror(a->zip));
     a->zip = NULL;
