@@ -193,6 +193,14 @@ Text text_trim(Text t, Text chars)
     return t;
 }
 
+Text text_next(Text *rest)
+{
+    size_t comma = text_find(*rest, TEXT(","), 0);
+    Text item = text_trim(text_slice(*rest, 0, comma), TEXT(" \t"));
+    *rest = comma == SIZE_MAX ? (Text){0} : text_slice(*rest, comma + 1, rest->len);
+    return item;
+}
+
 bool text_is_ident(Text t)
 {
     for (size_t i = 0; i < t.len; i++) {

@@ -29,6 +29,8 @@ size_t text_find(Text t, Text needle, size_t from);
 Text text_slice(Text t, size_t from, size_t to); /* clamped */
 /** Strip bytes contained in `chars` from both ends. */
 Text text_trim(Text t, Text chars);
+/** The next of a list with commas, without the blanks around it; *rest becomes what follows. */
+Text text_next(Text *rest);
 bool text_is_ident(Text t); /* [A-Za-z_][A-Za-z0-9_]* */
 /** Wildcard match of a channel pattern: literal, or literal ending in one `*` (one or more bytes).
  */

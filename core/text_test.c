@@ -146,12 +146,29 @@ static void hashes(void **state)
     }
 }
 
+static void test_lists(void **state)
+{
+    (void)state;
+    static const char *const items[] = {"a", "", "b c", "d"};
+    Text rest = TEXT(" a,, \tb c ,d");
+    for (size_t i = 0; i < COUNT_OF(items); i++)
+        assert_true(rest.len && text_eq(text_next(&rest), text_from(items[i])));
+    assert_int_equal(rest.len, 0);
+    assert_int_equal(text_next(&rest).len, 0);
+    rest = TEXT("a,");
+    assert_true(text_eq(text_next(&rest), TEXT("a")) && !rest.len);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(validates),         cmocka_unit_test(counts_and_decodes),
-        cmocka_unit_test(compares_and_cuts), cmocka_unit_test(matches_patterns),
-        cmocka_unit_test(suggests),          cmocka_unit_test(hashes),
+        cmocka_unit_test(test_lists),
+        cmocka_unit_test(validates),
+        cmocka_unit_test(counts_and_decodes),
+        cmocka_unit_test(compares_and_cuts),
+        cmocka_unit_test(matches_patterns),
+        cmocka_unit_test(suggests),
+        cmocka_unit_test(hashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

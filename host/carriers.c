@@ -181,10 +181,8 @@ Carriers *carriers_new(const Config *config, const xs_plugin *const *statics, Hu
     set->hub = hub;
     Text names = config->transport;
     bool ok = true;
-    for (size_t from = 0; ok && from < names.len;) {
-        size_t end = text_find(names, TEXT(","), from);
-        Text name = text_trim(text_slice(names, from, end), TEXT(" \t"));
-        from = end == SIZE_MAX ? names.len : end + 1;
+    while (ok && names.len) {
+        Text name = text_next(&names);
         if (!name.len)
             continue;
         ok = add_transport(set, name, config, statics, hub, base, err);

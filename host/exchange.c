@@ -395,11 +395,19 @@ const char *http_refusal_code(HttpProblem p)
     return p.status == 500 ? "ERROR_FATAL" : "ERROR_CODE_BAD_REQUEST";
 }
 
-size_t http_date_line(char *out, size_t size, time_t at)
+void http_date(char out[HTTP_DATE_BYTES], time_t at)
 {
     struct tm tm;
     gmtime_r(&at, &tm);
-    return strftime(out, size, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
+    strftime(out, HTTP_DATE_BYTES, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+}
+
+size_t http_date_line(char *out, size_t size, time_t at)
+{
+    char date[HTTP_DATE_BYTES];
+    http_date(date, at);
+    int n = snprintf(out, size, "Date: %s\r\n", date);
+    return n > 0 && (size_t)n < size ? (size_t)n : 0;
 }
 
 void http_write_refusal(Buf *out, HttpProblem p)

@@ -13,14 +13,12 @@ enum { SNIFF_BYTES = 64 };
 
 /* Both change when the file does. */
 typedef struct Validators {
-    char etag[48], modified[48];
+    char etag[48], modified[HTTP_DATE_BYTES];
 } Validators;
 
 static void describe(const struct stat *st, Validators *v)
 {
-    struct tm tm;
-    gmtime_r(&st->st_mtime, &tm);
-    strftime(v->modified, sizeof v->modified, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    http_date(v->modified, st->st_mtime);
     snprintf(v->etag, sizeof v->etag, "\"%" PRIx64 "-%lx-%" PRIx64 "\"", (uint64_t)st->st_mtime,
              (unsigned long)st->st_mtim.tv_nsec, (uint64_t)st->st_size);
 }
@@ -28,14 +26,12 @@ static void describe(const struct stat *st, Validators *v)
 /* Is the tag in a list of tags, or "*"? Strong or weak makes no difference here. */
 static bool is_listed(Text list, Text etag)
 {
-    for (size_t from = 0; from < list.len;) {
-        size_t end = text_find(list, TEXT(","), from);
-        Text tag = text_trim(text_slice(list, from, end), TEXT(" \t"));
+    while (list.len) {
+        Text tag = text_next(&list);
         if (text_starts(tag, TEXT("W/")))
             tag = text_slice(tag, 2, tag.len);
         if (text_eq(tag, etag) || text_eq(tag, TEXT("*")))
             return true;
-        from = end == SIZE_MAX ? list.len : end + 1;
     }
     return false;
 }

@@ -89,6 +89,10 @@ void exchange_name_peer(const struct sockaddr *addr, socklen_t len, char ip[INET
 
 const char *http_reason(int status);
 const char *http_refusal_code(HttpProblem p);
+enum { HTTP_DATE_BYTES = 48 };
+
+/** "Fri, 27 Nov 2026 22:33:23 GMT" */
+void http_date(char out[HTTP_DATE_BYTES], time_t at);
 /** "Date: …" with its CR LF. @return bytes */
 size_t http_date_line(char *out, size_t size, time_t at);
 /** A complete answer behind which the connection is closed. */

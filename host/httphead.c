@@ -229,14 +229,9 @@ static bool take_length(Text value, HttpHead *out, HttpProblem *problem)
 
 bool http_has_word(Text list, const char *lower)
 {
-    for (size_t from = 0; from <= list.len;) {
-        size_t end = text_find(list, TEXT(","), from);
-        if (same_word(text_trim(text_slice(list, from, end), TEXT(" \t")), lower))
+    while (list.len)
+        if (same_word(text_next(&list), lower))
             return true;
-        if (end == SIZE_MAX)
-            return false;
-        from = end + 1;
-    }
     return false;
 }
 

@@ -70,11 +70,9 @@ Proxies *proxies_new(Text list, xs_error *err)
 {
     Proxies *p = mem_zalloc(1, sizeof *p);
     bool ok = p || xs_fail(err, XS_E_NOMEM, XS_NO_POS, "Out of memory");
-    for (size_t from = 0; ok && from < list.len;) {
-        size_t end = text_find(list, TEXT(","), from);
-        Text rule = text_trim(text_slice(list, from, end), TEXT(" \t"));
+    while (ok && list.len) {
+        Text rule = text_next(&list);
         Network net;
-        from = end == SIZE_MAX ? list.len : end + 1;
         if (!read_rule(rule, &net))
             ok = xs_fail(err, XS_E_CONFIG, XS_NO_POS,
                          "proxies: '" TEXT_FMT "' is no address or network such as 10.0.0.0/8",
@@ -118,7 +116,7 @@ Text proxies_client(const Proxies *p, Arena *a, Text peer, Text forwarded)
 {
     Text client = peer;
     Network ignored;
-    for (size_t end = forwarded.len; end > 0;) {
+    for (size_t end = forwarded.len; end > 0 && proxies_has(p, client);) {
         size_t begin = end;
         while (begin > 0 && forwarded.ptr[begin - 1] != ',')
             begin--;
@@ -126,8 +124,6 @@ Text proxies_client(const Proxies *p, Arena *a, Text peer, Text forwarded)
         if (!read_network(at, &ignored))
             break; /* "unknown", or a name: whoever said so is the last one that is known */
         client = at;
-        if (!proxies_has(p, at))
-            break;
         end = begin ? begin - 1 : 0;
     }
     return arena_text(a, client);

@@ -16,10 +16,9 @@ void proxies_free(Proxies *p); /* NULL is fine */
 /** Is it the address of a proxy? */
 bool proxies_has(const Proxies *p, Text address);
 /**
- * Who is behind a proxy: of the addresses in X-Forwarded-For the last one that no proxy has.
- * @param peer       a proxy's address
+ * Who is behind the proxies: of the addresses in X-Forwarded-For the last one that no proxy has.
  * @param forwarded  the header
- * @return in the arena; peer when the header does not say
+ * @return in the arena; peer when it is no proxy, or the header does not say
  */
 Text proxies_client(const Proxies *p, Arena *a, Text peer, Text forwarded);
 

@@ -229,10 +229,8 @@ static bool fill_upgrade(Realtime *r, xs_request *q, const Upgrade *up, const Re
     q->querystring = up->querystring;
     q->headers = up->headers;
     q->query = http_parse_query(&q->arena, up->querystring);
-    q->remote_ip = address_text(&q->arena, addr);
-    if (proxies_has(r->opt.proxies, q->remote_ip))
-        q->remote_ip = proxies_client(r->opt.proxies, &q->arena, q->remote_ip,
-                                      const_get_text(q->headers, "X-Forwarded-For"));
+    q->remote_ip = proxies_client(r->opt.proxies, &q->arena, address_text(&q->arena, addr),
+                                  const_get_text(q->headers, "X-Forwarded-For"));
     identify(r, q);
     return q->base.ptr && q->query && q->remote_ip.ptr;
 }

@@ -110,14 +110,10 @@ bool origin_allowed(Text allowed, Text origin, Text host)
         size_t scheme = text_find(origin, TEXT("://"), 0);
         return scheme != SIZE_MAX && text_eq(text_slice(origin, scheme + 3, origin.len), host);
     }
-    for (size_t from = 0; from <= allowed.len;) {
-        size_t end = text_find(allowed, TEXT(","), from);
-        Text one = text_trim(text_slice(allowed, from, end), TEXT(" \t"));
+    while (allowed.len) {
+        Text one = text_next(&allowed);
         if (text_eq(one, origin) || (text_eq(one, TEXT("*")) && !text_eq(origin, TEXT("null"))))
             return true;
-        if (end == SIZE_MAX)
-            break;
-        from = end + 1;
     }
     return false;
 }

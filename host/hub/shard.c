@@ -511,12 +511,9 @@ static xs_str up_request_query(xs_request *r, const char *name, unsigned index)
 
 static bool is_listed(Text list, Text word)
 {
-    for (size_t from = 0; from < list.len;) {
-        size_t end = text_find(list, TEXT(","), from);
-        if (text_eq(text_trim(text_slice(list, from, end), TEXT(" \t")), word))
+    while (list.len)
+        if (text_eq(text_next(&list), word))
             return true;
-        from = end == SIZE_MAX ? list.len : end + 1;
-    }
     return false;
 }
 

@@ -46,13 +46,10 @@ bool slow_rules_init(SlowRules *r, Text text, xs_error *err)
     *r = (SlowRules){.items = mem_zalloc(max, sizeof *r->items)};
     if (!r->items)
         return xs_fail(err, XS_E_NOMEM, XS_NO_POS, "out of memory");
-    for (size_t from = 0; from < text.len;) {
-        size_t end = text_find(text, TEXT(","), from);
-        end = end == SIZE_MAX ? text.len : end;
-        Text item = text_trim(text_slice(text, from, end), TEXT(" \t"));
+    while (text.len) {
+        Text item = text_next(&text);
         if (item.len && !read_rule(item, &r->items[r->count++], err))
             return false;
-        from = end + 1;
     }
     return true;
 }
